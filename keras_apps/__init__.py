@@ -1,0 +1,1 @@
+"""Applications, methods and the one training loop: TFRecords in, trained networks out."""

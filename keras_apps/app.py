@@ -1,0 +1,78 @@
+"""The contract between an application and the training loop."""
+
+import tensorflow as tf
+
+
+class App(tf.Module):
+    """What the loop must know about a task.
+
+    An app has no loop, no optimizer and no tape around its own variables; the loop owns order, reduction,
+    optimizers, averages, seeds and checkpoints. All variables of all stages are made in the constructor,
+    inside the strategy's scope: optimizers cannot take late ones.
+
+    Args:    config: a settled config.
+             info: facts about the data by attribute (classes, channels, records, ...).
+    """
+
+    def __init__(self, config, info):
+        super().__init__()
+        self.config = config
+        self.info = info
+
+    def stages(self):
+        """Stages in order: {"name", "steps", "phases": {phase: batches a step}, "batch", "size"}."""
+        return ({"name": "train", "steps": self.config.steps, "phases": {"train": 1},
+                 "batch": self.config.batch, "size": self.config.size},)
+
+    def variables(self, stage, phase):
+        """{group: [variables]} that this phase trains; `config.optimizers[group]` moves them.
+
+        A gradient of None leaves a variable untouched in this step. A group may hold `LocalVariable`s.
+        """
+        raise NotImplementedError
+
+    def losses(self, phase, batch, seed, step):
+        """The loss terms of one replica's batch.
+
+        Args:    batch: dict of tensors, this replica's contiguous slice of the global batch.
+                 seed: [2] int32, a function of run seed, step, phase occurrence and replica.
+                 step: int64 scalar.
+        Returns: terms {name: values [n]} or {name: (values [n], weight [n])}; n may differ per term, a value of
+                 the whole batch is repeated n times. The loop divides by the weights' sum over ALL replicas;
+                 the weights carry no gradient.  carry: anything `after_step` wants.
+        """
+        raise NotImplementedError
+
+    def weights(self, phase, step):
+        """{term: scalar}; ramps live here. A term without a weight is only logged."""
+        raise NotImplementedError
+
+    def after_step(self, phase, carry):
+        """Updates outside the gradient (queues, centres), in replica context, after the optimizers.
+
+        Use `tf.where`, never `tf.cond`, around assigns.
+        """
+
+    def between(self, stage, round, data):
+        """Host work over the whole set before each of a stage's `rounds` (pseudo-labels, clusters).
+
+        Returns: {name: array by row index}, seen by `losses` as `batch["memo"][name]` and checkpointed;
+                 empty where the app has none.
+        """
+        return {}
+
+    def evaluate(self, splits):
+        """{metric: float} on {name: Split}; shares as fractions, floors as `floor_<metric>`."""
+        raise NotImplementedError
+
+    def pictures(self, splits):
+        """{tag: uint8 [H,W,3]} for TensorBoard after `evaluate`; empty where the app has none."""
+        return {}
+
+    def projection(self, splits):
+        """(embeddings [n,D], labels [n] of str, images [n,H,W,C]) for the projector, or None."""
+        return None
+
+    def signatures(self):
+        """{name: {"function": f, "images": 1 or 2}} in order; the first is the default one when served."""
+        raise NotImplementedError

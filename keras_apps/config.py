@@ -1,0 +1,113 @@
+"""Configs: one flat file a choice, every method one string, unknown keys refused."""
+
+import difflib
+import json
+import re
+import sys
+
+from absl import app, flags
+from ml_collections import ConfigDict
+
+
+def base():
+    """The keys every config starts with; a config file overrides values and may add its app's own keys."""
+    return ConfigDict({
+        "app": "",                    # file of keras_apps/apps
+        "seed": 0,
+        "steps": 1000,
+        "batch": 64,                  # global: over all replicas
+        "checkpoint_every": 500,
+        "size": 32,                   # pixels, height = width
+        "labels": 0,                  # labelled images a class; 0 = all
+        "init": "",                   # not finished: weights of another run
+        "backbone": "small_cnn()",
+        "pooling": "average()",
+        "head": "",                   # "" = none
+        "loss": "",                   # "" = none
+        "optimizers": {"network": "adam(rate=1e-3)"},
+        "data": {
+            "fit": "stretch",         # stretch | pad
+            "train_identities": "",   # "0-4,7"; "" = by `holdout`
+            "train_split": "",        # rows of this split only; "" = every row that has no other use
+            "holdout": 0.0,           # share of the identities (by hash) kept for evaluation
+            "sampler": "pk(images=4)",
+            "augment": (),            # ("flip()", "affine(rotate=0.1)"), in this order
+            "mixing": (),
+            "cache_mb": 1024,         # decoded images are kept in memory up to this size
+        },
+        "schedule": "constant()",
+        "ema": 0.0,                   # decay of the averaged weights used for evaluation and export; 0 = off
+        "clip": 0.0,                  # global norm of the gradient; 0 = off
+        "log_every": 20,
+    })
+
+
+def settle(config):
+    """Checks what holds for every app; returns the config frozen.
+
+    Raises:  ValueError naming key, value, rule and remedy.
+    """
+    for key in ("steps", "batch", "checkpoint_every", "size", "log_every"):
+        if config[key] < 1:
+            raise ValueError(f"`{key}` is {config[key]} but must be at least 1.")
+    if not 0 <= config.ema < 1:
+        raise ValueError(f"`ema` is {config.ema} but must lie in [0, 1); 0 switches it off.")
+    if not 0 <= config.data.holdout < 1:
+        raise ValueError(f"`data.holdout` is {config.data.holdout} but must lie in [0, 1).")
+    if config.clip < 0 or config.labels < 0:
+        raise ValueError("`clip` and `labels` must not be negative; 0 switches them off.")
+    if config.init:
+        raise ValueError(f"`init` is {config.init!r} but starting from another run is not finished; leave it empty.")
+    if not config.app:
+        raise ValueError("`app` is empty but must name a file of keras_apps/apps, such as verification.")
+    frozen = ConfigDict(config)
+    frozen.lock()
+    return frozen
+
+
+def to_json(config):
+    """Plain sorted JSON: what is written beside a run and compared on resume."""
+    return json.dumps(config.to_dict(), indent=1, sort_keys=True, default=list)
+
+
+def differences(old, new, prefix=""):
+    """Dotted keys in which two plain config dictionaries differ."""
+    found = []
+    for key in sorted(set(old) | set(new)):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found.append(prefix + key)
+    return found
+
+
+def run(main):
+    """`app.run` whose flag errors and user errors are one sentence on stderr, exit 1."""
+    def parser(argv):
+        try:
+            return flags.FLAGS(argv, known_only=False)
+        except AttributeError as error:
+            word = re.search(r"'(?:\\')?([\w.]+)", str(error))
+            sys.exit(f"error: {unknown_key(word.group(1) if word else str(error), argv)}")
+        except (flags.Error, ValueError, OSError) as error:
+            sys.exit(f"error: {str(error).splitlines()[0]}")
+
+    def guarded(argv):
+        if len(argv) > 1:
+            sys.exit(f"error: `{argv[1]}` is not a flag; every argument starts with --.")
+        try:
+            main(argv)
+        except (ValueError, OSError) as error:
+            sys.exit(f"error: {error}")
+    app.run(guarded, flags_parser=parser)
+
+
+def unknown_key(key, argv):
+    """The sentence for a `--config.<key>` that no config has, with its neighbours."""
+    given = [word.split("=")[0][len("--config."):] for word in argv if word.startswith("--config.")]
+    full = next((word for word in given if word.split(".")[-1] == key), key)
+    defaults = base()
+    known = [*defaults, *(f"data.{word}" for word in defaults.data)]
+    near = difflib.get_close_matches(full, known, n=3, cutoff=0.4) or sorted(defaults)
+    return f"`{full}` is not a key of this config; did you mean {', '.join(near)}?"

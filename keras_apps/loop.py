@@ -1,0 +1,305 @@
+"""The one training loop, for every application, under `tf.distribute`."""
+
+import contextlib
+import io
+import json
+import os
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from keras_apps.build import build
+from keras_apps.local import LocalOptimizer, LocalVariable
+
+KEEP = 3        # checkpoints
+
+
+class Loop:
+    """Trains an app through its stages; exact on any number of replicas, resumable at every checkpoint.
+
+    One step takes the phases in order, each phase as often as the stage says, each time with a batch of its own:
+        terms, carry = app.losses(...)
+        loss = sum over terms of weight x sum(values x value weights) / (value weights summed over ALL replicas)
+        gradients: summed over the replicas (local variables: not), clipped by global norm, applied by group
+        app.after_step(...)
+
+    Args:    app: an `App`, built inside the strategy's scope.  config: settled.
+             batches: (stage) -> an object with `dataset(start, replicas, here, memo)`, such as `Batches`.
+             strategy: one device (the default strategy) or `MirroredStrategy`.
+             workdir: where checkpoints go; None = nothing is written and nothing resumed.
+             actions: (loop, logs) -> None, called every `log_every` steps and after the last step.
+    """
+
+    def __init__(self, app, config, batches, strategy, workdir=None, actions=()):
+        self.app, self.config, self.batches, self.strategy = app, config, batches, strategy
+        self.workdir, self.actions = workdir, actions
+        self.stages = [dict(stage) for stage in app.stages()]
+        for first, second in zip([{"last": 0}, *self.stages], self.stages):
+            second["first"], second["last"] = first["last"], first["last"] + second["steps"]
+        self.steps = self.stages[-1]["last"]
+        schedule = build("schedules", config.schedule, steps=self.steps)
+        with strategy.scope():
+            self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step",
+                                    aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+        self.schedule = lambda: schedule(self.step)
+        self._make_optimizers(lambda rate: _Rate(rate, self.schedule))
+        self.memo = _Memo()
+        parts = {"app": app, "step": self.step, "memo": self.memo,
+                 **{f"optimizer_{group}": value for group, value in self.optimizers.items()},
+                 **{f"local_{group}": value for group, value in self.locals.items()}}
+        self.averages = []
+        if config.ema:
+            with strategy.scope():
+                self.averages = [tf.Variable(value, trainable=False, name="average",
+                                             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
+                                 for value in self.trained]
+            parts["averages"] = _Holder(self.averages)
+        self.manager = None
+        if workdir:
+            self.manager = tf.train.CheckpointManager(
+                tf.train.Checkpoint(**parts), os.path.join(workdir, "checkpoints"), KEEP)
+
+    def _make_optimizers(self, rate):
+        """One optimizer a group over the variables of all stages and phases."""
+        groups = {}
+        for stage in self.stages:
+            for phase in stage["phases"]:
+                for group, variables in self.app.variables(stage["name"], phase).items():
+                    seen = groups.setdefault(group, [])
+                    seen += [v for v in variables if not any(v is old for old in seen)]
+        missing = set(groups) - set(self.config.optimizers)
+        if missing:
+            raise ValueError(f"`optimizers` has no entry for {sorted(missing)}; add one such as "
+                             f"\"adam(rate=1e-3)\" (it has {sorted(self.config.optimizers)}).")
+        self.optimizers, self.locals, self.trained = {}, {}, []
+        for group, variables in groups.items():
+            def make(text=self.config.optimizers[group]):
+                return build("optimizers", text, schedule=rate)
+            shared = [v for v in variables if not isinstance(v, LocalVariable)]
+            local = [v for v in variables if isinstance(v, LocalVariable)]
+            self.trained += shared
+            if shared:
+                with self.strategy.scope():
+                    self.optimizers[group] = make()
+                    self.optimizers[group].build(shared)
+            if local:
+                self.locals[group] = LocalOptimizer(make, local)
+
+    # ---- running
+
+    def _position(self):
+        return int(self.step.numpy())
+
+    def restore(self):
+        """Continues from the newest checkpoint; returns the step it stands at."""
+        if self.manager and self.manager.latest_checkpoint:
+            self.manager.checkpoint.restore(self.manager.latest_checkpoint).assert_existing_objects_matched()
+        return self._position()
+
+    def run(self):
+        """Trains from where the checkpoint stands to the last step."""
+        self.restore()
+        for stage in self.stages:
+            if self._position() < stage["last"]:
+                self._run_stage(stage)
+
+    def _run_stage(self, stage):
+        draws = sum(stage["phases"].values())
+        rounds = stage.get("rounds", 1)
+        length = -(-stage["steps"] // rounds)
+        step = self._position()
+        train_step = self._step_function(stage)
+        while step < stage["last"]:
+            number = (step - stage["first"]) // length
+            batches = self.batches(stage)
+            if self.memo.key != [stage["name"], number]:
+                with self.averaged():
+                    arrays = self.app.between(stage["name"], number, batches)
+                self.memo.key, self.memo.arrays = [stage["name"], number], dict(arrays)
+            start = (step - stage["first"]) * draws
+            iterator = iter(self.strategy.distribute_datasets_from_function(
+                lambda context: self._replica_batches(context, batches, start)))
+            end = min(stage["last"], stage["first"] + (number + 1) * length)
+            clock, since = time.perf_counter(), step
+            while step < end:
+                logs = train_step(iterator)
+                step += 1
+                if step % self.config.log_every == 0 or step in (1, self.steps):
+                    now = time.perf_counter()
+                    rate = (step - since) * draws * stage["batch"] / (now - clock)
+                    clock, since = now, step
+                    self._log(stage, step, logs, rate)
+                if step % self.config.checkpoint_every == 0 or step == self.steps:
+                    self.save()
+
+    def _replica_batches(self, context, batches, start):
+        replicas = self.strategy.num_replicas_in_sync
+        each = replicas // context.num_input_pipelines
+        first = context.input_pipeline_id * each
+        return batches.dataset(start, replicas, tuple(range(first, first + each)), self.memo.arrays)
+
+    def _log(self, stage, step, logs, rate):
+        logs = {name: float(value) for name, value in logs.items()}
+        logs.update({f"rate/{group}": float(_rate_of(optimizer)) for group, optimizer in self.optimizers.items()})
+        logs["images_per_second"] = rate
+        for name, value in logs.items():
+            if not np.isfinite(value):
+                raise ValueError(f"`{name}` is {value} at step {step} of stage {stage['name']} but must be finite; use "
+                                 "a lower rate or set `clip`.")
+        for action in self.actions:
+            action(self, logs)
+
+    def save(self):
+        if self.manager:
+            self.manager.save(checkpoint_number=self._position())
+
+    # ---- one step
+
+    def _step_function(self, stage):
+        def replica_step(phase, occurrence, batch):
+            context = tf.distribute.get_replica_context()
+            seed = self._seed(stage, phase, occurrence, context)
+            groups = self.app.variables(stage["name"], phase)
+            flat = [(group, v) for group, variables in groups.items() for v in variables]
+            watched = [v.here()[0] if isinstance(v, LocalVariable) else v for _, v in flat]
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(watched)
+                terms, carry = self.app.losses(phase, batch, seed, self.step)
+                loss, logs = self._reduce(phase, terms, context)
+            gradients = tape.gradient(loss, watched)
+            self._apply(flat, gradients, context)
+            self.app.after_step(phase, carry)
+            return logs
+
+        @tf.function(autograph=False)
+        def train_step(iterator):
+            logs = {}
+            for phase, times in stage["phases"].items():
+                for occurrence in range(times):
+                    found = self.strategy.run(replica_step, args=(phase, occurrence, next(iterator)))
+                    logs.update({f"{phase}/{name}": self.strategy.experimental_local_results(value)[0]
+                                 for name, value in found.items()})
+            self._average()
+            self.step.assign_add(1)
+            return logs
+        return train_step
+
+    def _seed(self, stage, phase, occurrence, context):
+        """[2] int32 from run seed, step, phase occurrence and replica."""
+        place = [*stage["phases"]].index(phase) * 1000 + occurrence
+        seed = tf.bitcast(tf.cast(self.step, tf.int64), tf.int32) + [self.config.seed, 0]
+        seed = tf.random.experimental.stateless_fold_in(seed, place)
+        return tf.random.experimental.stateless_fold_in(seed, context.replica_id_in_sync_group)
+
+    def _reduce(self, phase, terms, context):
+        """This replica's share of the loss, and the global value of every term for the log."""
+        names = list(terms)
+        pairs = [term if isinstance(term, tuple) else (term, tf.ones_like(term)) for term in terms.values()]
+        pairs = [(tf.cast(values, tf.float32), tf.stop_gradient(tf.cast(weight, tf.float32)))
+                 for values, weight in pairs]
+        if not pairs:
+            raise ValueError(f"phase {phase!r} has no loss term; `losses` must return at least one.")
+        total = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.stack([tf.reduce_sum(w) for _, w in pairs]))
+        shares = tf.math.divide_no_nan(tf.stack([tf.reduce_sum(v * w) for v, w in pairs]), total)
+        weights = self.app.weights(phase, self.step)
+        unknown = set(weights) - set(names)
+        if unknown:
+            raise ValueError(f"`weights` names {sorted(unknown)} but phase {phase!r} has the terms {sorted(names)}.")
+        loss = tf.add_n([shares[names.index(name)] * tf.cast(weight, tf.float32)
+                         for name, weight in weights.items()])
+        reduced = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.stop_gradient(tf.concat([shares, [loss]], 0)))
+        return loss, dict(zip([*names, "loss"], tf.unstack(reduced)))
+
+    def _apply(self, flat, gradients, context):
+        shared = [(group, tf.convert_to_tensor(g), v) for (group, v), g in zip(flat, gradients)
+                  if g is not None and not isinstance(v, LocalVariable)]
+        local = {}
+        for (group, v), g in zip(flat, gradients):
+            if isinstance(v, LocalVariable):
+                local.setdefault(group, {})[id(v)] = g
+        reduced = [g for _, g, _ in shared]
+        if reduced and self.strategy.num_replicas_in_sync > 1:
+            reduced = context.all_reduce(tf.distribute.ReduceOp.SUM, reduced)
+        if self.config.clip:
+            reduced, local = self._clip(reduced, local, context)
+        for group, optimizer in self.optimizers.items():
+            own = [(g, v) for g, (name, _, v) in zip(reduced, shared) if name == group]
+            if own:
+                optimizer.apply_gradients(own, skip_gradients_aggregation=True)
+        for group, found in local.items():
+            self.locals[group].apply([found.get(id(v)) for v in self.locals[group].local])
+
+    def _clip(self, reduced, local, context):
+        """Scales all gradients of a phase to a global norm of at most `clip`; shards count once each."""
+        squares = tf.add_n([tf.zeros([])] + [tf.nn.l2_loss(g) * 2.0 for g in reduced])
+        own = [g for found in local.values() for g in found.values() if g is not None]
+        if own:
+            squares += context.all_reduce(tf.distribute.ReduceOp.SUM, tf.add_n([tf.nn.l2_loss(g) * 2.0 for g in own]))
+        factor = tf.minimum(1.0, self.config.clip / tf.maximum(tf.sqrt(squares), 1e-12))
+        local = {group: {key: None if g is None else g * factor for key, g in found.items()}
+                 for group, found in local.items()}
+        return [g * factor for g in reduced], local
+
+    # ---- averaged weights
+
+    def _average(self):
+        """average += (1 - d) (value - average), d = min(ema, (1 + t) / (10 + t)): early steps are not over-weighted."""
+        if self.averages:
+            t = tf.cast(self.step, tf.float32)
+            rest = 1.0 - tf.minimum(self.config.ema, (1.0 + t) / (10.0 + t))
+            for average, value in zip(self.averages, self.trained):
+                average.assign(average + tf.cast(rest, value.dtype) * (value - average))
+
+    @contextlib.contextmanager
+    def averaged(self):
+        """Inside, the trained variables hold their averages (evaluation, export)."""
+        kept = [value.numpy() for value in self.trained] if self.averages else []
+        for value, average in zip(self.trained if kept else (), self.averages):
+            value.assign(average)
+        try:
+            yield
+        finally:
+            for value, old in zip(self.trained, kept):
+                value.assign(old)
+
+
+class _Rate(tf.keras.optimizers.schedules.LearningRateSchedule):
+    """rate x schedule(step of the loop), whatever the optimizer's own count of updates is."""
+
+    def __init__(self, rate, factor):
+        self.rate, self.factor = rate, factor
+
+    def __call__(self, iterations):
+        return self.rate * self.factor()
+
+
+def _rate_of(optimizer):
+    rate = optimizer._learning_rate
+    return rate(None) if isinstance(rate, _Rate) else rate
+
+
+class _Holder(tf.Module):
+    """Trackable list for the checkpoint."""
+
+    def __init__(self, variables):
+        super().__init__()
+        self.variables_held = variables
+
+
+class _Memo(tf.train.experimental.PythonState):
+    """What `between` returned last: arrays by row, with the stage and round they belong to."""
+
+    def __init__(self):
+        self.key, self.arrays = None, {}
+
+    def serialize(self):
+        stream = io.BytesIO()
+        np.savez(stream, **{"key": np.array(json.dumps(self.key)), **{f"memo/{name}": values
+                                                                      for name, values in self.arrays.items()}})
+        return stream.getvalue()
+
+    def deserialize(self, text):
+        stored = np.load(io.BytesIO(text), allow_pickle=False)
+        self.key = json.loads(str(stored["key"]))
+        self.arrays = {name[len("memo/"):]: stored[name] for name in stored.files if name.startswith("memo/")}

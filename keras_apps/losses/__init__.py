@@ -1,0 +1,1 @@
+"""Losses, one folder a call signature."""

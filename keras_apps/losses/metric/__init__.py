@@ -1,0 +1,1 @@
+"""Metric losses: (embeddings [b, D], labels [b]) -> [b], one value an anchor."""

@@ -1,0 +1,80 @@
+"""Contrastive loss over all pairs of the global batch."""
+
+import math
+
+import tensorflow as tf
+
+from keras_apps import geometry, pairs
+
+_DISTANCES = ("cosine", "euclidean")
+
+
+class ContrastiveLoss:
+    """Contrastive loss: pairs of one class are pulled together, others pushed beyond a margin.
+
+    squared:      value_i = mean_p d_ip^2 / 2 + mean_n [m - d_in]+^2 / 2
+    not squared:  value_i = mean_p d_ip       + mean_n [m - d_in]+
+    p runs over the other members of i's class, n over the members of other classes, in the global batch.
+    The two means are taken apart, so the few positives of a P x K batch weigh as much as its many negatives:
+    the squared form is twice the expected pair loss under a sampler that draws half its pairs from each kind.
+
+    Args:    margin: m > 0 (for cosine at most 2).
+             distance: "cosine" (1 - cos, in [0, 2]) or "euclidean" (|a - b|).
+             squared: the squared form or the plain hinge.
+             normalise: bring embeddings to length one first. False is for Euclidean only, where m needs a
+             scale from elsewhere, such as batch normalisation of the embedding.
+    Call:    embeddings [b, D], any length (normalised here unless normalise=False); labels [b] int.
+             A label below 0 is unknown: no anchor (value 0) and neither positive nor negative of anyone.
+    Returns: [b], >= 0; a mean over no pairs is exactly 0, and so is its gradient.  Memory O(b B).
+    Raises:  ValueError for a margin out of range, an unknown distance, or cosine with normalise=False.
+    Source:  Hadsell, Chopra, LeCun, CVPR 2006, eq. 4.
+    Differs: all pairs of the batch instead of sampled ones, the two kinds averaged apart; the unsquared
+             form and the cosine are options.
+    """
+
+    def __init__(self, margin=0.5, distance="cosine", squared=True, normalise=True):
+        if distance not in _DISTANCES:
+            raise ValueError(f"`distance` is {distance!r} but must be one of {', '.join(_DISTANCES)}.")
+        if not (math.isfinite(margin) and margin > 0):
+            raise ValueError(f"`margin` is {margin} but must be a finite number above 0; use 0.5.")
+        if distance == "cosine" and margin > 2:
+            raise ValueError(f"`margin` is {margin} but a cosine distance never exceeds 2; use 0.5.")
+        if distance == "cosine" and not normalise:
+            raise ValueError(
+                "`normalise` is False but the cosine compares directions only; leave it True or use "
+                "distance='euclidean'."
+            )
+        self.margin = float(margin)
+        self.distance = distance
+        self.squared = squared
+        self.normalise = normalise
+
+    def __call__(self, embeddings, labels):
+        embeddings = geometry.wide(embeddings)
+        if self.normalise:
+            embeddings = geometry.unit(embeddings)
+        everyone, all_labels, offset = pairs.across(embeddings, tf.convert_to_tensor(labels))
+        labels = tf.convert_to_tensor(labels)
+
+        known = (labels >= 0)[:, None] & (all_labels >= 0)[None]
+        same = labels[:, None] == all_labels[None]
+        own = (offset + tf.range(tf.shape(labels)[0]))[:, None] == tf.range(tf.shape(all_labels)[0])[None]
+
+        if self.distance == "cosine":
+            distances = 1 - geometry.cosines(embeddings, everyone)
+        else:
+            distances = geometry.euclidean_distances(embeddings, everyone)
+        gaps = tf.nn.relu(self.margin - distances)
+        if not self.squared:
+            pull, push = distances, gaps
+        elif self.distance == "cosine":
+            pull, push = tf.square(distances) / 2, tf.square(gaps) / 2
+        else:  # without the root: the pull keeps its gradient down to distance 0
+            pull, push = geometry.squared_distances(embeddings, everyone) / 2, tf.square(gaps) / 2
+        return _row_means(pull, same & known & ~own) + _row_means(push, known & ~same)
+
+
+def _row_means(values, mask):
+    """Mean of each row's masked entries; exactly 0, with gradient 0, for a row without any."""
+    total = tf.reduce_sum(tf.where(mask, values, tf.zeros_like(values)), axis=1)
+    return total / tf.cast(tf.maximum(tf.math.count_nonzero(mask, axis=1), 1), total.dtype)

@@ -1,0 +1,1 @@
+"""Metrics: NumPy in, floats out; no TensorFlow."""

@@ -1,0 +1,1 @@
+"""Optimizers: one file each, Keras optimizers with our names and a schedule."""

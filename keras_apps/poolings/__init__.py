@@ -1,0 +1,1 @@
+"""Poolings: feature map [b, h, w, d] -> embedding [b, D]."""

@@ -1,0 +1,1 @@
+"""Schedules: (step) -> factor on every optimizer's rate; steps, not epochs."""

@@ -1,0 +1,1 @@
+"""SavedModel versions: signatures, export, verification, version folders and the gallery."""

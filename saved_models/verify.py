@@ -1,0 +1,419 @@
+"""Does a SavedModel version do, in a process that knows only TensorFlow, what the live model does?
+
+    python -m saved_models.verify --model=VERSION_DIR [--image=FILE ...]
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import tensorflow as tf
+from absl import app, flags
+from tensorflow.core.protobuf import saved_model_pb2
+
+TIMEOUT = 900.0                                   # seconds for the whole subprocess
+IMAGE_BYTES = 64 * 2**20                          # largest --image file
+PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
+# Reading or writing a path that is not part of the version folder: works here, fails (or leaks) where it is served.
+FILE_OPS = {
+    "ReadFile", "WriteFile", "MatchingFiles", "WholeFileReader", "WholeFileReaderV2", "TextLineReader",
+    "TextLineReaderV2", "FixedLengthRecordReader", "FixedLengthRecordReaderV2", "TFRecordReader", "TFRecordReaderV2",
+    "LMDBReader", "ImmutableConst", "CreateSummaryFileWriter", "GenerateVocabRemapping", "LoadAndRemapMatrix",
+    "TFRecordDataset", "TFRecordDatasetV2", "TextLineDataset", "FixedLengthRecordDataset",
+    "FixedLengthRecordDatasetV2", "CSVDataset", "CSVDatasetV2", "ExperimentalCSVDataset", "SqlDataset",
+    "ExperimentalSqlDataset", "LMDBDataset", "ExperimentalLMDBDataset", "MatchingFilesDataset",
+    "ExperimentalMatchingFilesDataset", "SnapshotDataset", "SnapshotDatasetV2", "LoadDataset", "SaveDataset",
+    "SaveDatasetV2",
+}
+CHECKPOINT_OPS = {"Restore", "RestoreSlice", "RestoreV2", "Save", "SaveSlices", "SaveV2", "MergeV2Checkpoints"}
+TABLE_OPS = {"InitializeTableFromTextFile", "InitializeTableFromTextFileV2"}
+CALL_OPS = {"PartitionedCall", "StatefulPartitionedCall"}
+
+
+def check(path, samples, expected=None, tolerance=1e-5):
+    """Inspect a version folder, load it as tf.saved_model.load and as TF Serving do, compare what it answers.
+
+    One subprocess that imports nothing but TensorFlow and NumPy does the work, on the CPU (the parent may hold the
+    accelerators): it refuses graphs that need Python, unregistered ops or files outside assets/, then runs `samples`
+    through the object loader and through the session loader (tag `serve`).
+
+    Args:    path: version folder.  samples: {signature: {input: array}}; byte strings as object or bytes arrays.
+             expected: {signature: {output: array}} of the live model; None compares the two loaders.
+             tolerance: largest absolute difference of numeric outputs; strings and booleans must be equal.
+    Returns: {"signatures": {name: {"inputs", "outputs"}}, "ops": count, "difference": the largest seen,
+             "outputs": {signature: {output: array}}}.
+    Raises:  ValueError naming op and node, or signature, output and difference.
+    """
+    read_saved_model(path)
+    with tempfile.TemporaryDirectory(prefix="verify-") as folder:
+        _write_arrays(os.path.join(folder, "samples.npz"), samples)
+        report = _run_bare(os.path.abspath(path), folder)
+        outputs = {loader: _read_arrays(os.path.join(folder, f"{loader}.npz")) for loader in ("object", "session")}
+    difference = 0.0
+    if expected is None:
+        difference = _compare(outputs["session"], outputs["object"], tolerance, "session loader", "object loader")
+    else:
+        expected = {name: {key: _plain(value) for key, value in values.items()} for name, values in expected.items()}
+        for loader, values in outputs.items():
+            difference = max(difference, _compare(values, expected, tolerance, f"{loader} loader", "live model"))
+    return {**report, "difference": difference, "outputs": outputs["session"]}
+
+
+def read_saved_model(path):
+    """The parsed saved_model.pb of a version folder; FileNotFoundError or ValueError where there is none."""
+    file = os.path.join(path, "saved_model.pb")
+    if not os.path.isfile(file):
+        raise FileNotFoundError(f"`{path}` holds no saved_model.pb; pass one version folder such as "
+                                "models/verification/1.")
+    model = saved_model_pb2.SavedModel()
+    try:
+        with open(file, "rb") as stream:
+            model.ParseFromString(stream.read())
+    except Exception as error:                    # DecodeError's class depends on the protobuf implementation
+        raise ValueError(f"`{file}` is not a SavedModel protocol buffer ({error}); export the version again.") from None
+    return model
+
+
+def serve_graph(model):
+    """The MetaGraphDef with tag `serve`, the one that TF Serving loads."""
+    for meta_graph in model.meta_graphs:
+        if set(meta_graph.meta_info_def.tags) == {"serve"}:
+            return meta_graph
+    tags = [sorted(meta_graph.meta_info_def.tags) for meta_graph in model.meta_graphs]
+    raise ValueError(f"The SavedModel has graphs with the tags {tags} but TF Serving needs one tagged `serve`; "
+                     "export it with tf.saved_model.save.")
+
+
+def describe(meta_graph):
+    """{signature: {"inputs": {name: [dtype, shape]}, "outputs": ...}}; unknown sizes are None."""
+    def tensors(infos):
+        return {name: [tf.dtypes.as_dtype(info.dtype).name,
+                       None if info.tensor_shape.unknown_rank
+                       else [None if dim.size < 0 else dim.size for dim in info.tensor_shape.dim]]
+                for name, info in sorted(infos.items())}
+    return {name: {"inputs": tensors(signature.inputs), "outputs": tensors(signature.outputs)}
+            for name, signature in sorted(meta_graph.signature_def.items()) if not name.startswith("__")}
+
+
+class GraphInspection:
+    """Finds what keeps a graph from being served by a process that registers only stock ops.
+
+    Args:    meta_graph: MetaGraphDef.  registered: op name -> bool.
+    Call:    () -> number of nodes; raises ValueError naming the first op that is refused and where it stands.
+    """
+
+    def __init__(self, meta_graph, registered):
+        self.meta_graph = meta_graph
+        self.registered = registered
+        self.functions = {f.signature.name: f for f in meta_graph.graph_def.library.function}
+        self.nodes = {"": {node.name: node for node in meta_graph.graph_def.node}}
+        self.nodes.update({name: {node.name: node for node in f.node_def} for name, f in self.functions.items()})
+        self.assets = {info.tensor_info.name.split(":")[0] for info in meta_graph.asset_file_def}
+        self.callers = {}                         # function name -> [(scope, node)] that pass its arguments in order
+        for scope, nodes in self.nodes.items():
+            for node in nodes.values():
+                if node.op in CALL_OPS:
+                    self.callers.setdefault(node.attr["f"].func.name, []).append((scope, node))
+
+    def __call__(self):
+        saver = self._saver_scopes()
+        for scope, nodes in self.nodes.items():
+            where = f" in function `{scope}`" if scope else ""
+            for node in nodes.values():
+                place = f"Op `{node.op}` (node `{node.name}`{where})"
+                if node.op in PYTHON_OPS:
+                    raise ValueError(f"{place} calls back into Python, which no server has; write that step in "
+                                     "TensorFlow ops.")
+                if node.op not in self.functions and not self.registered(node.op):
+                    raise ValueError(f"{place} is not registered by a bare `import tensorflow`; replace the custom op "
+                                     "by stock ops.")
+                if node.op in FILE_OPS or (node.op in CHECKPOINT_OPS and (scope, node.name) not in saver):
+                    raise ValueError(f"{place} touches files outside the version folder; do that before export, not "
+                                     "in the graph.")
+                if node.op in TABLE_OPS and not self._is_asset(node.input[1], scope, set()):
+                    raise ValueError(f"{place} fills a look-up table from a file that is not in assets/; build it "
+                                     "with tf.lookup.TextFileInitializer and pass the table among `variables`.")
+        return sum(len(nodes) for nodes in self.nodes.values())
+
+    def _saver_scopes(self):
+        """(scope, node name) of everything that saves and restores the version's own variables/."""
+        saver = self.meta_graph.saver_def
+        reached, waiting = set(), [("", name.split(":")[0]) for name in (saver.save_tensor_name, saver.restore_op_name)]
+        while waiting:
+            scope, name = waiting.pop()
+            if (scope, name) in reached or name not in self.nodes[scope]:
+                continue
+            reached.add((scope, name))
+            node = self.nodes[scope][name]
+            waiting += [(scope, tensor.lstrip("^").split(":")[0]) for tensor in node.input]
+            if node.op in CALL_OPS:
+                function = node.attr["f"].func.name
+                waiting += [(function, inner) for inner in self.nodes.get(function, {})]
+        return reached
+
+    def _is_asset(self, tensor, scope, seen):
+        """Walks a file name back through calls and variables; True only where every way ends at an asset."""
+        name = tensor.split(":")[0]
+        if (scope, name) in seen:
+            return True                           # a cycle adds no new origin
+        seen = seen | {(scope, name)}
+        node = self.nodes[scope].get(name)
+        if node is None:
+            return self._argument_is_asset(name, scope, seen)
+        if not scope and name in self.assets:
+            return True
+        if node.op in ("Identity", "ReadVariableOp"):
+            return self._is_asset(node.input[0], scope, seen)
+        if node.op == "VarHandleOp":              # the exporter keeps an asset's path in a variable of the root graph
+            assigned = [other.input[1] for other in self.nodes[scope].values()
+                        if other.op == "AssignVariableOp" and other.input[0].split(":")[0] == name]
+            return bool(assigned) and all(self._is_asset(value, scope, seen) for value in assigned)
+        return False
+
+    def _argument_is_asset(self, name, scope, seen):
+        arguments = [argument.name for argument in self.functions[scope].signature.input_arg] if scope else []
+        if name not in arguments:
+            return False
+        position = arguments.index(name)
+        callers = self.callers.get(scope, [])
+        if callers:
+            return all(self._is_asset(node.input[position], outer, seen) for outer, node in callers)
+        # Called from Python by the object loader only: what it captured is listed at the end of its arguments.
+        objects = self.meta_graph.object_graph_def
+        bound = list(objects.concrete_functions[scope].bound_inputs) if scope in objects.concrete_functions else []
+        index = position - (len(arguments) - len(bound))
+        return 0 <= index and objects.nodes[bound[index]].WhichOneof("kind") == "asset"
+
+
+def sample_inputs(signatures, images=()):
+    """Inputs for every signature that takes only images and float vectors; the others are left out.
+
+    Args:    signatures: from `describe`.  images: encoded images; none = two small made-up PNGs.
+    """
+    generator = np.random.default_rng(0)
+    images = list(images) or [tf.io.encode_png(generator.integers(0, 256, (16, 16, 3), np.uint8)).numpy()
+                              for _ in range(2)]
+    samples = {}
+    for name, signature in signatures.items():
+        values = {}
+        for key, (dtype, shape) in signature["inputs"].items():
+            if dtype == "string" and shape == [None] and key.startswith("image_bytes"):
+                values[key] = np.array(images, object)
+            elif dtype == "float32" and shape and len(shape) in (2, 4):
+                sizes = [len(images)] + [16 if size is None else size for size in shape[1:]]
+                values[key] = generator.uniform(0.0, 255.0, sizes).astype(np.float32)
+        if values and len(values) == len(signature["inputs"]):
+            samples[name] = values
+    return samples
+
+
+def _run_bare(path, folder):
+    """Start the subprocess, wait for it, return its report."""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from saved_models.verify import _child; _child(*sys.argv[2:])"
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    try:
+        done = subprocess.run([sys.executable, "-c", code, root, path, folder], env=environment, timeout=TIMEOUT,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"`{path}` was not verified within {TIMEOUT:.0f} s; send fewer or smaller samples.") from None
+    report_file = os.path.join(folder, "report.json")
+    if not os.path.exists(report_file):
+        tail = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["no message"]
+        raise ValueError(f"The process that verifies `{path}` ended with code {done.returncode} and no report: "
+                         f"{tail[0][:500]}")
+    with open(report_file, encoding="utf-8") as stream:
+        report = json.load(stream)
+    if "error" in report:
+        raise ValueError(report["error"])
+    return report
+
+
+def _child(path, folder):
+    """In the subprocess: inspect, load twice, run, leave report.json and one npz a loader."""
+    try:
+        report = _inspect_and_run(path, folder)
+    except Exception as error:                    # whatever a foreign graph raises is this version's verdict
+        text = " ".join(str(getattr(error, "message", error)).split())
+        report = {"error": text[:2000] if isinstance(error, ValueError) else f"{type(error).__name__}: {text[:2000]}"}
+    partial = os.path.join(folder, "report.json.part")
+    with open(partial, "w", encoding="utf-8") as stream:
+        json.dump(report, stream)
+    os.replace(partial, os.path.join(folder, "report.json"))
+
+
+def _inspect_and_run(path, folder):
+    from tensorflow.python.framework import op_def_registry  # the only way to ask without creating a node
+
+    meta_graph = serve_graph(read_saved_model(path))
+    # Before loading: loading already runs initialisers.
+    ops = GraphInspection(meta_graph, lambda name: op_def_registry.get(name) is not None)()
+    signatures = describe(meta_graph)
+    samples = _read_arrays(os.path.join(folder, "samples.npz"))
+    for name, inputs in samples.items():
+        if name not in signatures:
+            raise ValueError(f"`samples` names signature `{name}` but the version has {sorted(signatures)}.")
+        if set(inputs) != set(signatures[name]["inputs"]):
+            raise ValueError(f"`samples` gives signature `{name}` the inputs {sorted(inputs)} but it takes "
+                             f"{sorted(signatures[name]['inputs'])}.")
+    for loader, run in (("object", _object_loader(path)), ("session", _session_loader(path))):
+        outputs = {}
+        for name, inputs in samples.items():
+            try:
+                outputs[name] = run(name, inputs)
+            except tf.errors.OpError as error:
+                raise ValueError(f"Signature `{name}` fails under the {loader} loader: {error.message}") from error
+        _write_arrays(os.path.join(folder, f"{loader}.npz"), outputs)
+    return {"signatures": signatures, "ops": ops}
+
+
+def _object_loader(path):
+    loaded = tf.saved_model.load(path, tags=["serve"])
+
+    def run(name, inputs):
+        outputs = loaded.signatures[name](**{key: tf.constant(value) for key, value in inputs.items()})
+        return {key: value.numpy() for key, value in outputs.items()}
+    return run
+
+
+def _session_loader(path):
+    session = tf.compat.v1.Session(graph=tf.Graph())
+    with session.graph.as_default():
+        meta_graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], path)
+
+    def run(name, inputs):
+        signature = meta_graph.signature_def[name]
+        return session.run({key: info.name for key, info in signature.outputs.items()},
+                           {signature.inputs[key].name: value for key, value in inputs.items()})
+    return run
+
+
+def _plain(value):
+    """An array that np.savez can keep without pickle, or an object array of bytes."""
+    value = np.asarray(value)
+    if value.dtype.kind == "U":
+        value = np.char.encode(value, "utf-8")
+    if value.dtype.kind in "OS":
+        flat = [item.encode("utf-8") if isinstance(item, str) else bytes(item) for item in value.ravel().tolist()]
+        plain = np.empty(len(flat), object)
+        plain[:] = flat
+        return plain.reshape(value.shape)
+    if value.dtype.kind == "V":                   # bfloat16 and float8 are extension types to NumPy
+        return value.astype(np.float32)
+    return value
+
+
+def _write_arrays(file, groups):
+    """{group: {name: array}} -> npz without pickle; strings become bytes + lengths."""
+    index, arrays = [], {}
+    for group, values in groups.items():
+        for name, value in values.items():
+            value, slot = _plain(value), f"a{len(index)}"
+            text = value.dtype.kind == "O"
+            index.append([group, name, slot, text])
+            if text:
+                flat = value.ravel().tolist()
+                arrays[f"{slot}_bytes"] = np.frombuffer(b"".join(flat), np.uint8)
+                arrays[f"{slot}_lengths"] = np.array([len(item) for item in flat], np.int64).reshape(value.shape)
+            else:
+                arrays[slot] = value
+    # NumPy drops the trailing NULs of its own string arrays, hence JSON as plain bytes too.
+    arrays["index"] = np.frombuffer(json.dumps(index).encode("utf-8"), np.uint8)
+    np.savez(file, **arrays)
+
+
+def _read_arrays(file):
+    groups = {}
+    with np.load(file, allow_pickle=False) as arrays:
+        for group, name, slot, text in json.loads(arrays["index"].tobytes()):
+            if text:
+                lengths, data = arrays[f"{slot}_lengths"], arrays[f"{slot}_bytes"].tobytes()
+                ends = np.cumsum(lengths.ravel()).tolist()
+                value = np.empty(lengths.size, object)
+                value[:] = [data[end - size:end] for end, size in zip(ends, lengths.ravel().tolist())]
+                value = value.reshape(lengths.shape)
+            else:
+                value = arrays[slot]
+            groups.setdefault(group, {})[name] = value
+    return groups
+
+
+def _compare(got, want, tolerance, got_name, want_name):
+    """Largest difference over all outputs; ValueError at the first output that differs."""
+    largest = 0.0
+    for signature, values in want.items():
+        missing = set(values) ^ set(got.get(signature, {}))
+        if missing:
+            raise ValueError(f"Signature `{signature}` has the outputs {sorted(got.get(signature, {}))} under the "
+                             f"{got_name} but {sorted(values)} under the {want_name}.")
+        for name, right in values.items():
+            left = got[signature][name]
+            place = f"Output `{name}` of signature `{signature}`"
+            if left.shape != right.shape or left.dtype != right.dtype:
+                raise ValueError(f"{place} is {left.dtype} {list(left.shape)} under the {got_name} but {right.dtype} "
+                                 f"{list(right.shape)} under the {want_name}.")
+            if left.dtype.kind in "Ob":
+                if not np.array_equal(left, right):
+                    raise ValueError(f"{place} differs between {got_name} and {want_name} in "
+                                     f"{int(np.sum(left != right))} of {left.size} values but must be equal.")
+                continue
+            difference = _largest_difference(left, right)
+            if not difference <= tolerance:
+                raise ValueError(f"{place} differs by {difference:.3g} between {got_name} and {want_name} but at most "
+                                 f"{tolerance:.3g} is allowed.")
+            largest = max(largest, difference)
+    return largest
+
+
+def _largest_difference(left, right):
+    wide = np.complex128 if left.dtype.kind == "c" else np.float64
+    left, right = left.astype(wide), right.astype(wide)
+    same = (left == right) | (np.isnan(left) & np.isnan(right))
+    with np.errstate(invalid="ignore"):
+        difference = np.where(same, 0.0, np.abs(left - right))
+    difference = np.where(np.isnan(difference), np.inf, difference)    # a NaN on one side only
+    return float(difference.max(initial=0.0))
+
+
+def _read_image(file):
+    size = os.path.getsize(file)
+    if size > IMAGE_BYTES:
+        raise ValueError(f"`{file}` has {size:,} bytes but at most {IMAGE_BYTES:,} are read; use a smaller image.")
+    with open(file, "rb") as stream:
+        return stream.read()
+
+
+def _report(path, images):
+    signatures = describe(serve_graph(read_saved_model(path)))
+    samples = sample_inputs(signatures, images)
+    result = check(path, samples)
+    for name, signature in result["signatures"].items():
+        print(f"{name}{'' if name in samples else '    (not run: its inputs cannot be made up)'}")
+        for side in ("inputs", "outputs"):
+            for key, (dtype, shape) in signature[side].items():
+                sizes = "any shape" if shape is None else [size if size is not None else "n" for size in shape]
+                print(f"    {side[:-1]:6}  {key:24} {dtype:8} {sizes}".replace("'", ""))
+    print(f"{result['ops']} ops, all of them stock TensorFlow; {len(samples)} of {len(result['signatures'])} "
+          f"signatures run; largest difference between the two loaders {result['difference']:.3g}")
+    print("verdict: can be served")
+
+
+def define_flags():
+    flags.DEFINE_string("model", None, "Version folder, such as models/verification/1.", required=True)
+    flags.DEFINE_multi_string("image", [], "Image file to run through every signature on images (repeatable).")
+
+
+def main(argv):
+    try:
+        if argv[1:]:
+            raise ValueError(f"`{argv[1]}` is not a flag; name image files with --image=FILE.")
+        _report(flags.FLAGS.model, [_read_image(file) for file in flags.FLAGS.image])
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main)

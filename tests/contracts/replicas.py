@@ -1,0 +1,74 @@
+"""Everything that must not depend on the number of replicas, run in a process of its own.
+
+    python -m tests.contracts.replicas REPLICAS OUT.npz [WORKDIR]
+"""
+
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+from keras_apps.local import LocalVariable
+from keras_apps.loop import Loop
+from keras_apps.strategy import make_strategy
+from tests.contracts.dummies import APPS, dummy_config
+
+
+def state(app):
+    """Every variable of an app by name, shards gathered."""
+    found = {}
+    for key, value in vars(app).items():
+        for i, item in enumerate(value if isinstance(value, (list, tuple)) else [value]):
+            if isinstance(item, LocalVariable):
+                found[f"{key}/{i}"] = item.gathered()
+            elif isinstance(item, (tf.Variable, tf.distribute.DistributedValues)):
+                found[f"{key}/{i}"] = item.numpy()
+    return found
+
+
+def train(kind, strategy, workdir=None, **words):
+    config = dummy_config(groups=APPS[kind].groups, **words)
+    with strategy.scope():
+        app = APPS[kind](config)
+    curve = []
+    loop = Loop(app, config, app.data, strategy, workdir, [lambda loop, logs: curve.append(
+        [value for name, value in sorted(logs.items()) if name.split("/")[0] not in ("rate", "images_per_second")])])
+    loop.run()
+    return app, loop, np.array(curve)
+
+
+def first_moments(loop):
+    """Adam's first moments after one step: 0.1 x gradient, by group."""
+    found = {group: np.concatenate([m.numpy().ravel() for m in optimizer._momentums])
+             for group, optimizer in loop.optimizers.items()}
+    for group, local in loop.locals.items():
+        found[group] = np.concatenate([np.concatenate([optimizer._momentums[0].numpy() for optimizer in optimizers])
+                                       [:variable.rows].ravel()
+                                       for variable, optimizers in zip(local.local, local.optimizers)])
+    return found
+
+
+def main(replicas, out, workdir=None):
+    strategy = make_strategy("mirrored" if replicas > 1 else "one", replicas)
+    arrays = {}
+    for kind in APPS:
+        app, _, _ = train(kind, strategy, ema=0.5, clip=5.0)
+        arrays.update({f"{kind}/weights/{name}": value for name, value in state(app).items()})
+        _, loop, curve = train(kind, strategy, optimizer="adam(rate=0.01)", steps=2 if kind == "grow" else 1)
+        arrays[f"{kind}/adam_losses"] = curve[:1]
+        arrays.update({f"{kind}/adam_gradient/{group}": value for group, value in first_moments(loop).items()
+                       if kind != "grow"})
+    if workdir:
+        if replicas == 1:
+            # The truth, and half of it as a checkpoint that another number of replicas goes on from.
+            arrays["resumed"] = train("sharded", strategy, steps=8)[0].classes.gathered()
+            train("sharded", strategy, workdir, steps=4)
+        else:
+            app, loop, curve = train("sharded", strategy, workdir, steps=8)
+            assert len(curve) == 4, f"{len(curve)} steps ran after the checkpoint of step 4"
+            arrays["resumed"] = app.classes.gathered()
+    np.savez(out, **arrays)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], *sys.argv[3:])

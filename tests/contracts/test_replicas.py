@@ -1,0 +1,57 @@
+"""Equal weights on 1, 2 and 4 replicas: one process a replica count walks everything."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.contracts.dummies import APPS
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def run(replicas, out, workdir):
+    done = subprocess.run([sys.executable, "-m", "tests.contracts.replicas", str(replicas), str(out), str(workdir)],
+                          cwd=ROOT, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return dict(np.load(out))
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("replicas")
+    found = {1: run(1, folder / "1.npz", folder / "work")}
+    for replicas in (2, 4):
+        shutil.copytree(folder / "work", folder / f"work{replicas}")
+        found[replicas] = run(replicas, folder / f"{replicas}.npz", folder / f"work{replicas}")
+    return found
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+@pytest.mark.parametrize("kind", APPS)
+def test_weights_and_gradients_equal_those_of_one_replica(results, replicas, kind):
+    names = [name for name in results[1] if name.startswith(f"{kind}/")]
+    assert any("/weights/" in name for name in names)
+    for name in names:
+        gap = np.abs(results[1][name] - results[replicas][name]).max()
+        assert gap <= 1e-5, f"{name} differs by {gap}"
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_shards_resume_on_another_number_of_replicas(results, replicas):
+    np.testing.assert_allclose(results[replicas]["resumed"], results[1]["resumed"], atol=1e-5)
+
+
+def test_the_dummies_learn_something(results):
+    """Equality of weights that never moved would prove nothing."""
+    for kind, app in APPS.items():
+        fresh = app.__new__(app)
+        from tests.contracts.dummies import dummy_config
+        from tests.contracts.replicas import state
+        app.__init__(fresh, dummy_config(groups=app.groups))
+        for name, value in state(fresh).items():
+            assert np.abs(results[1][f"{kind}/weights/{name}"] - value).max() > 1e-3 or name.startswith("place"), name

@@ -1,0 +1,39 @@
+"""Turned images as classes of their own."""
+
+import tensorflow as tf
+
+
+class TurnedClassesMixing:
+    """Each label is turned by its own random multiple of 90 degrees; class k turned r times is class turns k + r.
+
+    All images of one label in a batch are turned alike, so that a P x K batch stays P x K. For signs that change their
+    meaning when turned (characters), this makes `turns` times as many identities. -1 stays -1. Images are square.
+
+    Args:    turns: 2 (half turns) or 4 (quarter turns); with mirror, twice as many classes.
+             mirror: mirrored images are classes of their own as well.
+    Call:    batch with image [b,H,H,C] and label [b], seed [2] int32.
+    Returns: the batch with image and label replaced; `times` says by how much the number of classes grows.
+    Raises:  ValueError for turns other than 2 or 4.
+    Source:  Vinyals et al., NeurIPS 2016, arXiv:1606.04080, section 4.1 (rotated character classes).
+    """
+
+    def __init__(self, turns=4, mirror=False):
+        if turns not in (2, 4):
+            raise ValueError(f"`turns` is {turns} but must be 2 or 4.")
+        self.turns, self.mirror, self.times = turns, mirror, turns * (2 if mirror else 1)
+
+    def __call__(self, batch, seed):
+        images, labels = batch["image"], batch["label"]
+        # One draw a label, not an image: hash the label into the seed.
+        draw = tf.map_fn(lambda label: tf.random.stateless_uniform(
+            [], tf.random.experimental.stateless_fold_in(seed, label), 0, self.times, tf.int32),
+            tf.cast(labels, tf.int32), fn_output_signature=tf.int32)
+        turn, mirrored = draw % self.turns, draw >= self.turns
+        choose = (slice(None), None, None, None)
+        images = tf.where(mirrored[choose], tf.reverse(images, [2]), images)
+        step = 4 // self.turns
+        turned = images
+        for quarter in range(step, 4, step):
+            turned = tf.where((turn * step == quarter)[choose], tf.image.rot90(images, quarter), turned)
+        grown = labels * self.times + tf.cast(draw, labels.dtype)
+        return {**batch, "image": turned, "label": tf.where(labels < 0, labels, grown)}

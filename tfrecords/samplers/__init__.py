@@ -1,0 +1,1 @@
+"""Samplers: (table, seed, epoch) -> global index rows [steps, B]; one file each."""
