@@ -9,6 +9,11 @@ def wide(values):
     return values if values.dtype == tf.float64 else tf.cast(values, tf.float32)
 
 
+def epsilon(dtype):
+    """The rounding step of float32 or float64 at 1."""
+    return 2.0**-52 if dtype == tf.float64 else 2.0**-23
+
+
 def lengths(vectors):
     """Euclidean length |v| over the last axis; the gradient of a zero vector is exactly 0.
 
@@ -60,7 +65,7 @@ def euclidean_distances(first, second):
     largest = tf.stop_gradient(tf.reduce_max(tf.abs(second)))
     scale = tf.where(largest > 0, largest, tf.ones_like(largest))
     squares, sizes = _centred_squares(first / scale, second / scale)
-    certain = squares > 8 * squares.dtype.as_numpy_dtype(_epsilon(squares.dtype)) * sizes
+    certain = squares > 8 * epsilon(squares.dtype) * sizes
     roots = tf.sqrt(tf.where(certain, squares, tf.ones_like(squares)))
     return tf.where(certain, scale * roots, tf.zeros_like(roots))
 
@@ -80,7 +85,3 @@ def _centred_squares(first, second):
     first, second = first - centre, second - centre
     sizes = tf.reduce_sum(tf.square(first), axis=1)[:, None] + tf.reduce_sum(tf.square(second), axis=1)[None]
     return sizes - 2 * tf.matmul(first, second, transpose_b=True), sizes
-
-
-def _epsilon(dtype):
-    return 2.0**-52 if dtype == tf.float64 else 2.0**-23

@@ -21,18 +21,18 @@ WARMUP_RECORDS = 1000                             # TF Serving refuses to load a
 def export(models, task, signatures, decoder, variables, assets, warmup=None, keep=None, check=True):
     """Write `<models>/<task>/<next integer>/`: saved_model.pb, variables/, assets/, assets.extra/.
 
-    Everything is written, flushed and verified under a hidden name and renamed as the last step, so that a server
-    polling the folder never sees half a version. A kill leaves a hidden folder that the next export removes.
+    Everything is written, verified and flushed under a hidden name and renamed as the last step, so that a
+    server polling the folder never sees half a version. What a kill leaves, the next export removes.
 
     Args:    models, task: the folder of versions; `task` is also the model name in the warm-up requests.
              signatures, decoder, variables: see signatures.build_module.
              assets: {file name: str, bytes or anything JSON can hold}, copied to assets/.
              warmup: {signature: {input: array}}, one request each, replayed by the server before it serves.
              keep: afterwards only the newest `keep` versions stay.
-             check: samples {signature: {input: array}} on which the reloaded version must answer as the live model
-             does (<= 1e-5); True takes the warm-up requests as samples; False skips all verification.
+             check: samples {signature: {input: array}} on which the reloaded version must answer as the live
+             model does (<= 1e-5); True takes the warm-up requests as samples; False skips all verification.
     Returns: path of the new version.
-    Raises:  ValueError for a bad argument or a refused model; OSError for a full disk. Neither leaves a version.
+    Raises:  ValueError for a bad argument or a refused model; OSError for a full disk. No version then.
     """
     _require_plain(task, "task")
     if keep is not None:
@@ -40,10 +40,9 @@ def export(models, task, signatures, decoder, variables, assets, warmup=None, ke
     contents = {_require_plain(name, "asset name"): _encode(name, value) for name, value in assets.items()}
     module = build_module(signatures, decoder, variables)
     functions = signature_functions(module)
-    samples = check if isinstance(check, dict) else (warmup or {})
-    for kind, requests in (("warmup", warmup or {}), ("check", samples)):
-        _require_known(kind, requests, functions)
-    requests = _warmup_records(task, warmup or {})
+    warmup = _checked_requests("warmup", warmup or {}, functions)
+    samples = _checked_requests("check", check, functions) if isinstance(check, dict) else warmup
+    requests = _warmup_records(task, warmup)
 
     folder = os.path.join(models, task)
     os.makedirs(folder, exist_ok=True)
@@ -51,9 +50,9 @@ def export(models, task, signatures, decoder, variables, assets, warmup=None, ke
     temporary, version, lock = _claim(folder)
     try:
         with _quiet_tensorflow():
-            tf.saved_model.save(module, temporary, signatures=functions,
-                                # Gradients of custom-gradient functions are dead weight in a version that only serves.
-                                options=tf.saved_model.SaveOptions(experimental_custom_gradients=False))
+            # A version only serves: the gradients of custom-gradient functions would be dead weight.
+            options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+            tf.saved_model.save(module, temporary, signatures=functions, options=options)
         _write_assets(temporary, contents)
         _write_warmup(temporary, requests)
         if check is not False:
@@ -72,8 +71,8 @@ def export(models, task, signatures, decoder, variables, assets, warmup=None, ke
 
 def _require_plain(name, what):
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*", name):
-        raise ValueError(f"{what} is `{name}` but must be a plain name of letters, digits, _ . and -, with no folder "
-                         "in it.")
+        raise ValueError(f"{what} is `{name}` but must be a plain name of letters, digits, _ . and -, with "
+                         "no folder in it.")
     return name
 
 
@@ -85,22 +84,39 @@ def _encode(name, value):
     try:
         return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode("utf-8")
     except (TypeError, ValueError) as error:
-        raise ValueError(f"asset `{name}` is a {type(value).__name__} that JSON cannot hold ({error}); pass str, bytes "
-                         "or plain lists, dicts, finite numbers and strings.") from None
+        raise ValueError(f"asset `{name}` is a {type(value).__name__} that JSON cannot hold ({error}); pass "
+                         "str, bytes or plain lists, dicts, finite numbers and strings.") from None
 
 
-def _require_known(kind, requests, functions):
+def _checked_requests(kind, requests, functions):
+    """`requests` as arrays of the signatures' dtypes; ValueError where one does not fit its signature."""
+    checked = {}
     for name, inputs in requests.items():
         if name not in functions:
             raise ValueError(f"`{kind}` names signature `{name}` but the model has {sorted(functions)}.")
-        wanted = sorted(functions[name].structured_input_signature[1])
-        if sorted(inputs) != wanted:
-            raise ValueError(f"`{kind}` gives signature `{name}` the inputs {sorted(inputs)} but it takes {wanted}.")
+        specs = functions[name].structured_input_signature[1]
+        if sorted(inputs) != sorted(specs):
+            raise ValueError(f"`{kind}` gives signature `{name}` the inputs {sorted(inputs)} but it takes "
+                             f"{sorted(specs)}.")
+        checked[name] = {key: _checked_input(f"`{kind}`, input `{key}` of signature `{name}`", value, specs[key])
+                         for key, value in inputs.items()}
+    return checked
+
+
+def _checked_input(place, value, spec):
+    try:
+        tensor = tf.constant(value, spec.dtype)
+    except (TypeError, ValueError):
+        raise ValueError(f"{place} is not of type {spec.dtype.name}.") from None
+    if not spec.shape.is_compatible_with(tensor.shape):
+        raise ValueError(f"{place} has shape {tensor.shape} but must fit {spec.shape}.")
+    return tensor.numpy()
 
 
 def _warmup_records(task, warmup):
     if len(warmup) > WARMUP_RECORDS:
-        raise ValueError(f"`warmup` has {len(warmup)} requests but TF Serving loads at most {WARMUP_RECORDS}.")
+        raise ValueError(f"`warmup` has {len(warmup)} requests but TF Serving loads at most "
+                         f"{WARMUP_RECORDS}.")
     records = []
     for signature, inputs in warmup.items():
         log = prediction_log_pb2.PredictionLog()
@@ -119,7 +135,8 @@ def _live_outputs(functions, samples):
         try:
             values = functions[name](**{key: tf.constant(value) for key, value in inputs.items()})
         except tf.errors.InvalidArgumentError as error:
-            raise ValueError(f"the live model refuses the sample of signature `{name}`: {error.message}") from error
+            raise ValueError(f"the live model refuses the sample of signature `{name}`: "
+                             f"{verify.core_message(error)}") from error
         outputs[name] = {key: np.asarray(value) for key, value in values.items()}
     return outputs
 
@@ -135,12 +152,16 @@ def _claim(folder):
             version += 1
             continue
         lock = os.open(temporary, os.O_RDONLY)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):        # a network file system without locks never cleans up either
+            fcntl.flock(lock, fcntl.LOCK_EX)
         return temporary, version, lock
 
 
 def _remove_abandoned(folder):
-    """Remove what killed exporters left: their pid is gone and, as pids repeat across containers, their lock too."""
+    """Remove what killed exporters left: their pid is gone and so is their lock.
+
+    The lock decides where containers share the folder, because a pid means nothing outside its own container.
+    """
     for name in os.listdir(folder):
         match = re.fullmatch(r"\.exporting-\d+-(\d+)", name)
         if not match or _is_alive(int(match[1])):
@@ -171,7 +192,7 @@ def _is_alive(pid):
 
 @contextlib.contextmanager
 def _quiet_tensorflow():
-    """tf.saved_model.save announces the hidden folder as the place of the assets, which is gone a moment later."""
+    """Without TensorFlow's note that the assets lie in the hidden folder, which is gone a moment later."""
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel("WARNING")
@@ -190,7 +211,8 @@ def _write_assets(path, contents):
             with open(os.path.join(folder, name), "xb") as stream:
                 stream.write(data)
         except FileExistsError:
-            raise ValueError(f"asset `{name}` has the name of a look-up file of the graph; rename one.") from None
+            raise ValueError(f"asset `{name}` has the name of a look-up file of the graph; rename "
+                             "one.") from None
 
 
 def _write_warmup(path, records):
@@ -234,12 +256,12 @@ def _publish(temporary, folder, version):
 
 def _explained(error, task, folder):
     """The same fault as one sentence of a type that commands catch."""
-    text = " ".join(str(getattr(error, "message", error)).split())
+    text = verify.core_message(error)
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in text:
-        full = OSError(f"No version of `{task}` was written: the disk of `{folder}` is full; free space or export to "
-                       "another folder.")
+        full = OSError(f"No version of `{task}` was written: the disk of `{folder}` is full; free space or "
+                       "export to another folder.")
         full.errno = errno.ENOSPC
         return full
     if isinstance(error, OSError):
         return type(error)(f"No version of `{task}` was written to `{folder}`: {text}")
-    return ValueError(f"No version of `{task}` was written: {text[:2000]}")
+    return ValueError(f"No version of `{task}` was written: {text}")

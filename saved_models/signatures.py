@@ -17,17 +17,17 @@ class _ServableModule(tf.Module):
 def build_module(signatures, decoder, variables):
     """Trace every signature and tie it to the variables it reads.
 
-    An entry {"function": f, "images": 1} becomes two signatures: `<name>` on `image_bytes` (string [n], any encoded
-    image) and `<name>_tensor` on `image_tensor` (float32 [n, h, w, C] in data units). With "images": 2 the inputs are
-    `image_bytes_1`, `image_bytes_2` and `image_tensor_1`, `image_tensor_2`, which must agree in n.
+    An entry {"function": f, "images": 1} becomes two signatures: `<name>` on `image_bytes` (string [n], any
+    encoded image) and `<name>_tensor` on `image_tensor` (float32 [n, h, w, C] in data units). With "images":
+    2 the inputs are `image_bytes_1`, `image_bytes_2` and `image_tensor_1`, `image_tensor_2`, equal in n.
     An entry {"function": f, "inputs": {name: tf.TensorSpec}} becomes `<name>` alone; f is called by keyword.
 
-    Args:    signatures: {name: entry}, the first is also `serving_default`; f(images float32 [n, H, W, C] in [0, 1])
-             or f(images_1, images_2) -> {output name: tensor [n, ...]}.
-             decoder: has .images(string [n]) and .tensor(float32 [n, h, w, C]), both -> [n, H, W, C], and .channels;
+    Args:    signatures: {name: entry}, the first is also `serving_default`; f(images) or f(images_1,
+             images_2) on float32 [n, H, W, C] in [0, 1] -> {output name: tensor [n, ...]}.
+             decoder: .images(string [n]) and .tensor(float32 [n, h, w, C]) -> [n, H, W, C], and .channels;
              None where no entry has "images".
-             variables: list or dict of what the functions read: tf.Variables, look-up tables, loaded SavedModels.
-             No Keras model: Keras would trace and save all of its own call functions as well.
+             variables: list or dict of what the functions read: tf.Variables, look-up tables, loaded
+             SavedModels. No Keras model: Keras would trace and save all of its own call functions as well.
     Returns: tf.Module; `signature_functions` gives what to pass to tf.saved_model.save beside it.
     Raises:  ValueError for a name, an entry or an output that cannot be served.
     """
@@ -37,8 +37,8 @@ def build_module(signatures, decoder, variables):
     for name, entry in signatures.items():
         for full_name, (function, specs) in _variants(name, entry, decoder).items():
             if full_name in functions:
-                raise ValueError(f"Signature `{full_name}` is defined twice: `<name>_tensor` is made from every "
-                                 "signature on images; rename one of the two.")
+                raise ValueError(f"Signature `{full_name}` is defined twice: `<name>_tensor` is made from "
+                                 "every signature on images; rename one of the two.")
             functions[full_name] = _trace(full_name, function, specs)
     functions["serving_default"] = functions[next(iter(signatures))]
     state = dict(variables) if isinstance(variables, dict) else list(variables)
@@ -53,20 +53,20 @@ def signature_functions(module):
 def _variants(name, entry, decoder):
     """{signature name: (function by keyword, {input name: TensorSpec})} of one entry."""
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or name == "serving_default":
-        raise ValueError(f"Signature name `{name}` must be a letter followed by letters, digits or _, and not "
-                         "`serving_default` (the first signature gets that name as well).")
+        raise ValueError(f"Signature name `{name}` must be a letter followed by letters, digits or _, and "
+                         "not `serving_default` (the first signature gets that name as well).")
     if set(entry) == {"function", "inputs"} and entry["inputs"]:
         return {name: (entry["function"], dict(entry["inputs"]))}
     if set(entry) != {"function", "images"} or entry["images"] not in (1, 2):
-        raise ValueError(f"Signature `{name}` has the entries {sorted(entry)} but must have `function` and either "
-                         "`images` (1 or 2) or `inputs` ({name: tf.TensorSpec}).")
+        raise ValueError(f"Signature `{name}` has the entries {sorted(entry)} but must have `function` and "
+                         "either `images` (1 or 2) or `inputs` ({name: tf.TensorSpec}).")
     if decoder is None:
-        raise ValueError(f"Signature `{name}` takes images but `decoder` is None; pass the decoder used in training.")
-    tensor_shape = [None, None, None, decoder.channels]
-    return {
-        name: _on_images(entry, "image_bytes", tf.TensorSpec([None], tf.string), decoder.images),
-        f"{name}_tensor": _on_images(entry, "image_tensor", tf.TensorSpec(tensor_shape, tf.float32), decoder.tensor),
-    }
+        raise ValueError(f"Signature `{name}` takes images but `decoder` is None; pass the decoder used in "
+                         "training.")
+    encoded = tf.TensorSpec([None], tf.string)
+    raw = tf.TensorSpec([None, None, None, decoder.channels], tf.float32)
+    return {name: _on_images(entry, "image_bytes", encoded, decoder.images),
+            f"{name}_tensor": _on_images(entry, "image_tensor", raw, decoder.tensor)}
 
 
 def _on_images(entry, stem, spec, decode):
@@ -76,7 +76,7 @@ def _on_images(entry, stem, spec, decode):
     def function(**inputs):
         values = [inputs[name] for name in names]
         sizes = [tf.shape(value)[0] for value in values]
-        # Before decoding, which is most of the cost; otherwise the function could broadcast 1 against n silently.
+        # Before decoding, which is most of the cost. Unchecked, 1 against n would broadcast without a word.
         checks = [tf.debugging.assert_equal(
             size, sizes[0], message=f"`{name}` must hold as many images as `{names[0]}`.")
             for name, size in zip(names[1:], sizes[1:])]
@@ -91,12 +91,12 @@ def _on_images(entry, stem, spec, decode):
 
 
 def _require_batched(outputs):
-    """TF Serving's batching splits every output along axis 0, so one that ignores n breaks all requests at once."""
+    """TF Serving's batching splits every output along axis 0; one that ignores n fails the whole batch."""
     for name, value in outputs.items():
         shape = tf.convert_to_tensor(value).shape
         if shape.rank == 0 or (shape.rank and shape[0] is not None):
-            raise ValueError(f"output `{name}` has shape {shape} but must be [n, ...] with n the number of images; "
-                             "repeat a constant with tf.fill([n], value).")
+            raise ValueError(f"output `{name}` has shape {shape} but must be [n, ...] with n the number of "
+                             "images; repeat a constant with tf.fill([n], value).")
 
 
 def _trace(name, function, specs):

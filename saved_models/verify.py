@@ -4,6 +4,7 @@
 """
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -11,23 +12,25 @@ import tempfile
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
+from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 
 TIMEOUT = 900.0                                   # seconds for the whole subprocess
 IMAGE_BYTES = 64 * 2**20                          # largest --image file
 PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
-# Reading or writing a path that is not part of the version folder: works here, fails (or leaks) where it is served.
+# Reading or writing a path outside the version folder: works here, fails (or leaks) where it is served.
 FILE_OPS = {
-    "ReadFile", "WriteFile", "MatchingFiles", "WholeFileReader", "WholeFileReaderV2", "TextLineReader",
-    "TextLineReaderV2", "FixedLengthRecordReader", "FixedLengthRecordReaderV2", "TFRecordReader", "TFRecordReaderV2",
-    "LMDBReader", "ImmutableConst", "CreateSummaryFileWriter", "GenerateVocabRemapping", "LoadAndRemapMatrix",
-    "TFRecordDataset", "TFRecordDatasetV2", "TextLineDataset", "FixedLengthRecordDataset",
-    "FixedLengthRecordDatasetV2", "CSVDataset", "CSVDatasetV2", "ExperimentalCSVDataset", "SqlDataset",
-    "ExperimentalSqlDataset", "LMDBDataset", "ExperimentalLMDBDataset", "MatchingFilesDataset",
-    "ExperimentalMatchingFilesDataset", "SnapshotDataset", "SnapshotDatasetV2", "LoadDataset", "SaveDataset",
-    "SaveDatasetV2",
+    "ReadFile", "WriteFile", "MatchingFiles", "WholeFileReader", "WholeFileReaderV2",
+    "TextLineReader", "TextLineReaderV2", "FixedLengthRecordReader", "FixedLengthRecordReaderV2",
+    "TFRecordReader", "TFRecordReaderV2", "LMDBReader", "ImmutableConst", "CreateSummaryFileWriter",
+    "GenerateVocabRemapping", "LoadAndRemapMatrix", "TFRecordDataset", "TFRecordDatasetV2",
+    "TextLineDataset", "FixedLengthRecordDataset", "FixedLengthRecordDatasetV2", "CSVDataset",
+    "CSVDatasetV2", "ExperimentalCSVDataset", "SqlDataset", "ExperimentalSqlDataset", "LMDBDataset",
+    "ExperimentalLMDBDataset", "MatchingFilesDataset", "ExperimentalMatchingFilesDataset",
+    "SnapshotDataset", "SnapshotDatasetV2", "LoadDataset", "SaveDataset", "SaveDatasetV2",
 }
-CHECKPOINT_OPS = {"Restore", "RestoreSlice", "RestoreV2", "Save", "SaveSlices", "SaveV2", "MergeV2Checkpoints"}
+CHECKPOINT_OPS = {"Restore", "RestoreSlice", "RestoreV2", "Save", "SaveSlices", "SaveV2",
+                  "MergeV2Checkpoints"}
 TABLE_OPS = {"InitializeTableFromTextFile", "InitializeTableFromTextFileV2"}
 CALL_OPS = {"PartitionedCall", "StatefulPartitionedCall"}
 
@@ -35,11 +38,13 @@ CALL_OPS = {"PartitionedCall", "StatefulPartitionedCall"}
 def check(path, samples, expected=None, tolerance=1e-5):
     """Inspect a version folder, load it as tf.saved_model.load and as TF Serving do, compare what it answers.
 
-    One subprocess that imports nothing but TensorFlow and NumPy does the work, on the CPU (the parent may hold the
-    accelerators): it refuses graphs that need Python, unregistered ops or files outside assets/, then runs `samples`
-    through the object loader and through the session loader (tag `serve`).
+    One subprocess that knows only stock TensorFlow does the work, on the CPU (the parent may hold the
+    accelerators): it refuses graphs that need Python, unregistered ops or files outside assets/, then runs
+    `samples` through the object loader and through the session loader (tag `serve`).
 
-    Args:    path: version folder.  samples: {signature: {input: array}}; byte strings as object or bytes arrays.
+    Args:    path: version folder.
+             samples: {signature: {input: array}}; byte strings in object arrays, because NumPy's own byte
+             strings lose trailing zero bytes.
              expected: {signature: {output: array}} of the live model; None compares the two loaders.
              tolerance: largest absolute difference of numeric outputs; strings and booleans must be equal.
     Returns: {"signatures": {name: {"inputs", "outputs"}}, "ops": count, "difference": the largest seen,
@@ -50,14 +55,18 @@ def check(path, samples, expected=None, tolerance=1e-5):
     with tempfile.TemporaryDirectory(prefix="verify-") as folder:
         _write_arrays(os.path.join(folder, "samples.npz"), samples)
         report = _run_bare(os.path.abspath(path), folder)
-        outputs = {loader: _read_arrays(os.path.join(folder, f"{loader}.npz")) for loader in ("object", "session")}
+        outputs = {loader: _read_arrays(os.path.join(folder, f"{loader}.npz"))
+                   for loader in ("object", "session")}
     difference = 0.0
     if expected is None:
-        difference = _compare(outputs["session"], outputs["object"], tolerance, "session loader", "object loader")
+        difference = _compare(outputs["session"], outputs["object"], tolerance, "session loader", "object "
+                                                                                                  "loader")
     else:
-        expected = {name: {key: _plain(value) for key, value in values.items()} for name, values in expected.items()}
+        expected = {name: {key: _plain(value) for key, value in values.items()}
+                    for name, values in expected.items()}
         for loader, values in outputs.items():
-            difference = max(difference, _compare(values, expected, tolerance, f"{loader} loader", "live model"))
+            difference = max(difference, _compare(values, expected, tolerance, f"{loader} loader", "live "
+                                                                                                   "model"))
     return {**report, "difference": difference, "outputs": outputs["session"]}
 
 
@@ -71,8 +80,9 @@ def read_saved_model(path):
     try:
         with open(file, "rb") as stream:
             model.ParseFromString(stream.read())
-    except Exception as error:                    # DecodeError's class depends on the protobuf implementation
-        raise ValueError(f"`{file}` is not a SavedModel protocol buffer ({error}); export the version again.") from None
+    except DecodeError as error:
+        raise ValueError(f"`{file}` is not a SavedModel protocol buffer ({error}); export the version "
+                         "again.") from None
     return model
 
 
@@ -82,8 +92,8 @@ def serve_graph(model):
         if set(meta_graph.meta_info_def.tags) == {"serve"}:
             return meta_graph
     tags = [sorted(meta_graph.meta_info_def.tags) for meta_graph in model.meta_graphs]
-    raise ValueError(f"The SavedModel has graphs with the tags {tags} but TF Serving needs one tagged `serve`; "
-                     "export it with tf.saved_model.save.")
+    raise ValueError(f"The SavedModel has graphs with the tags {tags} but TF Serving needs one tagged "
+                     "`serve`; export it with tf.saved_model.save.")
 
 
 def describe(meta_graph):
@@ -97,6 +107,15 @@ def describe(meta_graph):
             for name, signature in sorted(meta_graph.signature_def.items()) if not name.startswith("__")}
 
 
+def core_message(error):
+    """What a TensorFlow error says, without node names, stack and operator: one line."""
+    text = str(getattr(error, "message", error)).split("[[{{")[0]
+    lines = [line for line in text.splitlines() if line.strip()] or [type(error).__name__]
+    text = lines[-1] if isinstance(error, tf.errors.OpError) else " ".join(lines)
+    text = re.sub(r"\{\{.*?\}\}|\[Op:\w+\]|^\s*\(\d+\) [A-Z_]+:", " ", text)
+    return " ".join(text.split())[:2000].rstrip(" .")
+
+
 class GraphInspection:
     """Finds what keeps a graph from being served by a process that registers only stock ops.
 
@@ -108,10 +127,11 @@ class GraphInspection:
         self.meta_graph = meta_graph
         self.registered = registered
         self.functions = {f.signature.name: f for f in meta_graph.graph_def.library.function}
-        self.nodes = {"": {node.name: node for node in meta_graph.graph_def.node}}
-        self.nodes.update({name: {node.name: node for node in f.node_def} for name, f in self.functions.items()})
+        self.nodes = {"": {node.name: node for node in meta_graph.graph_def.node}}    # scope -> name -> node
+        for name, function in self.functions.items():
+            self.nodes[name] = {node.name: node for node in function.node_def}
         self.assets = {info.tensor_info.name.split(":")[0] for info in meta_graph.asset_file_def}
-        self.callers = {}                         # function name -> [(scope, node)] that pass its arguments in order
+        self.callers = {}                         # function -> [(scope, node)] that call it
         for scope, nodes in self.nodes.items():
             for node in nodes.values():
                 if node.op in CALL_OPS:
@@ -124,23 +144,25 @@ class GraphInspection:
             for node in nodes.values():
                 place = f"Op `{node.op}` (node `{node.name}`{where})"
                 if node.op in PYTHON_OPS:
-                    raise ValueError(f"{place} calls back into Python, which no server has; write that step in "
-                                     "TensorFlow ops.")
+                    raise ValueError(f"{place} calls back into Python, which no server has; write that step "
+                                     "in TensorFlow ops.")
                 if node.op not in self.functions and not self.registered(node.op):
-                    raise ValueError(f"{place} is not registered by a bare `import tensorflow`; replace the custom op "
-                                     "by stock ops.")
+                    raise ValueError(f"{place} is not registered by a bare `import tensorflow`; replace the "
+                                     "custom op by stock ops.")
                 if node.op in FILE_OPS or (node.op in CHECKPOINT_OPS and (scope, node.name) not in saver):
-                    raise ValueError(f"{place} touches files outside the version folder; do that before export, not "
-                                     "in the graph.")
+                    raise ValueError(f"{place} touches files outside the version folder; do that before "
+                                     "export, not in the graph.")
                 if node.op in TABLE_OPS and not self._is_asset(node.input[1], scope, set()):
-                    raise ValueError(f"{place} fills a look-up table from a file that is not in assets/; build it "
-                                     "with tf.lookup.TextFileInitializer and pass the table among `variables`.")
+                    raise ValueError(f"{place} fills a look-up table from a file that is not in assets/; "
+                                     "build it with tf.lookup.TextFileInitializer and pass the table among "
+                                     "`variables`.")
         return sum(len(nodes) for nodes in self.nodes.values())
 
     def _saver_scopes(self):
         """(scope, node name) of everything that saves and restores the version's own variables/."""
         saver = self.meta_graph.saver_def
-        reached, waiting = set(), [("", name.split(":")[0]) for name in (saver.save_tensor_name, saver.restore_op_name)]
+        reached = set()
+        waiting = [("", name.split(":")[0]) for name in (saver.save_tensor_name, saver.restore_op_name)]
         while waiting:
             scope, name = waiting.pop()
             if (scope, name) in reached or name not in self.nodes[scope]:
@@ -166,7 +188,7 @@ class GraphInspection:
             return True
         if node.op in ("Identity", "ReadVariableOp"):
             return self._is_asset(node.input[0], scope, seen)
-        if node.op == "VarHandleOp":              # the exporter keeps an asset's path in a variable of the root graph
+        if node.op == "VarHandleOp":              # TensorFlow keeps an asset's path in a variable of the root
             assigned = [other.input[1] for other in self.nodes[scope].values()
                         if other.op == "AssignVariableOp" and other.input[0].split(":")[0] == name]
             return bool(assigned) and all(self._is_asset(value, scope, seen) for value in assigned)
@@ -180,9 +202,11 @@ class GraphInspection:
         callers = self.callers.get(scope, [])
         if callers:
             return all(self._is_asset(node.input[position], outer, seen) for outer, node in callers)
-        # Called from Python by the object loader only: what it captured is listed at the end of its arguments.
+        # Called by the object loader only, from Python: its captures are the last of its arguments.
         objects = self.meta_graph.object_graph_def
-        bound = list(objects.concrete_functions[scope].bound_inputs) if scope in objects.concrete_functions else []
+        if scope not in objects.concrete_functions:
+            return False
+        bound = list(objects.concrete_functions[scope].bound_inputs)
         index = position - (len(arguments) - len(bound))
         return 0 <= index and objects.nodes[bound[index]].WhichOneof("kind") == "asset"
 
@@ -212,18 +236,20 @@ def sample_inputs(signatures, images=()):
 def _run_bare(path, folder):
     """Start the subprocess, wait for it, return its report."""
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    code = "import sys; sys.path.insert(0, sys.argv[1]); from saved_models.verify import _child; _child(*sys.argv[2:])"
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from saved_models import verify; verify._child()"
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
     try:
-        done = subprocess.run([sys.executable, "-c", code, root, path, folder], env=environment, timeout=TIMEOUT,
-                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+        done = subprocess.run([sys.executable, "-c", code, root, path, folder], env=environment,
+                              timeout=TIMEOUT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE, check=False)
     except subprocess.TimeoutExpired:
-        raise ValueError(f"`{path}` was not verified within {TIMEOUT:.0f} s; send fewer or smaller samples.") from None
+        raise ValueError(f"`{path}` was not verified within {TIMEOUT:.0f} s; send fewer or smaller "
+                         "samples.") from None
     report_file = os.path.join(folder, "report.json")
     if not os.path.exists(report_file):
         tail = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["no message"]
-        raise ValueError(f"The process that verifies `{path}` ended with code {done.returncode} and no report: "
-                         f"{tail[0][:500]}")
+        raise ValueError(f"The process that verifies `{path}` ended with code {done.returncode} and no "
+                         f"report: {tail[0][:500]}")
     with open(report_file, encoding="utf-8") as stream:
         report = json.load(stream)
     if "error" in report:
@@ -231,13 +257,14 @@ def _run_bare(path, folder):
     return report
 
 
-def _child(path, folder):
+def _child():
     """In the subprocess: inspect, load twice, run, leave report.json and one npz a loader."""
+    path, folder = sys.argv[2:]
     try:
         report = _inspect_and_run(path, folder)
     except Exception as error:                    # whatever a foreign graph raises is this version's verdict
-        text = " ".join(str(getattr(error, "message", error)).split())
-        report = {"error": text[:2000] if isinstance(error, ValueError) else f"{type(error).__name__}: {text[:2000]}"}
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        report = {"error": kind + core_message(error)}
     partial = os.path.join(folder, "report.json.part")
     with open(partial, "w", encoding="utf-8") as stream:
         json.dump(report, stream)
@@ -264,7 +291,8 @@ def _inspect_and_run(path, folder):
             try:
                 outputs[name] = run(name, inputs)
             except tf.errors.OpError as error:
-                raise ValueError(f"Signature `{name}` fails under the {loader} loader: {error.message}") from error
+                raise ValueError(f"Signature `{name}` fails under the {loader} loader: "
+                                 f"{core_message(error)}") from error
         _write_arrays(os.path.join(folder, f"{loader}.npz"), outputs)
     return {"signatures": signatures, "ops": ops}
 
@@ -292,11 +320,10 @@ def _session_loader(path):
 
 def _plain(value):
     """An array that np.savez can keep without pickle, or an object array of bytes."""
-    value = np.asarray(value)
-    if value.dtype.kind == "U":
-        value = np.char.encode(value, "utf-8")
-    if value.dtype.kind in "OS":
-        flat = [item.encode("utf-8") if isinstance(item, str) else bytes(item) for item in value.ravel().tolist()]
+    value = np.array(value, object) if isinstance(value, (bytes, str)) else np.asarray(value)
+    if value.dtype.kind in "OSU":
+        flat = [item.encode("utf-8") if isinstance(item, str) else bytes(item)
+                for item in value.ravel().tolist()]
         plain = np.empty(len(flat), object)
         plain[:] = flat
         return plain.reshape(value.shape)
@@ -316,7 +343,8 @@ def _write_arrays(file, groups):
             if text:
                 flat = value.ravel().tolist()
                 arrays[f"{slot}_bytes"] = np.frombuffer(b"".join(flat), np.uint8)
-                arrays[f"{slot}_lengths"] = np.array([len(item) for item in flat], np.int64).reshape(value.shape)
+                lengths = np.array([len(item) for item in flat], np.int64)
+                arrays[f"{slot}_lengths"] = lengths.reshape(value.shape)
             else:
                 arrays[slot] = value
     # NumPy drops the trailing NULs of its own string arrays, hence JSON as plain bytes too.
@@ -346,14 +374,14 @@ def _compare(got, want, tolerance, got_name, want_name):
     for signature, values in want.items():
         missing = set(values) ^ set(got.get(signature, {}))
         if missing:
-            raise ValueError(f"Signature `{signature}` has the outputs {sorted(got.get(signature, {}))} under the "
-                             f"{got_name} but {sorted(values)} under the {want_name}.")
+            raise ValueError(f"Signature `{signature}` has the outputs {sorted(got.get(signature, {}))} "
+                             f"under the {got_name} but {sorted(values)} under the {want_name}.")
         for name, right in values.items():
             left = got[signature][name]
             place = f"Output `{name}` of signature `{signature}`"
             if left.shape != right.shape or left.dtype != right.dtype:
-                raise ValueError(f"{place} is {left.dtype} {list(left.shape)} under the {got_name} but {right.dtype} "
-                                 f"{list(right.shape)} under the {want_name}.")
+                raise ValueError(f"{place} is {left.dtype} {list(left.shape)} under the {got_name} but "
+                                 f"{right.dtype} {list(right.shape)} under the {want_name}.")
             if left.dtype.kind in "Ob":
                 if not np.array_equal(left, right):
                     raise ValueError(f"{place} differs between {got_name} and {want_name} in "
@@ -361,8 +389,8 @@ def _compare(got, want, tolerance, got_name, want_name):
                 continue
             difference = _largest_difference(left, right)
             if not difference <= tolerance:
-                raise ValueError(f"{place} differs by {difference:.3g} between {got_name} and {want_name} but at most "
-                                 f"{tolerance:.3g} is allowed.")
+                raise ValueError(f"{place} differs by {difference:.3g} between {got_name} and {want_name} "
+                                 f"but at most {tolerance:.3g} is allowed.")
             largest = max(largest, difference)
     return largest
 
@@ -380,7 +408,8 @@ def _largest_difference(left, right):
 def _read_image(file):
     size = os.path.getsize(file)
     if size > IMAGE_BYTES:
-        raise ValueError(f"`{file}` has {size:,} bytes but at most {IMAGE_BYTES:,} are read; use a smaller image.")
+        raise ValueError(f"`{file}` has {size:,} bytes but at most {IMAGE_BYTES:,} are read; use a smaller "
+                         "image.")
     with open(file, "rb") as stream:
         return stream.read()
 
@@ -393,8 +422,8 @@ def _report(path, images):
         print(f"{name}{'' if name in samples else '    (not run: its inputs cannot be made up)'}")
         for side in ("inputs", "outputs"):
             for key, (dtype, shape) in signature[side].items():
-                sizes = "any shape" if shape is None else [size if size is not None else "n" for size in shape]
-                print(f"    {side[:-1]:6}  {key:24} {dtype:8} {sizes}".replace("'", ""))
+                sizes = "any" if shape is None else ", ".join("?" if s is None else str(s) for s in shape)
+                print(f"    {side[:-1]:6}  {key:24} {dtype:8} [{sizes}]")
     print(f"{result['ops']} ops, all of them stock TensorFlow; {len(samples)} of {len(result['signatures'])} "
           f"signatures run; largest difference between the two loaders {result['difference']:.3g}")
     print("verdict: can be served")
@@ -402,7 +431,8 @@ def _report(path, images):
 
 def define_flags():
     flags.DEFINE_string("model", None, "Version folder, such as models/verification/1.", required=True)
-    flags.DEFINE_multi_string("image", [], "Image file to run through every signature on images (repeatable).")
+    flags.DEFINE_multi_string("image", [], "Image file to run through every signature on images "
+                                           "(repeatable).")
 
 
 def main(argv):

@@ -14,7 +14,7 @@ LARGEST = 2**63 - 1                               # TF Serving's version numbers
 
 
 def list_versions(models, task):
-    """Ascending version numbers of `<models>/<task>`: numeric folders that hold a saved_model.pb ("007" is 7)."""
+    """Ascending versions of `<models>/<task>`: numeric folders that hold a saved_model.pb ("007" is 7)."""
     return sorted(_folders(models, task))
 
 
@@ -22,7 +22,8 @@ def latest(models, task):
     """Path of the newest version; FileNotFoundError where there is none."""
     folders = _folders(models, task)
     if not folders:
-        raise FileNotFoundError(f"`{os.path.join(models, task)}` holds no version of `{task}`; export one first.")
+        raise FileNotFoundError(f"`{os.path.join(models, task)}` holds no version of `{task}`; export one "
+                                "first.")
     return os.path.join(models, task, folders[max(folders)])
 
 
@@ -34,14 +35,15 @@ def keep(models, task, n):
     """
     require_positive(n)
     folders, root = _folders(models, task), os.path.join(models, task)
-    removed = sorted(folders)[:-n]
-    for version in removed:
+    removed = []
+    for version in sorted(folders)[:-n]:
         source = os.path.join(root, folders[version])
         target = os.path.join(root, f".removing-{version}-{os.getpid()}")
         try:
             os.rename(source, target)
         except FileNotFoundError:                 # another process keeps versions here as well
             continue
+        removed.append(version)
     if os.path.isdir(root):
         for name in os.listdir(root):             # also what a killed `keep` left
             if re.fullmatch(r"\.removing-\d+-\d+", name):
@@ -56,7 +58,8 @@ def taken_numbers(folder):
 
 def require_positive(n):
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"`keep` is {n!r} but must be an integer of at least 1: the newest version always stays.")
+        raise ValueError(f"`keep` is {n!r} but must be an integer of at least 1: the newest version always "
+                         "stays.")
 
 
 def _is_number(name):
@@ -67,18 +70,20 @@ def _folders(models, task):
     root = os.path.join(models, task)
     if not os.path.isdir(root):
         return {}
-    return {int(name): name for name in sorted(os.listdir(root), reverse=True)
+    return {int(name): name for name in sorted(os.listdir(root))
             if _is_number(name) and os.path.isfile(os.path.join(root, name, "saved_model.pb"))}
 
 
 def _size(path):
-    return sum(os.path.getsize(os.path.join(folder, name)) for folder, _, names in os.walk(path) for name in names)
+    return sum(os.path.getsize(os.path.join(folder, name))
+               for folder, _, names in os.walk(path) for name in names)
 
 
 def _headline(path):
     """First line of text of the model card, without its heading mark; empty where there is no card."""
     try:
-        with open(os.path.join(path, "assets", "model_card.md"), encoding="utf-8", errors="replace") as stream:
+        file = os.path.join(path, "assets", "model_card.md")
+        with open(file, encoding="utf-8", errors="replace") as stream:
             lines = stream.read(65536).splitlines()
     except OSError:
         return ""
@@ -90,7 +95,8 @@ def _print_table(models, task):
     from rich.table import Table
     from rich.text import Text
 
-    # Reading saved_model.pb needs TensorFlow's protocol buffers, which list_versions, latest and keep do without.
+    # Reading saved_model.pb takes TensorFlow, whose start-up notices would bury the table.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from saved_models import verify
 
     table = Table("version", "MB", "written", "signatures", "model card", title=f"{task} in {models}")

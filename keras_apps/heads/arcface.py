@@ -4,6 +4,7 @@ import math
 
 import tensorflow as tf
 
+from keras_apps import geometry
 from keras_apps.heads import normalised
 
 
@@ -11,7 +12,7 @@ class ArcfaceHead(normalised.NormalisedHead):
     """ArcFace: the own class must win by a margin on the angle.
 
     value_i = logsumexp_j z_ij - z_iy,   z_ij = s cos t_ij for j != y
-    z_iy = s cos(t_iy + m) up to t_iy = pi - m, s (cos t_iy - m sin m) beyond, where cos(t + m) would rise again
+    z_iy = s cos(t_iy + m) up to t_iy = pi - m; s (cos t_iy - m sin m) beyond, where cos(t + m) rises again
 
     Args:    classes: K >= 2.  dimension: D >= 1.  seed: int, fixes the first weights.
              scale: s > 0; None = log((K - 1) P / (1 - P)) with P = 0.99 (see NormalisedHead); published
@@ -37,11 +38,11 @@ class ArcfaceHead(normalised.NormalisedHead):
         self.warmup = warmup
 
     def _target(self, cosine, step):
-        margin = self.margin * normalised.grown(step, self.warmup)  # float64: cast only the results
-        cos_m, sin_m, drop = (
-            tf.cast(value, cosine.dtype) for value in (tf.cos(margin), tf.sin(margin), margin * tf.sin(margin)))
+        margin = self.margin * normalised.grown(step, self.warmup)  # float64: only its results are cast
+        cos_m, sin_m = (tf.cast(value, cosine.dtype) for value in (tf.cos(margin), tf.sin(margin)))
+        drop = tf.cast(margin, cosine.dtype) * sin_m
         squared_sine = (1 - cosine) * (1 + cosine)
-        # Below rounding, sine and slope are taken as 0: d sin / d cos = -cos / sin would be infinite at t = 0.
-        certain = squared_sine > (2.0**-52 if cosine.dtype == tf.float64 else 2.0**-23)
+        # Below rounding the sine and its slope are 0: d sin / d cos = -cos / sin would be infinite at t = 0.
+        certain = squared_sine > geometry.epsilon(cosine.dtype)
         sine = tf.where(certain, tf.sqrt(tf.where(certain, squared_sine, 1.0)), 0.0)
         return tf.where(cosine > -cos_m, cosine * cos_m - sine * sin_m, cosine - drop)

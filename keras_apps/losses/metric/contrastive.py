@@ -50,11 +50,10 @@ class ContrastiveLoss:
         self.normalise = normalise
 
     def __call__(self, embeddings, labels):
-        embeddings = geometry.wide(embeddings)
+        embeddings, labels = geometry.wide(embeddings), tf.convert_to_tensor(labels)
         if self.normalise:
             embeddings = geometry.unit(embeddings)
-        everyone, all_labels, offset = pairs.across(embeddings, tf.convert_to_tensor(labels))
-        labels = tf.convert_to_tensor(labels)
+        everyone, all_labels, offset = pairs.across(embeddings, labels)
 
         known = (labels >= 0)[:, None] & (all_labels >= 0)[None]
         same = labels[:, None] == all_labels[None]

@@ -15,7 +15,7 @@ class TripletLoss:
 
     t(p, n) = [d_ip - d_in + m]+, or softplus(d_ip - d_in) with soft=True
     batch_hard:  value_i = t(farthest p, nearest n)
-    semi_hard:   value_i = mean_p t(p, n_p);  n_p = the nearest n with d_in > d_ip, the farthest n if there is none
+    semi_hard:   value_i = mean_p t(p, n_p);  n_p = the nearest n with d_in > d_ip, else the farthest n
     all:         value_i = mean_p mean_n t(p, n), triplets that already hold included
     p runs over the other members of i's class, n over the members of other classes, in the global batch.
 
@@ -53,11 +53,10 @@ class TripletLoss:
         self.normalise = normalise
 
     def __call__(self, embeddings, labels):
-        embeddings = geometry.wide(embeddings)
+        embeddings, labels = geometry.wide(embeddings), tf.convert_to_tensor(labels)
         if self.normalise:
             embeddings = geometry.unit(embeddings)
-        everyone, all_labels, offset = pairs.across(embeddings, tf.convert_to_tensor(labels))
-        labels = tf.convert_to_tensor(labels)
+        everyone, all_labels, offset = pairs.across(embeddings, labels)
 
         # Classes as runs of the sorted labels: the members of i's class are order[start : start + count].
         order = tf.argsort(all_labels, stable=True)

@@ -1,0 +1,1 @@
+"""Applications: one file each, one public class that answers the loop's contract."""

@@ -1,0 +1,66 @@
+"""Residual net with a small stem, for images of 24-128 pixels."""
+
+import tensorflow as tf
+
+layers = tf.keras.layers
+
+
+class ResnetBackbone(tf.keras.Model):
+    """3x3 stem, then stages of basic residual blocks; every stage but the first halves the map.
+
+    block(x) = relu(norm(conv(relu(norm(conv(x))))) + shortcut(x)); the shortcut is 1x1 where shapes change; the last
+    norm of a block starts at zero, so that a block starts as its shortcut. The last three stages are map3, map4, map5.
+
+    Args:    widths: channels of the stages, at least three.  blocks: residual blocks a stage.
+             stem_stride: 1 or 2; 2 for images above 64 pixels.  last_stride: stride of the last stage, 1 or 2.
+    Call:    images [b,H,W,C] in [0, 1], training -> {"map3", "map4", "map5"}, each [b,h,w,d].
+    Raises:  ValueError for fewer than three widths, as many blocks as widths not given, or another stride.
+    Source:  He et al., CVPR 2016, arXiv:1512.03385, section 4.2 (small images); zero start: Goyal et al.,
+             arXiv:1706.02677, section 5.1.
+    """
+
+    def __init__(self, widths=(32, 64, 128, 256), blocks=(2, 2, 2, 2), stem_stride=1, last_stride=2):
+        super().__init__()
+        if len(widths) < 3 or len(blocks) != len(widths) or min(*widths, *blocks) < 1:
+            raise ValueError(f"resnet(widths={widths}, blocks={blocks}) needs at least three widths and as many blocks, "
+                             "all >= 1.")
+        if stem_stride not in (1, 2) or last_stride not in (1, 2):
+            raise ValueError(f"resnet(stem_stride={stem_stride}, last_stride={last_stride}) needs strides 1 or 2.")
+        self.stem = tf.keras.Sequential([_conv(widths[0], 3, stem_stride), _norm(), layers.ReLU()])
+        self.stages, before = [], widths[0]
+        for number, (width, count) in enumerate(zip(widths, blocks)):
+            stride = 1 if number == 0 else last_stride if number == len(widths) - 1 else 2
+            stage = []
+            for place in range(count):
+                stage.append(_Block(before, width, stride if place == 0 else 1))
+                before = width
+            self.stages.append(stage)
+
+    def call(self, images, training=False):
+        maps, x = [], self.stem(images * 4.0 - 2.0, training=training)
+        for stage in self.stages:
+            for block in stage:
+                x = block(x, training=training)
+            maps.append(x)
+        return dict(zip(("map3", "map4", "map5"), maps[-3:]))
+
+
+class _Block(tf.keras.layers.Layer):
+    def __init__(self, before, width, stride):
+        super().__init__()
+        self.path = tf.keras.Sequential([_conv(width, 3, stride), _norm(), layers.ReLU(), _conv(width, 3, 1),
+                                         _norm(gamma="zeros")])
+        self.shortcut = (tf.keras.Sequential([_conv(width, 1, stride), _norm()])
+                         if stride > 1 or before != width else None)
+
+    def call(self, x, training=False):
+        straight = self.shortcut(x, training=training) if self.shortcut else x
+        return tf.nn.relu(self.path(x, training=training) + straight)
+
+
+def _conv(width, size, stride):
+    return layers.Conv2D(width, size, stride, padding="same", use_bias=False, kernel_initializer="he_normal")
+
+
+def _norm(gamma="ones"):
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, gamma_initializer=gamma, synchronized=True)

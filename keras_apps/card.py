@@ -1,0 +1,33 @@
+"""The model card that travels with an exported version."""
+
+
+def model_card(task, run, result):
+    """Markdown: what was trained on what, how well it does beside the floor, and what it must not be trusted with."""
+    records, config = run.records, run.config
+    rows = "\n".join(f"| {name} | {value:.4f} | {_floor(result, name)} |" for name, value in sorted(result.items())
+                     if isinstance(value, float) and not name.startswith(("floor_", "minutes")))
+    held = ("identities that were never trained on" if result.get("unseen_identities", 1.0) else
+            "other images of the trained identities: too few identities to hold any back")
+    return f"""# {task}
+
+Trained on {len(run.rows)} images of {len(run.names)} identities from `{records.name}`
+({records.count} images, data hash `{records.manifest["data_sha256"][:16]}`), {config.steps} steps of {config.batch},
+seed {config.seed}, in {result["minutes_wall"]:.1f} minutes. Judged on {held}.
+
+| metric | this model | raw pixels |
+|---|---|---|
+{rows}
+
+The decision threshold is fitted for a false-accept rate of 0.01 on the pairs of one half of the held-out identities;
+`far_at_threshold` and `tar_at_threshold` are what it does on the other half. Other cameras, other light or another kind
+of object need a new threshold, found on pairs of that kind.
+
+Network: `{config.backbone}`, `{config.pooling}`, {run.app.config.get("embedding", "")} dimensions;
+head `{config.head or "none"}`, loss `{config.loss or "none"}`.
+Commit `{result["commit"][:12] or "unknown"}`.
+"""
+
+
+def _floor(result, name):
+    value = result.get(f"floor_{name}")
+    return "" if value is None else f"{value:.4f}"

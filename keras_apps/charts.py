@@ -1,0 +1,147 @@
+"""Pictures of results as uint8 arrays [H,W,3]: for TensorBoard, reports and files."""
+
+import io
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+SAME, OTHER, QUIET = "#1b7f4d", "#c0392b", "#8a8f98"
+
+
+def roc(curves):
+    """ROC curves with a logarithmic false-accept axis.
+
+    Args:    curves: {name: (far [k], tar [k])}; the first is drawn strongest.
+    """
+    figure, axes = _figure(5.2, 4.2)
+    for place, (name, (far, tar)) in enumerate(curves.items()):
+        keep = np.unique(np.linspace(0, len(far) - 1, min(len(far), 4000)).astype(int))
+        axes.plot(np.maximum(far[keep], 1e-6), tar[keep], label=name, lw=2 if place == 0 else 1.4,
+                  color=SAME if place == 0 else QUIET)
+    smallest = min(far[far > 0].min() for far, _ in curves.values())
+    axes.set(xscale="log", xlim=(max(smallest, 1e-5), 1), ylim=(0, 1.01), xlabel="false-accept rate",
+             ylabel="true-accept rate", title="ROC on held-out identities")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    return _pixels(figure)
+
+
+def histogram(scores, same, threshold=None):
+    """Densities of the scores of same and different pairs, with the threshold."""
+    figure, axes = _figure(5.2, 4.2)
+    edges = np.linspace(min(-0.2, scores.min()), 1.0, 61)
+    for chosen, colour, name in ((~same, OTHER, "different"), (same, SAME, "same")):
+        axes.hist(scores[chosen], edges, density=True, alpha=0.6, color=colour, label=f"{name} ({chosen.sum():,} pairs)")
+    if threshold is not None:
+        axes.axvline(threshold, color="black", ls="--", lw=1, label=f"threshold {threshold:.2f}")
+    axes.set(xlabel="score (cosine)", ylabel="density", title="Scores of held-out pairs")
+    axes.legend(loc="upper left", fontsize=8)
+    return _pixels(figure)
+
+
+def pairs(images, vectors, identities, threshold, count=8):
+    """The hardest pairs: same ones with the lowest scores, different ones with the highest."""
+    scores = vectors @ vectors.T
+    same = identities[:, None] == identities[None]
+    upper = np.triu(np.ones_like(same), 1).astype(bool)
+    figure = Figure(figsize=(1.15 * count, 5.4))
+    grid = figure.subplots(4, count, squeeze=False)
+    for half, (mask, order, name) in enumerate(((same & upper, 1, "same"), (~same & upper, -1, "different"))):
+        first, second = np.nonzero(mask)
+        worst = np.argsort(order * scores[first, second], kind="stable")[:count]
+        for column in range(count):
+            for row, side in enumerate((first, second)):
+                axes = grid[2 * half + row][column]
+                axes.axis("off")
+                if column < len(worst):
+                    show(axes, images[side[worst[column]]])
+            if column < len(worst):
+                score = scores[first[worst[column]], second[worst[column]]]
+                right = (score >= threshold) == (order > 0)
+                grid[2 * half][column].set_title(f"{score:.2f}", fontsize=9, color=SAME if right else OTHER)
+        grid[2 * half][0].text(-0.25, 0, f"hardest {name}", rotation=90, va="center", ha="center", fontsize=9,
+                               transform=grid[2 * half][0].transAxes)
+    figure.tight_layout()
+    return _pixels(figure)
+
+
+def neighbours(queries, results, title="Queries and their nearest neighbours"):
+    """A ranked sheet: each query with its neighbours, framed by whether they are right.
+
+    Args:    queries: [(image [H,W,C], name)].  results: for each, [(image, name, score, right)], best first.
+    """
+    width = 1 + max(len(row) for row in results)
+    figure = Figure(figsize=(1.25 * width, 1.5 * len(queries) + 0.5))
+    grid = figure.subplots(len(queries), width, squeeze=False)
+    for row, ((image, name), found) in enumerate(zip(queries, results)):
+        for column in range(width):
+            axes = grid[row][column]
+            axes.set_xticks([])
+            axes.set_yticks([])
+            if column > len(found):
+                axes.axis("off")
+                continue
+            shown, label, score, right = (image, name, None, None) if column == 0 else found[column - 1]
+            show(axes, shown)
+            axes.set_title(label if score is None else f"{label}  {score:.2f}", fontsize=8)
+            for edge in axes.spines.values():
+                edge.set(color="black" if right is None else SAME if right else OTHER, lw=1 if right is None else 3)
+    figure.suptitle(title, fontsize=10)
+    figure.tight_layout()
+    return _pixels(figure)
+
+
+def curve(steps, series, title, ylabel):
+    """Lines over steps: {name: values}."""
+    figure, axes = _figure(5.2, 4.2)
+    for name, values in series.items():
+        axes.plot(steps, values, label=name, lw=1.6)
+    axes.set(xlabel="step", ylabel=ylabel, title=title)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    return _pixels(figure)
+
+
+def sprite(images, side=32, most=4096):
+    """A square mosaic of thumbnails for TensorBoard's projector; returns (uint8 [S,S,3], thumbnail side)."""
+    images = images[:most]
+    across = int(np.ceil(np.sqrt(len(images))))
+    sheet = np.zeros((across * side, across * side, 3), np.uint8)
+    for place, image in enumerate(images):
+        y, x = divmod(place, across)
+        small = Image.fromarray(rgb(image)).resize((side, side))
+        sheet[y * side:(y + 1) * side, x * side:(x + 1) * side] = np.asarray(small)
+    return sheet, side
+
+
+def png(pixels):
+    """PNG bytes of uint8 [H,W,3]."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def rgb(image):
+    """uint8 [H,W,3] of a float image [H,W,C] in [0, 1]; one channel is shown grey, of several the first three."""
+    image = np.asarray(image)[..., :3] if np.shape(image)[-1] >= 3 else np.repeat(np.asarray(image)[..., :1], 3, -1)
+    return np.uint8(np.clip(image, 0, 1) * 255 + 0.5)
+
+
+def show(axes, image):
+    axes.imshow(rgb(image), interpolation="nearest")
+
+
+def _figure(width, height):
+    figure = Figure(figsize=(width, height))
+    return figure, figure.subplots()
+
+
+def _pixels(figure):
+    figure.set_dpi(100)
+    if not figure.get_suptitle():
+        figure.tight_layout()
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -1,0 +1,67 @@
+"""Evaluates a trained run on data, writes `<workdir>/evaluation.json`, pictures and TensorBoard.
+
+    python -m keras_apps.evaluate --workdir=DIR --data=DIR
+"""
+
+import json
+import os
+import sys
+
+from absl import flags
+from rich.console import Console
+from rich.table import Table
+
+from keras_apps import charts
+from keras_apps.actions import WriteHistory, WriteTensorBoard
+from keras_apps.config import run as run_command
+from keras_apps.run import Run, commit, stored_config, write_file
+from keras_apps.strategy import make_strategy
+
+
+def evaluate(run, loop, workdir, history):
+    """Metrics of the averaged weights at the loop's step; written to the workdir.
+
+    Returns: the flat dictionary of evaluation.json.
+    """
+    board = WriteTensorBoard(workdir)
+    with loop.averaged():
+        metrics = run.app.evaluate(run.splits)
+        pictures = run.app.pictures(run.splits)
+        projection = run.app.projection(run.splits)
+    board.evaluation(loop.step.numpy(), metrics, pictures, projection)
+    os.makedirs(os.path.join(workdir, "pictures"), exist_ok=True)
+    for tag, pixels in pictures.items():
+        write_file(os.path.join(workdir, "pictures", f"{tag}.png"), charts.png(pixels))
+    minutes, wall = history.spent()
+    result = {**metrics, "step": int(loop.step.numpy()), "seed": run.config.seed, "minutes": round(minutes, 3),
+              "minutes_wall": round(wall, 3), "commit": commit(), "data_sha256": run.records.manifest["data_sha256"]}
+    write_file(os.path.join(workdir, "evaluation.json"), json.dumps(result, indent=1, sort_keys=True))
+    return result
+
+
+def show(result):
+    """A table of the metrics with their floors, on stdout."""
+    table = Table("metric", "value", "floor")
+    for name, value in result.items():
+        if isinstance(value, float) and not name.startswith(("floor_", "minutes")):
+            floor = result.get(f"floor_{name}")
+            table.add_row(name, f"{value:.4f}", "" if floor is None else f"{floor:.4f}")
+    Console().print(table)
+
+
+def main(_):
+    workdir = FLAGS.workdir
+    config = stored_config(workdir)
+    run = Run(config, FLAGS.data, make_strategy("one"))
+    loop = run.loop(workdir)
+    if not loop.restore():
+        raise ValueError(f"{workdir} holds no checkpoint to evaluate; train first.")
+    print(f"checkpoint of step {loop.step.numpy()} of {loop.steps}", file=sys.stderr)
+    show(evaluate(run, loop, workdir, WriteHistory(workdir)))
+
+
+if __name__ == "__main__":
+    FLAGS = flags.FLAGS
+    flags.DEFINE_string("workdir", None, "folder of a `keras_apps.train` run", required=True)
+    flags.DEFINE_string("data", None, "folder written by `tfrecords.write`", required=True)
+    run_command(main)

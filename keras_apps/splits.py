@@ -1,0 +1,140 @@
+"""Which rows are trained on and which are held out; the same for every app."""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+
+
+@dataclasses.dataclass
+class Split:
+    """Some rows of a collection with what an evaluation may ask of them."""
+
+    images: object          # tfrecords.batch.Images
+    rows: np.ndarray
+    identities: np.ndarray  # [n] index into `names`
+    names: list
+    unseen: bool            # identities never trained on
+
+    def load(self):
+        """Decoded images, float32 [n,H,W,C]."""
+        return self.images.load(self.rows, "decoding")
+
+    def column(self, name):
+        """Values of a column at the rows, or None where the data have no such column."""
+        records = self.images.records
+        return records.column(name)[self.rows] if records.has(name) else None
+
+    def of(self, chosen):
+        """The sub-split of the places `chosen` (mask or index)."""
+        return dataclasses.replace(self, rows=self.rows[chosen], identities=self.identities[chosen])
+
+
+def select(images, config):
+    """Deals the rows by the config.
+
+    `data.train_split` names the split to train on; else `data.train_identities` the identities; else `data.holdout` is
+    the share of identities, chosen by hash, that is kept back. Where too few identities would be left on a side
+    (two of two images), that share of every identity's images is kept back instead. `labels` keeps that many images an
+    identity for training, the rest of them are neither trained nor evaluated on.
+
+    Returns: labels [N] int32: class of a training row, -1 elsewhere; {"test": Split}; names of the classes.
+    Raises:  ValueError where the data have no identities, one only, or an unknown one is named.
+    """
+    records, settings = images.records, config.data
+    column = next((name for name in ("identity", "label") if records.has(name)), None)
+    if column is None:
+        raise ValueError(f"the data in {records.directory} have neither identity nor label; write them with one "
+                         "sub-folder an identity or a --pattern with (?P<identity>...).")
+    identities, names = records.column(column), records.names(column)
+    known = identities >= 0
+    present = np.unique(identities[known])
+    if len(present) < 2:
+        raise ValueError(f"the data in {records.directory} have {len(present)} {column} but learning to tell apart "
+                         "needs at least 2.")
+    unseen = True
+    if settings.train_split:
+        if not records.has("split") or settings.train_split not in records.names("split"):
+            have = records.names("split") if records.has("split") else []
+            raise ValueError(f"`data.train_split` is {settings.train_split!r} but the data have the splits {have}.")
+        train = known & (records.column("split") == records.names("split").index(settings.train_split))
+        unseen = not set(identities[train]) & set(identities[known & ~train])
+    elif settings.train_identities:
+        chosen = parse_identities(settings.train_identities, names)
+        train = known & np.isin(identities, chosen)
+    else:
+        held = held_identities(identities, names, settings.holdout)
+        if held is None:
+            unseen = False
+            train = known & ~_held_rows(identities, settings.holdout)
+        else:
+            train = known & ~np.isin(identities, held)
+    test = known & ~train
+    if config.labels:
+        train &= _first_of_each(identities, train, config.labels, config.seed)
+    classes = np.unique(identities[train])
+    if len(classes) < 2:
+        raise ValueError(f"{len(classes)} identities are left to train on but at least 2 are needed; check "
+                         "`data.train_split`, `data.train_identities` and `data.holdout`.")
+    labels = np.full(records.count, -1, np.int32)
+    labels[train] = np.searchsorted(classes, identities[train])
+    rows = np.flatnonzero(test)
+    splits = {"test": Split(images, rows, identities[rows], names, unseen)} if len(rows) else {}
+    return labels, splits, [names[i] for i in classes]
+
+
+def parse_identities(text, names):
+    """Indices of "1-20,cat": names, or ranges of names that are numbers."""
+    places = {name: i for i, name in enumerate(names)}
+    numbers = {int(name): i for i, name in enumerate(names) if name.isdigit()}
+    found = []
+    for part in (word.strip() for word in text.split(",") if word.strip()):
+        first, dash, last = part.partition("-")
+        if part in places:
+            found.append(places[part])
+        elif dash and first.isdigit() and last.isdigit():
+            inside = [i for number, i in numbers.items() if int(first) <= number <= int(last)]
+            if not inside:
+                raise ValueError(f"`data.train_identities` names {part} but the data have no identity in that range, "
+                                 f"only such as {', '.join(names[:5])}.")
+            found += inside
+        else:
+            raise ValueError(f"`data.train_identities` names {part!r} but the data have no such identity, only such as "
+                             f"{', '.join(names[:5])}.")
+    return sorted(set(found))
+
+
+def held_identities(identities, names, share):
+    """Indices of the identities kept back, by hash of their names; None where either side would be too small."""
+    counts = np.bincount(identities[identities >= 0], minlength=len(names))
+    order = sorted(np.flatnonzero(counts), key=lambda i: hashed(names[i]))
+    held = order[:round(share * len(order))]
+    left = order[len(held):]
+    if share and min(sum(counts[i] >= 2 for i in held), sum(counts[i] >= 2 for i in left)) < 2:
+        return None
+    return held
+
+
+def hashed(text):
+    """A number in [0, 2^64) that depends on the text alone."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def _held_rows(identities, share):
+    """At least two images of every identity, where it has four."""
+    held = np.zeros(len(identities), bool)
+    for identity in np.unique(identities[identities >= 0]):
+        rows = sorted(np.flatnonzero(identities == identity), key=lambda row: hashed(f"row {row}"))
+        held[rows[:max(round(share * len(rows)), 2 if len(rows) >= 4 else 0)]] = True
+    return held
+
+
+def _first_of_each(identities, among, count, seed):
+    """`count` rows of each identity, drawn by the run's seed."""
+    chosen = np.zeros(len(identities), bool)
+    order = np.random.default_rng([seed, 20]).permutation(np.flatnonzero(among))
+    order = order[np.argsort(identities[order], kind="stable")]
+    same = identities[order]
+    place = np.arange(len(order)) - np.searchsorted(same, same, "left")
+    chosen[order[place < count]] = True
+    return chosen

@@ -1,0 +1,73 @@
+"""Trains a config on data, evaluates the last step and exports a SavedModel version.
+
+    python -m keras_apps.train --config=keras_apps/configs/<app>/<choice>.py --data=DIR --workdir=DIR [--models=DIR]
+
+On a workdir with checkpoints it resumes; on a finished one it says so and exits 0.
+"""
+
+import json
+import os
+import sys
+
+from absl import flags
+from ml_collections import config_flags
+
+from keras_apps import evaluate as evaluation
+from keras_apps.actions import ShowProgress, WriteHistory, WriteTensorBoard
+from keras_apps.card import model_card
+from keras_apps.config import run as run_command
+from keras_apps.config import to_json
+from keras_apps.run import Run, claim, write_file
+from keras_apps.strategy import NAMES, make_strategy
+from saved_models.export import export
+
+
+def export_run(run, loop, result, models):
+    """One version `<models>/<task>/<n>/` of the averaged weights, verified against the live model."""
+    task = run.config.app
+    image = run.records.images(run.rows[:1])
+    requests = {"embed": {"image_bytes": image}, "verify": {"image_bytes_1": image, "image_bytes_2": image}}
+    signatures = run.app.signatures()
+    requests = {name: inputs for name, inputs in requests.items() if name in signatures}
+    assets = {"classes.json": run.names, "calibration.json": run.app.calibration,
+              "config.json": json.loads(to_json(run.config)), "model_card.md": model_card(task, run, result),
+              "metrics.json": result}
+    return export(models, task, signatures, run.decoder, run.app.network.variables, assets, requests)
+
+
+def main(_):
+    workdir = FLAGS.workdir
+    strategy = make_strategy(FLAGS.strategy, FLAGS.replicas)
+    claim(workdir, CONFIG.value)
+    run = Run(CONFIG.value, FLAGS.data, strategy)
+    history = WriteHistory(workdir)
+    loop = run.loop(workdir, [ShowProgress(), history, WriteTensorBoard(workdir)])
+    done = os.path.join(workdir, "evaluation.json")
+    exported = os.path.join(workdir, "export.json")
+    start = loop.restore()
+    wanted = FLAGS.models and not os.path.exists(exported)
+    if start == loop.steps and os.path.exists(done) and not wanted:
+        print(f"{workdir} is finished: step {start} of {loop.steps}, see evaluation.json; use another --workdir to "
+              "train anew.")
+        return
+    print(f"{len(run.rows)} images of {len(run.names)} identities, step {start} of {loop.steps}", file=sys.stderr)
+    loop.run()
+    result = evaluation.evaluate(run, loop, workdir, history)
+    evaluation.show(result)
+    if FLAGS.models:
+        with loop.averaged():
+            path = export_run(run, loop, result, FLAGS.models)
+        write_file(exported, json.dumps({"path": os.path.abspath(path)}))
+        print(f"exported {path}")
+
+
+if __name__ == "__main__":
+    FLAGS = flags.FLAGS
+    CONFIG = config_flags.DEFINE_config_file("config", None, "file below keras_apps/configs")
+    flags.mark_flag_as_required("config")
+    flags.DEFINE_string("data", None, "folder written by `tfrecords.write`", required=True)
+    flags.DEFINE_string("workdir", None, "checkpoints, logs and evaluation.json go here", required=True)
+    flags.DEFINE_string("models", None, "export a version to <models>/<task>/<n>/ at the end")
+    flags.DEFINE_enum("strategy", "one", NAMES, "where to compute")
+    flags.DEFINE_integer("replicas", 0, "replicas of --strategy=mirrored: GPUs, or parts of the CPU; 0 = all GPUs")
+    run_command(main)

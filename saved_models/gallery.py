@@ -1,0 +1,364 @@
+"""A gallery of enrolled images as a SavedModel version: encoder and vectors in one servable folder."""
+import difflib
+import hashlib
+import json
+import os
+import re
+import sys
+import time
+
+import numpy as np
+import tensorflow as tf
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from saved_models import verify
+from saved_models.export import export
+
+BATCH = 64                                        # images embedded at once
+IMAGE_BYTES = 64 * 2**20                          # largest image file, and largest sum of a batch
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".gif", ".bmp")
+OTHER_IMAGES = (".webp", ".tif", ".tiff", ".pgm", ".ppm", ".heic", ".avif")
+
+
+def build(model, entries, models, task="gallery", k=10, threshold=None, keep=None, check=True):
+    """Embed `entries` with an exported encoder and write the first or next gallery version.
+
+    score(query, entry) = <q, e> / (|q| |e|); the k highest scores are answered in descending order, equal
+    scores in the order of enrolment; unknown = best score < threshold. The search is exact.
+
+    Args:    model: version folder with a signature `embed` (image_bytes string [n] -> embedding [n, D]).
+             entries: iterable of (identity, entry name, image bytes); entry names are unique.
+             models, task, keep: as in export.
+             k: answers a query, at most the number of entries.
+             threshold: cosine in [-1, 1]; None takes that of the encoder's assets/calibration.json, else -1.
+             check: False skips the verification of the version written.
+    Returns: path of the version, with the signatures `search`, `search_embedding` and, where the encoder has
+             `embed_tensor`, `search_tensor`.
+    Raises:  ValueError naming the entry or argument at fault; nothing is written then.
+    """
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise ValueError(f"`k` is {k!r} but must be an integer of at least 1.")
+    signatures = verify.describe(verify.serve_graph(verify.read_saved_model(model)))
+    if list(signatures.get("embed", {}).get("inputs", ())) != ["image_bytes"]:
+        raise ValueError(f"`{model}` has the signatures {sorted(signatures)} but a gallery needs `embed` "
+                         "with the input `image_bytes`; pass an embedding version.")
+    calibration = _read_json(os.path.join(model, "assets", "calibration.json"), {})
+    facts = {"k_wanted": k, "threshold": _checked_threshold(threshold, calibration, model),
+             "encoder_sha256": _folder_hash(model), "data_sha256": _data_hash(calibration, model)}
+    encoder = tf.saved_model.load(model)
+    content = _embed(encoder, entries, ())
+    return _write(encoder, content, facts, models, task, keep, check)
+
+
+def enrol(gallery_version, entries, keep=None, check=True):
+    """Write the next version: everything in `gallery_version` and the new entries behind it, same encoder.
+
+    Args, Returns, Raises: as in build; a name that is already enrolled is an error.
+    """
+    models, task, facts = _open(gallery_version)
+    vectors, identities, names = load_entries(gallery_version)
+    encoder = _load_encoder(gallery_version)
+    new_vectors, new_identities, new_names = _embed(encoder, entries, names)
+    content = np.concatenate([vectors, new_vectors]), identities + new_identities, names + new_names
+    return _write(encoder, content, facts, models, task, keep, check)
+
+
+def remove(gallery_version, identities=(), entries=(), keep=None, check=True):
+    """Write the next version without the given identities and entries; neither vectors nor names stay in it.
+
+    Older versions still hold them: keep=1 removes those as well.
+    Args:    identities: every entry of these.  entries: single entries by name.
+    Returns: path of the new version.
+    Raises:  ValueError for a name that is not enrolled (close ones are listed) and for removing everything.
+    """
+    models, task, facts = _open(gallery_version)
+    vectors, all_identities, all_names = load_entries(gallery_version)
+    if isinstance(identities, str) or isinstance(entries, str):
+        raise ValueError("`identities` and `entries` must be lists of names, not one string.")
+    identities, entries = set(identities), set(entries)
+    if not identities and not entries:
+        raise ValueError("`identities` and `entries` are both empty but one of them must name what to "
+                         "remove.")
+    _require_enrolled("Identity", identities, all_identities)
+    _require_enrolled("Entry", entries, all_names)
+    rows = [i for i, (identity, name) in enumerate(zip(all_identities, all_names))
+            if identity not in identities and name not in entries]
+    if not rows:
+        raise ValueError(f"All {len(all_names)} entries of `{gallery_version}` would be removed but a "
+                         "gallery needs at least one; delete the task's folder instead.")
+    content = vectors[rows], [all_identities[i] for i in rows], [all_names[i] for i in rows]
+    return _write(_load_encoder(gallery_version), content, facts, models, task, keep, check)
+
+
+def load_entries(gallery_version):
+    """(vectors float32 [N, D] of length 1, identities [N], entry names [N]), without loading the graph."""
+    try:
+        reader = tf.train.load_checkpoint(os.path.join(gallery_version, "variables", "variables"))
+        vectors, identities, names = [reader.get_tensor(f"state/{name}/.ATTRIBUTES/VARIABLE_VALUE")
+                                      for name in ("vectors", "identities", "entries")]
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        raise ValueError(f"`{gallery_version}` is not a gallery version (its variables hold no vectors); "
+                         "pass one written by saved_models.gallery.") from error
+    return vectors, [item.decode("utf-8") for item in identities], [item.decode("utf-8") for item in names]
+
+
+def folder_entries(directory):
+    """Entries of a folder with one sub-folder an identity: (sub-folder, relative path, bytes), sorted.
+
+    Files are read one at a time while iterating; len() is known. Hidden files and other types are ignored.
+    Raises: FileNotFoundError for no folder; ValueError for no image, an image outside a sub-folder, a format
+            that the graph cannot decode, or a file above 64 MB.
+    """
+    if not os.path.isdir(directory):
+        raise FileNotFoundError(f"`{directory}` is not a folder; pass one with a sub-folder for each "
+                                "identity.")
+    return _FolderEntries(directory)
+
+
+class _FolderEntries:
+    def __init__(self, directory):
+        self.directory = directory
+        self.paths = []
+        for folder, folders, files in os.walk(directory):
+            folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+            for name in files:
+                if not name.startswith(".") and name.lower().endswith(EXTENSIONS + OTHER_IMAGES):
+                    relative = os.path.relpath(os.path.join(folder, name), directory).replace(os.sep, "/")
+                    self._require_usable(relative)
+                    self.paths.append(relative)
+        self.paths.sort()
+        if not self.paths:
+            raise ValueError(f"`{directory}` holds no image; put {', '.join(EXTENSIONS)} files into a "
+                             "sub-folder for each identity.")
+
+    def _require_usable(self, relative):
+        if "/" not in relative:
+            raise ValueError(f"`{relative}` lies directly in `{self.directory}` but the sub-folder names the "
+                             "identity; move it into one.")
+        if relative.lower().endswith(OTHER_IMAGES):
+            raise ValueError(f"`{relative}` in `{self.directory}` has a format that a served model cannot "
+                             "decode; convert it to PNG or JPEG, or move it away.")
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __iter__(self):
+        for relative in self.paths:
+            file = os.path.join(self.directory, *relative.split("/"))
+            size = os.path.getsize(file)
+            if size > IMAGE_BYTES:
+                raise ValueError(f"`{relative}` has {size:,} bytes but at most {IMAGE_BYTES:,} are read; "
+                                 "use a smaller image.")
+            with open(file, "rb") as stream:
+                yield relative.split("/")[0], relative, stream.read()
+
+
+def _embed(encoder, entries, enrolled):
+    """(vectors of length 1 [n, D], identities, names) of new entries, in batches."""
+    taken, vectors, identities, names = set(enrolled), [], [], []
+    batch, size = [], 0
+    total = len(entries) if hasattr(entries, "__len__") else None
+    with _progress(total) as advance:
+        for identity, name, image in entries:
+            _require_entry(identity, name, image, taken)
+            taken.add(name)
+            identities.append(identity)
+            names.append(name)
+            # Also by bytes, so that a batch of huge files cannot fill the memory.
+            if batch and (len(batch) == BATCH or size + len(image) > IMAGE_BYTES):
+                vectors.append(_embed_batch(encoder, batch))
+                advance(len(batch))
+                batch, size = [], 0
+            batch.append((name, image))
+            size += len(image)
+        if batch:
+            vectors.append(_embed_batch(encoder, batch))
+            advance(len(batch))
+    if not names:
+        raise ValueError("`entries` is empty but must hold at least one (identity, entry name, image bytes).")
+    return np.concatenate(vectors), identities, names
+
+
+def _require_entry(identity, name, image, taken):
+    if not isinstance(identity, str) or not identity or not isinstance(name, str) or not name:
+        raise ValueError(f"Entry {name!r} of identity {identity!r} must have non-empty strings for both.")
+    if name in taken:
+        raise ValueError(f"Entry `{name}` is enrolled twice but entry names are unique; rename it or remove "
+                         "the enrolled one first.")
+    if not isinstance(image, bytes) or len(image) > IMAGE_BYTES:
+        raise ValueError(f"Entry `{name}` must be the bytes of an encoded image, at most {IMAGE_BYTES:,}.")
+
+
+def _embed_batch(encoder, batch):
+    function = encoder.signatures["embed"]
+    try:
+        values = function(image_bytes=tf.constant([image for _, image in batch]))["embedding"].numpy()
+    except tf.errors.OpError as error:
+        if len(batch) > 1:                        # which one? The graph does not say.
+            return np.concatenate([_embed_batch(encoder, [item]) for item in batch])
+        reason = verify.core_message(error)
+        raise ValueError(f"Entry `{batch[0][0]}` cannot be embedded ({reason}); replace the image or "
+                         "leave it out.") from error
+    values = values.astype(np.float32)
+    lengths = np.linalg.norm(values, axis=-1, keepdims=True)
+    for (name, _), length in zip(batch, lengths[:, 0]):
+        if not np.isfinite(length) or length == 0.0:
+            raise ValueError(f"Entry `{name}` has an embedding of length {length} but it must be finite and "
+                             "not 0; leave the image out or check the encoder.")
+    return values / lengths
+
+
+class _progress:
+    """A bar on stderr; where that is no terminal, one closing line if it took more than 2 s."""
+
+    def __init__(self, total):
+        console = Console(stderr=True)
+        self.bar = Progress(TextColumn("embedding"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                            console=console, transient=True, disable=not console.is_terminal)
+        self.task = self.bar.add_task("embedding", total=total)
+        self.count = 0
+
+    def __enter__(self):
+        self.start = time.monotonic()
+        self.bar.start()
+        return self.advance
+
+    def advance(self, count):
+        self.count += count
+        self.bar.advance(self.task, count)
+
+    def __exit__(self, kind, error, trace):
+        self.bar.stop()
+        seconds = time.monotonic() - self.start
+        if kind is None and self.bar.disable and seconds > 2.0:
+            print(f"embedded {self.count} images in {seconds:.0f} s", file=sys.stderr)
+
+
+def _write(encoder, content, facts, models, task, keep, check):
+    """Export encoder and content as the next version of `task`."""
+    vectors, identities, names = content
+    k, threshold = min(facts["k_wanted"], len(names)), facts["threshold"]
+    with tf.device("CPU:0"):                      # no accelerator holds strings
+        state = {
+            "encoder": encoder,
+            "vectors": tf.Variable(vectors, trainable=False, name="vectors"),
+            "identities": tf.Variable(_text(identities), trainable=False, name="identities"),
+            "entries": tf.Variable(_text(names), trainable=False, name="entries"),
+        }
+
+    def search(embedding):
+        queries = tf.math.l2_normalize(tf.cast(embedding, tf.float32), axis=-1)
+        scores, rows = tf.math.top_k(tf.matmul(queries, state["vectors"], transpose_b=True), k)
+        return {"identities": tf.gather(state["identities"], rows), "scores": scores,
+                "entries": tf.gather(state["entries"], rows), "unknown": scores[:, 0] < threshold}
+
+    def through(signature):
+        function = encoder.signatures[signature]
+        inputs = dict(function.structured_input_signature[1])
+        return {"function": lambda **values: search(function(**values)["embedding"]), "inputs": inputs}
+
+    signatures = {"search": through("embed")}
+    if "embed_tensor" in encoder.signatures:
+        signatures["search_tensor"] = through("embed_tensor")
+    signatures["search_embedding"] = {
+        "function": search, "inputs": {"embedding": tf.TensorSpec([None, vectors.shape[1]], tf.float32)}}
+    facts = {**facts, "k": k, "count": len(names), "identities": len(set(identities)),
+             "dimension": vectors.shape[1]}
+    card = (f"# {facts['count']} entries of {facts['identities']} identities, best {k}, threshold "
+            f"{threshold:g}\n\nExact cosine search over {facts['dimension']} numbers a vector.\n"
+            f"Encoder sha256 {facts['encoder_sha256']}, its data {facts['data_sha256'] or 'not stated'}.\n")
+    return export(models, task, signatures, decoder=None, variables=state,
+                  assets={"gallery.json": facts, "model_card.md": card}, keep=keep, check=check,
+                  warmup=_warmup(encoder, vectors))
+
+
+def _text(items):
+    return tf.constant([item.encode("utf-8") for item in items])
+
+
+def _warmup(encoder, vectors):
+    """One request a signature, with a made-up picture: an enrolled one would outlive its removal."""
+    warmup = {"search_embedding": {"embedding": vectors[:1]}}
+    ramp = np.arange(32, dtype=np.uint8)[:, None, None] * np.ones((1, 32, 3), np.uint8) * 8
+    image = np.array([tf.io.encode_png(ramp).numpy()], object)
+    try:
+        encoder.signatures["embed"](image_bytes=tf.constant(image))
+    except tf.errors.OpError:                     # an encoder for other pictures, say of six channels
+        return warmup
+    return {"search": {"image_bytes": image}, **warmup}
+
+
+def _open(gallery_version):
+    """(models, task, facts to carry over) of a gallery version folder."""
+    path = os.path.abspath(gallery_version)
+    facts = _read_json(os.path.join(path, "assets", "gallery.json"), None)
+    if facts is None or not os.path.basename(path).isdigit():
+        raise ValueError(f"`{gallery_version}` is not a gallery version folder (a number that holds "
+                         "assets/gallery.json); pass one such as models/gallery/1.")
+    try:
+        carried = {key: facts[key] for key in ("k_wanted", "threshold", "encoder_sha256", "data_sha256")}
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"assets/gallery.json of `{gallery_version}` lacks {error}; build the gallery "
+                         "again.") from None
+    folder = os.path.dirname(path)
+    return os.path.dirname(folder), os.path.basename(folder), carried
+
+
+def _load_encoder(gallery_version):
+    """The encoder as it was loaded when the gallery was built, whatever the number of generations since."""
+    return tf.saved_model.load(gallery_version).state["encoder"]
+
+
+def _require_enrolled(kind, wanted, enrolled):
+    known = sorted(set(enrolled))
+    for name in sorted(wanted - set(known)):
+        close = difflib.get_close_matches(name, known, n=5, cutoff=0.5) or known[:5]
+        raise ValueError(f"{kind} `{name}` is not enrolled; did you mean {', '.join(close)}?")
+
+
+def _checked_threshold(threshold, calibration, model):
+    source = "`threshold`"
+    if threshold is None:
+        source = f"`threshold` in assets/calibration.json of `{model}`"
+        threshold = calibration.get("threshold", -1.0) if isinstance(calibration, dict) else calibration
+    if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not -1.0 <= threshold <= 1.0:
+        raise ValueError(f"{source} is {threshold!r} but must be a cosine in [-1, 1].")
+    return float(threshold)
+
+
+def _data_hash(calibration, model):
+    """The hash of the encoder's training data, where its calibration or model card states one."""
+    if isinstance(calibration, dict) and isinstance(calibration.get("data_sha256"), str):
+        return calibration["data_sha256"]
+    try:
+        file = os.path.join(model, "assets", "model_card.md")
+        with open(file, encoding="utf-8", errors="replace") as stream:
+            card = stream.read(2**20)
+    except OSError:
+        return None
+    match = re.search(r"(?i)\bdata[ _-]*(?:hash|sha-?256)\b[^\n]{0,40}?\b([0-9a-f]{64})\b", card)
+    return match[1] if match else None
+
+
+def _folder_hash(model):
+    """sha256 over saved_model.pb and variables/: which encoder made the vectors."""
+    digest = hashlib.sha256()
+    variables = os.path.join(model, "variables")
+    names = sorted(os.listdir(variables)) if os.path.isdir(variables) else []
+    for file in [os.path.join(model, "saved_model.pb")] + [os.path.join(variables, name) for name in names]:
+        digest.update(f"{os.path.basename(file)} {os.path.getsize(file)}\n".encode())
+        with open(file, "rb") as stream:
+            while chunk := stream.read(2**20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _read_json(file, default):
+    try:
+        with open(file, encoding="utf-8") as stream:
+            return json.load(stream)
+    except FileNotFoundError:
+        return default
+    except ValueError as error:
+        raise ValueError(f"`{file}` is not valid JSON ({error}); export the version again.") from None

@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from saved_models import verify
+from saved_models.signatures import build_module, signature_functions
+
+
+def build(model, signatures=None, decoder=None):
+    module = build_module(signatures or model.signatures, decoder or model.decoder, model.variables)
+    return signature_functions(module)
+
+
+def test_every_image_signature_has_a_tensor_twin_and_the_first_is_the_default(model):
+    functions = build(model)
+    assert list(functions) == ["embed", "embed_tensor", "verify", "verify_tensor", "serving_default"]
+    assert functions["serving_default"] is functions["embed"]
+
+
+def test_inputs_have_the_promised_names_types_and_shapes(model):
+    specs = {name: function.structured_input_signature[1] for name, function in build(model).items()}
+    assert {key: (spec.dtype, spec.shape.as_list()) for key, spec in specs["verify"].items()} == {
+        "image_bytes_1": (tf.string, [None]), "image_bytes_2": (tf.string, [None])}
+    assert {key: (spec.dtype, spec.shape.as_list()) for key, spec in specs["verify_tensor"].items()} == {
+        "image_tensor_1": (tf.float32, [None, None, None, 3]), "image_tensor_2": (tf.float32, [None, None, None, 3])}
+    assert list(specs["embed"]) == ["image_bytes"] and list(specs["embed_tensor"]) == ["image_tensor"]
+
+
+def test_bytes_tensor_and_python_function_agree(model, png):
+    functions, images = build(model), tf.constant([png(0), png(1)])
+    from_bytes = functions["embed"](image_bytes=images)["embedding"]
+    pixels = tf.stack([tf.cast(tf.io.decode_png(image), tf.float32) for image in images])
+    from_tensor = functions["embed_tensor"](image_tensor=pixels)["embedding"]
+    live = model.embed(model.decoder.images(images))["embedding"]
+    np.testing.assert_allclose(from_bytes, live, atol=1e-6)
+    np.testing.assert_allclose(from_tensor, live, atol=1e-6)
+
+
+def test_two_images_keep_their_order(model, png):
+    signatures = {"first": {"function": lambda a, b: {"out": a}, "images": 2}}
+    first, second = tf.constant([png(0)]), tf.constant([png(1)])
+    out = build(model, signatures)["first"](image_bytes_1=first, image_bytes_2=second)["out"]
+    np.testing.assert_array_equal(out, model.decoder.images(first))
+
+
+def test_no_image_gives_no_row(model):
+    assert build(model)["embed"](image_bytes=tf.constant([], tf.string))["embedding"].shape == [0, 4]
+
+
+@pytest.mark.parametrize("sizes", [(1, 2), (2, 1), (0, 2)])
+def test_unequal_numbers_of_images_are_refused_in_the_graph(model, png, sizes):
+    functions = build(model)
+    first, second = [tf.constant([png(i) for i in range(size)], tf.string, [size]) for size in sizes]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`image_bytes_2` must hold as many images as"):
+        functions["verify"](image_bytes_1=first, image_bytes_2=second)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`image_tensor_2` must hold as many images as"):
+        functions["verify_tensor"](image_tensor_1=tf.zeros([sizes[0], 8, 8, 3]),
+                                   image_tensor_2=tf.zeros([sizes[1], 8, 8, 3]))
+
+
+def test_other_inputs_are_taken_by_name_and_get_no_twin(model):
+    spec = tf.TensorSpec([None, 4], tf.float32)
+    entry = {"function": lambda embedding: {"sum": tf.reduce_sum(embedding, -1)}, "inputs": {"embedding": spec}}
+    functions = signature_functions(build_module({"total": entry}, None, []))
+    assert list(functions) == ["total", "serving_default"]
+    np.testing.assert_allclose(functions["total"](embedding=tf.ones([2, 4]))["sum"], [4.0, 4.0])
+
+
+def test_only_variables_are_saved_beside_the_signatures(model, tmp_path):
+    module = build_module(model.signatures, model.decoder, model.variables)
+    tf.saved_model.save(module, str(tmp_path), signatures=signature_functions(module))
+    objects = verify.serve_graph(verify.read_saved_model(str(tmp_path))).object_graph_def
+    assert sum(node.WhichOneof("kind") == "variable" for node in objects.nodes) == 1
+    assert not any(node.WhichOneof("kind") == "function" for node in objects.nodes)
+    assert {child.local_name for child in objects.nodes[0].children} == {"state", "signatures"}
+
+
+ENTRY = {"function": lambda images: {"out": tf.reduce_mean(images, [1, 2, 3])}, "images": 1}
+
+
+@pytest.mark.parametrize("signatures, text", [
+    ({}, "`signatures` is empty"),
+    ({"2nd": ENTRY}, "Signature name `2nd` must be a letter"),
+    ({"serving_default": ENTRY}, "not `serving_default`"),
+    ({"a": {**ENTRY, "images": 3}}, "Signature `a` has the entries"),
+    ({"a": {**ENTRY, "inputs": {"x": tf.TensorSpec([None])}}}, "Signature `a` has the entries"),
+    ({"a": {"function": ENTRY["function"], "inputs": {}}}, "Signature `a` has the entries"),
+    ({"a": ENTRY, "a_tensor": ENTRY}, "Signature `a_tensor` is defined twice"),
+    ({"a": {"function": lambda images: images, "images": 1}}, "`a` cannot be built: it returned .*Tensor"),
+    ({"a": {"function": lambda images: {}, "images": 1}}, "`a` cannot be built: it returned dict"),
+    ({"a": {"function": lambda images: {"out": tf.constant(1.0)}, "images": 1}}, r"output `out` has shape \(\)"),
+    ({"a": {"function": lambda images: {"out": tf.zeros([5])}, "images": 1}}, r"output `out` has shape \(5,\)"),
+])
+def test_what_cannot_be_served_is_refused_with_its_name(model, signatures, text):
+    with pytest.raises(ValueError, match=text):
+        build_module(signatures, model.decoder, [])
+
+
+def test_images_need_a_decoder():
+    with pytest.raises(ValueError, match="`a` takes images but `decoder` is None"):
+        build_module({"a": ENTRY}, None, [])

@@ -1,0 +1,1 @@
+"""Image collections as TFRecord shards: writing, reading, sampling and augmenting."""

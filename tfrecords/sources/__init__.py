@@ -1,0 +1,1 @@
+"""Sources of images, one file each: (options) -> Items in a fixed order, with `len()` and `description`."""
