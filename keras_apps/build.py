@@ -26,8 +26,9 @@ def parse(text):
         node = ast.parse(text.strip(), mode="eval").body
         if isinstance(node, ast.Name):
             return node.id, {}
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
-            return node.func.id, {word.arg: ast.literal_eval(word.value) for word in node.keywords if word.arg}
+        if (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args
+                and all(word.arg for word in node.keywords)):
+            return node.func.id, {word.arg: ast.literal_eval(word.value) for word in node.keywords}
     except (SyntaxError, ValueError):
         pass
     raise ValueError(f"`{text}` is not a method; write a name with literal keyword arguments, "

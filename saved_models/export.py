@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 
-import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
@@ -98,7 +97,7 @@ def _checked_requests(kind, requests, functions):
         if sorted(inputs) != sorted(specs):
             raise ValueError(f"`{kind}` gives signature `{name}` the inputs {sorted(inputs)} but it takes "
                              f"{sorted(specs)}.")
-        checked[name] = {key: _checked_input(f"`{kind}`, input `{key}` of signature `{name}`", value, specs[key])
+        checked[name] = {key: _checked_input(f"`{kind}`, input `{key}` of `{name}`,", value, specs[key])
                          for key, value in inputs.items()}
     return checked
 
@@ -106,7 +105,7 @@ def _checked_requests(kind, requests, functions):
 def _checked_input(place, value, spec):
     try:
         tensor = tf.constant(value, spec.dtype)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, tf.errors.OpError):
         raise ValueError(f"{place} is not of type {spec.dtype.name}.") from None
     if not spec.shape.is_compatible_with(tensor.shape):
         raise ValueError(f"{place} has shape {tensor.shape} but must fit {spec.shape}.")
@@ -137,7 +136,7 @@ def _live_outputs(functions, samples):
         except tf.errors.InvalidArgumentError as error:
             raise ValueError(f"the live model refuses the sample of signature `{name}`: "
                              f"{verify.core_message(error)}") from error
-        outputs[name] = {key: np.asarray(value) for key, value in values.items()}
+        outputs[name] = {key: value.numpy() for key, value in values.items()}
     return outputs
 
 
@@ -211,8 +210,8 @@ def _write_assets(path, contents):
             with open(os.path.join(folder, name), "xb") as stream:
                 stream.write(data)
         except FileExistsError:
-            raise ValueError(f"asset `{name}` has the name of a look-up file of the graph; rename "
-                             "one.") from None
+            raise ValueError(f"asset `{name}` has the name of a look-up file "
+                             "of the graph; rename one.") from None
 
 
 def _write_warmup(path, records):
@@ -257,7 +256,8 @@ def _publish(temporary, folder, version):
 def _explained(error, task, folder):
     """The same fault as one sentence of a type that commands catch."""
     text = verify.core_message(error)
-    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in text:
+    number = getattr(error, "errno", None)
+    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error):
         full = OSError(f"No version of `{task}` was written: the disk of `{folder}` is full; free space or "
                        "export to another folder.")
         full.errno = errno.ENOSPC

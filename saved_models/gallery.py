@@ -78,8 +78,8 @@ def remove(gallery_version, identities=(), entries=(), keep=None, check=True):
         raise ValueError("`identities` and `entries` must be lists of names, not one string.")
     identities, entries = set(identities), set(entries)
     if not identities and not entries:
-        raise ValueError("`identities` and `entries` are both empty but one of them must name what to "
-                         "remove.")
+        raise ValueError("`identities` and `entries` are both empty but one of them "
+                         "must name what to remove.")
     _require_enrolled("Identity", identities, all_identities)
     _require_enrolled("Entry", entries, all_names)
     rows = [i for i, (identity, name) in enumerate(zip(all_identities, all_names))
@@ -111,8 +111,8 @@ def folder_entries(directory):
             that the graph cannot decode, or a file above 64 MB.
     """
     if not os.path.isdir(directory):
-        raise FileNotFoundError(f"`{directory}` is not a folder; pass one with a sub-folder for each "
-                                "identity.")
+        raise FileNotFoundError(f"`{directory}` is not a folder; pass one with "
+                                "a sub-folder for each identity.")
     return _FolderEntries(directory)
 
 
@@ -198,8 +198,8 @@ def _embed_batch(encoder, batch):
         if len(batch) > 1:                        # which one? The graph does not say.
             return np.concatenate([_embed_batch(encoder, [item]) for item in batch])
         reason = verify.core_message(error)
-        raise ValueError(f"Entry `{batch[0][0]}` cannot be embedded ({reason}); replace the image or "
-                         "leave it out.") from error
+        raise ValueError(f"Entry `{batch[0][0]}` cannot be embedded ({reason}); "
+                         "replace the image or leave it out.") from error
     values = values.astype(np.float32)
     lengths = np.linalg.norm(values, axis=-1, keepdims=True)
     for (name, _), length in zip(batch, lengths[:, 0]):
@@ -256,7 +256,10 @@ def _write(encoder, content, facts, models, task, keep, check):
     def through(signature):
         function = encoder.signatures[signature]
         inputs = dict(function.structured_input_signature[1])
-        return {"function": lambda **values: search(function(**values)["embedding"]), "inputs": inputs}
+
+        def search_images(**values):
+            return search(function(**values)["embedding"])
+        return {"function": search_images, "inputs": inputs}
 
     signatures = {"search": through("embed")}
     if "embed_tensor" in encoder.signatures:
@@ -299,8 +302,8 @@ def _open(gallery_version):
     try:
         carried = {key: facts[key] for key in ("k_wanted", "threshold", "encoder_sha256", "data_sha256")}
     except (KeyError, TypeError) as error:
-        raise ValueError(f"assets/gallery.json of `{gallery_version}` lacks {error}; build the gallery "
-                         "again.") from None
+        raise ValueError(f"assets/gallery.json of `{gallery_version}` lacks {error}; "
+                         "build the gallery again.") from None
     folder = os.path.dirname(path)
     return os.path.dirname(folder), os.path.basename(folder), carried
 

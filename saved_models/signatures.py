@@ -18,12 +18,12 @@ def build_module(signatures, decoder, variables):
     """Trace every signature and tie it to the variables it reads.
 
     An entry {"function": f, "images": 1} becomes two signatures: `<name>` on `image_bytes` (string [n], any
-    encoded image) and `<name>_tensor` on `image_tensor` (float32 [n, h, w, C] in data units). With "images":
-    2 the inputs are `image_bytes_1`, `image_bytes_2` and `image_tensor_1`, `image_tensor_2`, equal in n.
+    encoded image) and `<name>_tensor` on `image_tensor` (float32 [n, h, w, C] in data units). Two images are
+    named `image_bytes_1`, `image_bytes_2` and `image_tensor_1`, `image_tensor_2` and must be equal in n.
     An entry {"function": f, "inputs": {name: tf.TensorSpec}} becomes `<name>` alone; f is called by keyword.
 
-    Args:    signatures: {name: entry}, the first is also `serving_default`; f(images) or f(images_1,
-             images_2) on float32 [n, H, W, C] in [0, 1] -> {output name: tensor [n, ...]}.
+    Args:    signatures: {name: entry}, the first is also `serving_default`; f takes one or two float32
+             [n, H, W, C] in [0, 1] and returns {output name: tensor [n, ...]}.
              decoder: .images(string [n]) and .tensor(float32 [n, h, w, C]) -> [n, H, W, C], and .channels;
              None where no entry has "images".
              variables: list or dict of what the functions read: tf.Variables, look-up tables, loaded
@@ -61,8 +61,8 @@ def _variants(name, entry, decoder):
         raise ValueError(f"Signature `{name}` has the entries {sorted(entry)} but must have `function` and "
                          "either `images` (1 or 2) or `inputs` ({name: tf.TensorSpec}).")
     if decoder is None:
-        raise ValueError(f"Signature `{name}` takes images but `decoder` is None; pass the decoder used in "
-                         "training.")
+        raise ValueError(f"Signature `{name}` takes images but `decoder` is None; pass "
+                         "the decoder used in training.")
     encoded = tf.TensorSpec([None], tf.string)
     raw = tf.TensorSpec([None, None, None, decoder.channels], tf.float32)
     return {name: _on_images(entry, "image_bytes", encoded, decoder.images),
@@ -109,5 +109,8 @@ def _trace(name, function, specs):
     named = {key: tf.TensorSpec(spec.shape, spec.dtype, name=key) for key, spec in specs.items()}
     try:
         return tf.function(run).get_concrete_function(**named)
-    except ValueError as error:
-        raise ValueError(f"Signature `{name}` cannot be built: {error}") from error
+    except (ValueError, TypeError) as error:
+        # AutoGraph wraps what was raised into a page of source lines; its last error line is the cause.
+        causes = re.findall(r"^ *(\w*Error: .+)$", str(error), re.MULTILINE) or [str(error)]
+        cause = causes[-1].removeprefix("ValueError: ")
+        raise ValueError(f"Signature `{name}` cannot be built: {cause}") from error

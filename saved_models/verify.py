@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 from google.protobuf.message import DecodeError
+from rich.console import Console
 from tensorflow.core.protobuf import saved_model_pb2
 
 TIMEOUT = 900.0                                   # seconds for the whole subprocess
@@ -59,14 +60,14 @@ def check(path, samples, expected=None, tolerance=1e-5):
                    for loader in ("object", "session")}
     difference = 0.0
     if expected is None:
-        difference = _compare(outputs["session"], outputs["object"], tolerance, "session loader", "object "
-                                                                                                  "loader")
+        names = "session loader", "object loader"
+        difference = _compare(outputs["session"], outputs["object"], tolerance, *names)
     else:
         expected = {name: {key: _plain(value) for key, value in values.items()}
                     for name, values in expected.items()}
         for loader, values in outputs.items():
-            difference = max(difference, _compare(values, expected, tolerance, f"{loader} loader", "live "
-                                                                                                   "model"))
+            names = f"{loader} loader", "live model"
+            difference = max(difference, _compare(values, expected, tolerance, *names))
     return {**report, "difference": difference, "outputs": outputs["session"]}
 
 
@@ -81,8 +82,8 @@ def read_saved_model(path):
         with open(file, "rb") as stream:
             model.ParseFromString(stream.read())
     except DecodeError as error:
-        raise ValueError(f"`{file}` is not a SavedModel protocol buffer ({error}); export the version "
-                         "again.") from None
+        raise ValueError(f"`{file}` is not a SavedModel protocol buffer ({error}); "
+                         "export the version again.") from None
     return model
 
 
@@ -154,8 +155,8 @@ class GraphInspection:
                                      "export, not in the graph.")
                 if node.op in TABLE_OPS and not self._is_asset(node.input[1], scope, set()):
                     raise ValueError(f"{place} fills a look-up table from a file that is not in assets/; "
-                                     "build it with tf.lookup.TextFileInitializer and pass the table among "
-                                     "`variables`.")
+                                     "build it with tf.lookup.TextFileInitializer and "
+                                     "pass the table among `variables`.")
         return sum(len(nodes) for nodes in self.nodes.values())
 
     def _saver_scopes(self):
@@ -239,12 +240,13 @@ def _run_bare(path, folder):
     code = "import sys; sys.path.insert(0, sys.argv[1]); from saved_models import verify; verify._child()"
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
     try:
-        done = subprocess.run([sys.executable, "-c", code, root, path, folder], env=environment,
-                              timeout=TIMEOUT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                              stderr=subprocess.PIPE, check=False)
+        with Console(stderr=True).status("verifying in a process of its own"):    # seen on a terminal only
+            done = subprocess.run([sys.executable, "-c", code, root, path, folder], env=environment,
+                                  timeout=TIMEOUT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.PIPE, check=False)
     except subprocess.TimeoutExpired:
-        raise ValueError(f"`{path}` was not verified within {TIMEOUT:.0f} s; send fewer or smaller "
-                         "samples.") from None
+        raise ValueError(f"`{path}` was not verified within {TIMEOUT:.0f} s; "
+                         "send fewer or smaller samples.") from None
     report_file = os.path.join(folder, "report.json")
     if not os.path.exists(report_file):
         tail = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:] or ["no message"]
@@ -320,7 +322,9 @@ def _session_loader(path):
 
 def _plain(value):
     """An array that np.savez can keep without pickle, or an object array of bytes."""
-    value = np.array(value, object) if isinstance(value, (bytes, str)) else np.asarray(value)
+    if not isinstance(value, np.ndarray) and np.asarray(value).dtype.kind == "S":
+        value = np.array(value, object)           # before NumPy drops trailing zero bytes
+    value = np.asarray(value)
     if value.dtype.kind in "OSU":
         flat = [item.encode("utf-8") if isinstance(item, str) else bytes(item)
                 for item in value.ravel().tolist()]
@@ -408,8 +412,8 @@ def _largest_difference(left, right):
 def _read_image(file):
     size = os.path.getsize(file)
     if size > IMAGE_BYTES:
-        raise ValueError(f"`{file}` has {size:,} bytes but at most {IMAGE_BYTES:,} are read; use a smaller "
-                         "image.")
+        raise ValueError(f"`{file}` has {size:,} bytes but at most {IMAGE_BYTES:,} are "
+                         "read; use a smaller image.")
     with open(file, "rb") as stream:
         return stream.read()
 
@@ -431,8 +435,8 @@ def _report(path, images):
 
 def define_flags():
     flags.DEFINE_string("model", None, "Version folder, such as models/verification/1.", required=True)
-    flags.DEFINE_multi_string("image", [], "Image file to run through every signature on images "
-                                           "(repeatable).")
+    flags.DEFINE_multi_string("image", [], "Image file to run through "
+                                           "every signature on images (repeatable).")
 
 
 def main(argv):

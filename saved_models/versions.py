@@ -22,8 +22,8 @@ def latest(models, task):
     """Path of the newest version; FileNotFoundError where there is none."""
     folders = _folders(models, task)
     if not folders:
-        raise FileNotFoundError(f"`{os.path.join(models, task)}` holds no version of `{task}`; export one "
-                                "first.")
+        raise FileNotFoundError(f"`{os.path.join(models, task)}` holds no version of `{task}`; "
+                                "export one first.")
     return os.path.join(models, task, folders[max(folders)])
 
 
@@ -58,8 +58,8 @@ def taken_numbers(folder):
 
 def require_positive(n):
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-        raise ValueError(f"`keep` is {n!r} but must be an integer of at least 1: the newest version always "
-                         "stays.")
+        raise ValueError(f"`keep` is {n!r} but must be an integer of at least 1: "
+                         "the newest version always stays.")
 
 
 def _is_number(name):

@@ -10,8 +10,8 @@ MAX_BYTES = 256 * 2 ** 20
 class Files:
     """What lies in a directory or a zip, under the same names either way.
 
-    A zip is never unpacked: its names are only text here. Hidden files and what operating systems leave behind
-    (`.DS_Store`, `__MACOSX`, `Thumbs.db`) are left out. Links to directories are followed.
+    A zip is never unpacked: its names are only text here. Hidden files and what operating systems leave
+    behind (`.DS_Store`, `__MACOSX`, `Thumbs.db`) are left out. Links to directories are followed.
 
     Args:    location: directory or zip file.
     Raises:  FileNotFoundError where there is nothing; ValueError for a file that is no zip.
@@ -81,4 +81,5 @@ def _identity(directory):
 
 def _ignored(path):
     parts = path.split("/")
-    return parts[-1].lower() == "thumbs.db" or any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return hidden or parts[-1].lower() == "thumbs.db"

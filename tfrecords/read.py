@@ -87,7 +87,7 @@ class Records:
     def serialized(self, rows):
         """Records as they were written: object array of bytes, in the order of `rows`.
 
-        Raises:  ValueError for a row that does not exist and for a damaged record, named with shard and number.
+        Raises:  ValueError for a row that does not exist and for a damaged record, named by shard and number.
         """
         rows = self._row_numbers(rows)
         found = np.empty(len(rows), object)
@@ -116,8 +116,7 @@ class Records:
 
         Raises:  ValueError that names the shard and its first damaged record.
         """
-        for number, shard in enumerate(track(self._shards, "verifying", console=Console(stderr=True),
-                                             disable=not sys.stderr.isatty())):
+        for number, shard in enumerate(_progress(self._shards, "verifying")):
             if file_sha256(os.path.join(self.directory, shard["file"])) == shard["sha256"]:
                 continue
             for row in range(self._first_rows[number], self._first_rows[number + 1]):
@@ -132,10 +131,12 @@ class Records:
         if not len(numbers):
             return numbers.astype(np.int64)
         if numbers.dtype.kind not in "iu":
-            raise ValueError(f"rows are {numbers.dtype} but must be whole numbers; give np.flatnonzero of a mask.")
+            raise ValueError(f"rows are {numbers.dtype} but must be whole numbers; give np.flatnonzero of a "
+                             "mask.")
         low, high = numbers.min(), numbers.max()
         if low < 0 or high >= self.count:
-            raise ValueError(f"row {low if low < 0 else high} does not exist; the rows are 0 to {self.count - 1}.")
+            raise ValueError(f"row {low if low < 0 else high} does not exist; the rows are 0 to "
+                             f"{self.count - 1}.")
         return numbers.astype(np.int64)
 
     def _read(self, row):
@@ -175,11 +176,11 @@ class Records:
             path = os.path.join(self.directory, shard["file"])
             size = os.path.getsize(path) if os.path.isfile(path) else None
             if size is None:
-                raise FileNotFoundError(f"shard {shard['file']} is missing in `{self.directory}`; put it back or "
-                                        "write the data again.")
+                raise FileNotFoundError(f"shard {shard['file']} is missing in `{self.directory}`; put it back "
+                                        "or write the data again.")
             if size != shard["bytes"]:
-                raise ValueError(f"shard {shard['file']} in `{self.directory}` has {size:,} bytes but must have "
-                                 f"{shard['bytes']:,}; put back a sound copy or write the data again.")
+                raise ValueError(f"shard {shard['file']} in `{self.directory}` has {size:,} bytes but must "
+                                 f"have {shard['bytes']:,}; put back a sound copy or write the data again.")
 
     def _load_index(self):
         path = os.path.join(self.directory, self.manifest["index"]["file"])
@@ -189,28 +190,28 @@ class Records:
         except FileNotFoundError:
             return self._rebuilt_index(path)
         if hashlib.sha256(data).hexdigest() != self.manifest["index"]["sha256"]:
-            raise ValueError(f"the index `{path}` does not belong to its manifest (other sha256); delete it and it "
-                             "is made anew from the shards.")
+            raise ValueError(f"the index `{path}` does not belong to its manifest (other sha256); delete it "
+                             "and it is made anew from the shards.")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return dict(arrays)
 
     def _rebuilt_index(self, path):
         """The index from the shards themselves; put back in its place where that gives the same bytes."""
         builder = IndexBuilder(self.manifest["columns"])
-        for number, shard in enumerate(track(self._shards, "making the index anew", console=Console(stderr=True),
-                                             disable=not sys.stderr.isatty())):
+        for number, shard in enumerate(_progress(self._shards, "making the index anew")):
             builder.shard(number)
             record = 0
             try:
-                for data in tf.data.TFRecordDataset(os.path.join(self.directory, shard["file"])).as_numpy_iterator():
+                shard_path = os.path.join(self.directory, shard["file"])
+                for data in tf.data.TFRecordDataset(shard_path).as_numpy_iterator():
                     builder.record(data, schema.parse(data))
                     record += 1
             except (tf.errors.OpError, ValueError):
-                raise ValueError(f"shard {shard['file']}, record {record} is damaged; put back a sound copy of the "
-                                 "shard or write the data again.") from None
+                raise ValueError(f"shard {shard['file']}, record {record} is damaged; put back a sound copy of "
+                                 "the shard or write the data again.") from None
             if record != shard["count"]:
-                raise ValueError(f"shard {shard['file']} holds {record} records but must hold {shard['count']}; put "
-                                 "back a sound copy or write the data again.")
+                raise ValueError(f"shard {shard['file']} holds {record} records but must hold {shard['count']}; "
+                                 "put back a sound copy or write the data again.")
         data = builder.encoded()
         if hashlib.sha256(data).hexdigest() == self.manifest["index"]["sha256"]:
             temporary = f"{path}.{os.getpid()}"
@@ -227,8 +228,8 @@ class IndexBuilder:
     """Collects, record by record, where everything lies: the contents of index.npz.
 
     Arrays, one entry a row: shard int32, offset int64 (of the record's data, behind the 12 bytes before it),
-    length int64, crc uint32 (zlib.crc32 of the data), height and width int32, channels int8, and every present
-    category and number column int64, -1 = none.
+    length int64, crc uint32 (zlib.crc32 of the data), height and width int32, channels int8, and every
+    present category and number column int64, -1 = none.
 
     Args:    columns: the present columns.
     """
@@ -248,7 +249,8 @@ class IndexBuilder:
 
     def record(self, data, row):
         """Takes the next record of the shard: its bytes and its features."""
-        place = {"shard": self._shard, "offset": self._offset + HEADER, "length": len(data), "crc": zlib.crc32(data)}
+        place = {"shard": self._shard, "offset": self._offset + HEADER, "length": len(data),
+                 "crc": zlib.crc32(data)}
         for name, values in self._lists.items():
             values.append(place[name] if name in place else row.get(name, -1))
         self._offset += HEADER + len(data) + FOOTER
@@ -259,7 +261,8 @@ class IndexBuilder:
         return self._offset
 
     def arrays(self):
-        return {name: np.array(values, self._TYPES.get(name, np.int64)) for name, values in self._lists.items()}
+        return {name: np.array(values, self._TYPES.get(name, np.int64))
+                for name, values in self._lists.items()}
 
     def encoded(self):
         """The bytes of index.npz; equal rows give equal bytes."""
@@ -277,6 +280,11 @@ def file_sha256(path):
     return digest.hexdigest()
 
 
+def _progress(things, what):
+    """The things, with a bar on a terminal's stderr."""
+    return track(things, what, console=Console(stderr=True), disable=not sys.stderr.isatty())
+
+
 def data_sha256(shards):
     """The data hash: sha256 over the shards' sha256 digits, in order."""
     return hashlib.sha256("".join(shard["sha256"] for shard in shards).encode()).hexdigest()
@@ -288,14 +296,14 @@ def _manifest(directory):
         with open(path, encoding="utf-8") as stream:
             manifest = json.load(stream)
     except FileNotFoundError:
-        raise FileNotFoundError(f"`{directory}` holds no {MANIFEST}; give a folder that `python -m tfrecords.write` "
-                                "wrote.") from None
+        raise FileNotFoundError(f"`{directory}` holds no {MANIFEST}; give a folder that "
+                                "`python -m tfrecords.write` wrote.") from None
     except (ValueError, NotADirectoryError, RecursionError) as error:
         raise ValueError(f"`{path}` is not a readable manifest ({error}); write the data again.") from None
     version = manifest.get("version") if isinstance(manifest, dict) else None
     if version != schema.VERSION:
-        raise ValueError(f"`{path}` is of schema version {version} but this suite reads version {schema.VERSION}; write "
-                         "the data again.")
+        raise ValueError(f"`{path}` is of schema version {version} but this suite reads version "
+                         f"{schema.VERSION}; write the data again.")
     expected = {"name": str, "count": int, "channels": int, "columns": list, "names": dict, "shards": list,
                 "index": dict}
     faulty = [key for key, kind in expected.items() if not isinstance(manifest.get(key), kind)]

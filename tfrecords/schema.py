@@ -15,8 +15,8 @@ TEXTS = ("name",)                                       # bytes, empty = none
 COLUMNS = CATEGORIES + NUMBERS + TEXTS                  # optional: an absent one is not written at all
 REQUIRED = ("image", "height", "width", "channels", "index", "path")
 ROLES = ("query", "gallery", "train", "none")
-PATTERN_GROUPS = ("label", "identity", "camera", "case", "track", "frame", "dataset", "source", "split", "role",
-                  "name")
+PATTERN_GROUPS = ("label", "identity", "camera", "case", "track", "frame", "dataset", "source", "split",
+                  "role", "name")
 
 _BYTES = frozenset(("image", "path", *TEXTS))
 _FEATURES = frozenset(REQUIRED + COLUMNS)
@@ -40,7 +40,7 @@ def settle(columns):
     """Checks the columns of one image and brings them to stored form.
 
     Args:    columns: {column: str or int}.
-    Returns: {column: str for a category or a text, int for a number}; empty values and role "none" are left out.
+    Returns: {column: str for a category or a text, int for a number}; empty values and role "none" left out.
     Raises:  ValueError for an unknown column, an unknown role or a number that is none.
     """
     settled = {}

@@ -3,7 +3,8 @@
 One sub-folder a class:
     python -m tfrecords.write --images=photos --out=build/data/photos
 What the columns are, read from the paths:
-    python -m tfrecords.write --images=orl_faces.zip --pattern='s(?P<identity>\\d+)/\\d+\\.png' --out=build/data/orl_faces
+    python -m tfrecords.write --images=orl_faces.zip --pattern='s(?P<identity>\\d+)/\\d+\\.png' \\
+        --out=build/data/orl_faces
 Several sources in one data folder (--pattern and --images_split once for all --images, or once for each):
     python -m tfrecords.write --images=images_background_small1.zip --images_split=train \\
         --pattern='(?P<identity>[^/]+/character\\d+)/\\d+_(?P<camera>\\d+)\\.png' \\
@@ -51,9 +52,10 @@ _PPM_MAXIMUM = re.compile(rb"P[2356]" + (_SPACE + rb"\d+") * 2 + _SPACE + rb"(\d
 def write(sources, out, shards=8, name=None, overwrite=False):
     """Writes the images of all sources, in their order, into one data folder.
 
-    The sources are gone through twice: once to check every image and to collect the categories, once to write.
-    `out` appears whole or not at all; equal images give equal bytes. Images that cannot be used are left out and
-    listed in the manifest. JPEG, PNG, GIF and BMP keep their bytes, other formats become PNG without loss.
+    The sources are gone through twice: once to check every image and to collect the categories, once to
+    write. `out` appears whole or not at all; equal images give equal bytes. Images that cannot be used are
+    left out and listed in the manifest. JPEG, PNG, GIF and BMP keep their bytes, other formats become PNG
+    without loss (a CMYK page becomes RGB).
 
     Args:    sources: iterables of `schema.Item` with `len()` and `description`.
              out: directory to make.  shards: files to spread the records over; never more than images.
@@ -65,7 +67,8 @@ def write(sources, out, shards=8, name=None, overwrite=False):
     out = os.path.abspath(os.path.expanduser(str(out)))
     name = name or os.path.basename(out)
     if not re.fullmatch(r"\w[\w.-]{0,99}", name):
-        raise ValueError(f"`name` is {name!r} but must be letters, digits, `_`, `.` and `-`; give another --name.")
+        raise ValueError(f"`name` is {name!r} but must be letters, digits, `_`, `.` and `-`; give another "
+                         "--name.")
     if not 1 <= shards <= MOST_SHARDS:
         raise ValueError(f"`shards` is {shards} but must lie in 1 to {MOST_SHARDS:,}.")
     if not sources:
@@ -107,13 +110,13 @@ def report(manifest, out):
     skipped = manifest["skipped"]
     if skipped["count"]:
         lines.append(f"  skipped          {skipped['count']:,} files that cannot be used, such as")
-        lines += [f"                   {entry['path']}: {entry['reason']}" for entry in skipped["unreadable"][:5]]
+        lines += [" " * 19 + f"{entry['path']}: {entry['reason']}" for entry in skipped["unreadable"][:5]]
     if manifest["turned"]:
-        lines.append(f"warning: {manifest['turned']:,} images have an EXIF orientation; they are stored as they are, not "
-                     "rotated, so that serving sees the same.")
+        lines.append(f"warning: {manifest['turned']:,} images have an EXIF orientation; they are stored as they "
+                     "are, not rotated, so that serving sees the same.")
     place = os.path.relpath(out)
     place = out if place.startswith("..") else place
-    lines += ["next:", "  python -m keras_apps.train --config=keras_apps/configs/verification/digits.py "
+    lines += ["next:", "  python -m keras_apps.train --config=keras_apps/configs/verification/folder.py "
               f"--data={shlex.quote(place)} --workdir={shlex.quote(os.path.join('build', manifest['name']))}"]
     return lines
 
@@ -126,13 +129,14 @@ class _Table:
 
     def __init__(self, sources):
         self.sources = list(sources)
-        self.accepted = bytearray()                         # of every item
-        self.crc, self.height, self.width = array("L"), array("l"), array("l")       # of every accepted image
+        self.accepted = bytearray()                 # of every item
+        # Of every accepted image:
+        self.crc, self.height, self.width = array("L"), array("l"), array("l")
         self.channels, self.converted = array("b"), bytearray()
-        self.columns = {}                                   # {column: array}, category values by first appearance
+        self.columns = {}                           # {column: array}, category values by first appearance
         self.texts = set()
         self.unreadable, self.skipped, self.turned = [], 0, 0
-        self._first = {}                                    # {column: {value: number}}
+        self._first = {}                            # {column: {value: number}}
         with warnings.catch_warnings():
             # Sizes are checked here; Pillow's own warning would come between.
             warnings.simplefilter("ignore")
@@ -156,7 +160,8 @@ class _Table:
             if zlib.crc32(data) != self.crc[row]:
                 raise ValueError(f"`{item.path}` was changed while it was being written; start again.")
             record = {"image": _as_png(data) if self.converted[row] else data, "height": self.height[row],
-                      "width": self.width[row], "channels": self.channels[row], "index": row, "path": item.path}
+                      "width": self.width[row], "channels": self.channels[row], "index": row,
+                      "path": item.path}
             for column, values in self.columns.items():
                 record[column] = values[row]
             settled = schema.settle(item.columns)
@@ -215,8 +220,9 @@ class _Table:
         if not self.count:
             raise ValueError(f"none of the {total:,} images can be used ({examples}).")
         if self.skipped > MOST_SKIPPED * total:
-            raise ValueError(f"{self.skipped:,} of {total:,} images ({self.skipped / total:.1%}) cannot be used, more than "
-                             f"the {MOST_SKIPPED:.0%} that are skipped ({examples}); repair or remove them.")
+            raise ValueError(f"{self.skipped:,} of {total:,} images ({self.skipped / total:.1%}) cannot be used, "
+                             f"more than the {MOST_SKIPPED:.0%} that are skipped ({examples}); repair or remove "
+                             "them.")
 
     def _name(self):
         """{category column: names in natural order}; the columns' numbers are changed to that order."""
@@ -234,14 +240,14 @@ def examine(data):
     """Checks one encoded image: its header first, then all of its pixels.
 
     Args:    data: bytes.
-    Returns: height, width, channels as it will be stored (1, 2 = grey and alpha, 3, 4), whether it must become
-             PNG, whether it has an EXIF orientation other than upright.
+    Returns: height, width, channels as it will be stored (1, 2 = grey and alpha, 3, 4), whether it must
+             become PNG, whether it has an EXIF orientation other than upright.
     Raises:  ValueError with the reason why it cannot be used.
     """
     image = _opened(data)
     width, height = image.size
     if min(width, height) < 1 or width * height > decode.MAX_PIXELS:
-        raise ValueError(f"{height} x {width} pixels are more than the {decode.MAX_PIXELS:,} that are accepted")
+        raise ValueError(f"{height} x {width} pixels are more than the {decode.MAX_PIXELS:,} accepted")
     if _is_deep(image, data):
         raise ValueError("16-bit images are not supported yet")
     turned = _is_turned(image)
@@ -285,7 +291,7 @@ def _opened(data):
     try:
         return Image.open(io.BytesIO(data), formats=_FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ValueError(f"the image has more than the {decode.MAX_PIXELS:,} pixels that are accepted") from None
+        raise ValueError(f"the image has more than the {decode.MAX_PIXELS:,} pixels accepted") from None
     except Exception:       # damaged headers raise anything from SyntaxError to struct.error
         raise ValueError("the file is not an image of a known format") from None
 
@@ -348,7 +354,8 @@ def _write_folder(table, work, shards, name):
                 data = schema.serialize(row)
                 writer.write(data)
                 index.record(data, row)
-        entries.append({"file": file, "count": count, "bytes": index.bytes, "sha256": _settled(work, file, index.bytes)})
+        entries.append({"file": file, "count": count, "bytes": index.bytes,
+                        "sha256": _settled(work, file, index.bytes)})
     next(rows, None)                        # ends the generator, and with it its progress bar
     with open(os.path.join(work, "index.npz"), "wb") as stream:
         stream.write(index.encoded())
@@ -405,7 +412,8 @@ def _sync(path):
 def _check_out(out, overwrite):
     if os.path.isfile(os.path.join(out, read.MANIFEST)):
         if not overwrite:
-            raise FileExistsError(f"`{out}` holds data already; give --overwrite to replace them or another --out.")
+            raise FileExistsError(f"`{out}` holds data already; give --overwrite to replace them or another "
+                                  "--out.")
     elif os.path.lexists(out) and (not os.path.isdir(out) or os.listdir(out)):
         raise FileExistsError(f"`{out}` exists and is no data folder; give another --out.")
 
@@ -425,16 +433,18 @@ def _appear(work, out, overwrite):
 
 def _remove_left_over(out):
     """Removes what killed runs for the same `out` left behind."""
-    for path in pathlib.Path(out).parent.glob(f"{os.path.basename(out)}.writing-*"):
-        pid = path.name.rpartition("-")[2]
-        if pid.isascii() and pid.isdigit() and (int(pid) == os.getpid() or not _alive(int(pid))):
-            shutil.rmtree(path, ignore_errors=True)
+    start = os.path.basename(out) + ".writing-"
+    for path in pathlib.Path(out).parent.iterdir():
+        pid = path.name.removeprefix(start)
+        if path.name.startswith(start) and re.fullmatch("[0-9]{1,9}", pid):
+            if int(pid) == os.getpid() or not _alive(int(pid)):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _alive(pid):
     try:
         os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
+    except ProcessLookupError:
         return False
     except PermissionError:
         return True
@@ -457,7 +467,8 @@ def named_source(text):
     needs = bool(inspect.signature(kind).parameters)
     if needs != bool(location):
         form = f"--source={name}:PATH" if needs else f"--source={name}"
-        raise ValueError(f"--source={text} {'lacks a location' if needs else 'takes no location'}; write {form}.")
+        fault = "lacks a location" if needs else "takes no location"
+        raise ValueError(f"--source={text} {fault}; write {form}.")
     return kind(location) if needs else kind()
 
 
@@ -474,22 +485,28 @@ def sources_of(images=(), patterns=(), splits=(), npz=(), digits=False, named=()
 
 def _one_each(flag, values, images):
     if len(values) not in (0, 1, len(images)):
-        raise ValueError(f"--{flag} is given {len(values)} times for {len(images)} --images; give it once for all or "
-                         "once for each.")
+        raise ValueError(f"--{flag} is given {len(values)} times for {len(images)} --images; give it once for "
+                         "all or once for each.")
     return values if len(values) == len(images) else (list(values) or [""]) * len(images)
+
+
+def _usual_name(source):
+    location = source.description.get("location", source.description["source"])
+    return re.sub(r"[^\w.-]", "_", os.path.splitext(location)[0])
 
 
 def define_flags():
     flags.DEFINE_multi_string("images", [], "Folder or zip of images; may be repeated.")
-    flags.DEFINE_multi_string("pattern", [], "Regular expression searched in each image's path; its groups are columns: "
-                              f"{', '.join(schema.PATTERN_GROUPS)}. Once for all --images or once for each.")
-    flags.DEFINE_multi_string("images_split", [], "Split of all images; once for all --images or once for each.")
+    flags.DEFINE_multi_string("pattern", [], "Regular expression searched in each image's path; its groups are "
+                              f"columns: {', '.join(schema.PATTERN_GROUPS)}. Once for all --images or for each.")
+    flags.DEFINE_multi_string("images_split", [], "Split of the images; once for all --images or for each.")
     flags.DEFINE_multi_string("npz", [], "File with images and labels, or <split>_images and <split>_labels.")
     flags.DEFINE_boolean("digits", False, "scikit-learn's bundled handwritten digits.")
-    flags.DEFINE_multi_string("source", [], "NAME or NAME:LOCATION, a file of tfrecords/sources; may be repeated.")
-    flags.DEFINE_string("out", None, "Data folder to make.")
+    flags.DEFINE_multi_string("source", [], "NAME or NAME:LOCATION, a file of tfrecords/sources; repeatable.")
+    flags.DEFINE_string("out", None, "Data folder to make; default: tfrecords/data/<name>.")
     flags.DEFINE_integer("shards", 8, "Number of shards; several input pipelines need at least one each.")
-    flags.DEFINE_string("name", None, "What the data are called; default: the last part of --out.")
+    flags.DEFINE_string("name", None, "What the data are called; default: the last part of --out, else the "
+                        "first source.")
     flags.DEFINE_boolean("overwrite", False, "Replace the data folder at --out.")
 
 
@@ -501,17 +518,18 @@ def main(argv):
     try:
         if len(argv) > 1:
             raise ValueError(f"`{argv[1]}` is not a flag; every argument starts with --.")
-        if not given.out:
-            raise ValueError("--out is missing; give the folder to make, such as --out=build/data/photos.")
-        sources = sources_of(given.images, given.pattern, given.images_split, given.npz, given.digits, given.source)
+        sources = sources_of(given.images, given.pattern, given.images_split, given.npz, given.digits,
+                             given.source)
         if not sources:
             raise ValueError("there is nothing to write; give --images, --npz, --digits or --source.")
-        manifest = write(sources, given.out, given.shards, given.name, given.overwrite)
+        name = given.name or _usual_name(sources[0])
+        out = given.out or str(pathlib.Path(__file__).parent / "data" / name)
+        manifest = write(sources, out, given.shards, given.name, given.overwrite)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("error: interrupted; nothing was written.")
-    print("\n".join(report(manifest, os.path.expanduser(given.out))))
+    print("\n".join(report(manifest, os.path.expanduser(out))))
 
 
 def _parsed(argv):

@@ -47,7 +47,7 @@ def ranking(
         same_index = np.asarray(same_index)
         if same_index.shape != query_identities.shape or (same_index >= len(gallery)).any():
             raise ValueError(
-                f"`same_index` must hold a gallery row below {len(gallery)} for each of {len(query)} queries; "
+                f"`same_index` must hold gallery rows below {len(gallery)} for {len(query)} queries; "
                 "use numpy.arange(n) where both sets are one."
             )
 

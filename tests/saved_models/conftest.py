@@ -12,7 +12,8 @@ class TinyDecoder:
 
     def images(self, data):
         def one(encoded):
-            return self._scale(tf.cast(tf.io.decode_image(encoded, self.channels, expand_animations=False), tf.float32))
+            pixels = tf.io.decode_image(encoded, self.channels, expand_animations=False)
+            return self._scale(tf.cast(pixels, tf.float32))
         return tf.map_fn(one, data, fn_output_signature=tf.TensorSpec([8, 8, self.channels]))
 
     def tensor(self, values):

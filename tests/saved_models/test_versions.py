@@ -40,7 +40,7 @@ def test_keep_removes_the_oldest_and_never_the_newest(models):
 
 
 def test_keep_takes_the_number_away_before_it_deletes(models, monkeypatch):
-    monkeypatch.setattr(versions.shutil, "rmtree", lambda path, ignore_errors: None)    # killed before deleting
+    monkeypatch.setattr(versions.shutil, "rmtree", lambda path, ignore_errors: None)    # as if killed here
     assert versions.keep(str(models), "task", 1) == [1, 3]
     assert versions.list_versions(str(models), "task") == [12]
     monkeypatch.undo()

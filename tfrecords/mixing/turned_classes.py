@@ -9,17 +9,17 @@ class TurnedClassesMixing:
     All images of one label in a batch are turned alike, so that a P x K batch stays P x K. For signs that change their
     meaning when turned (characters), this makes `turns` times as many identities. -1 stays -1. Images are square.
 
-    Args:    turns: 2 (half turns) or 4 (quarter turns); with mirror, twice as many classes.
-             mirror: mirrored images are classes of their own as well.
+    Args:    turns: 1 (none), 2 (half turns) or 4 (quarter turns).
+             mirror: mirrored images are classes of their own as well, twice as many.
     Call:    batch with image [b,H,H,C] and label [b], seed [2] int32.
     Returns: the batch with image and label replaced; `times` says by how much the number of classes grows.
-    Raises:  ValueError for turns other than 2 or 4.
+    Raises:  ValueError for turns other than 1, 2 or 4, or neither turns nor mirror.
     Source:  Vinyals et al., NeurIPS 2016, arXiv:1606.04080, section 4.1 (rotated character classes).
     """
 
     def __init__(self, turns=4, mirror=False):
-        if turns not in (2, 4):
-            raise ValueError(f"`turns` is {turns} but must be 2 or 4.")
+        if turns not in (1, 2, 4) or turns == 1 and not mirror:
+            raise ValueError(f"turned_classes(turns={turns}, mirror={mirror}) needs turns 2 or 4, or 1 with mirror.")
         self.turns, self.mirror, self.times = turns, mirror, turns * (2 if mirror else 1)
 
     def __call__(self, batch, seed):

@@ -6,13 +6,13 @@ import numpy as np
 class PkSampler:
     """Each epoch visits the identities once in random order, P = B / K of them a batch, K images of each.
 
-    An identity with fewer than K images repeats some; the images of one identity lie side by side, and a replica
-    never gets half an identity.
+    An identity with fewer than K images repeats some; fewer identities than P come several times, each time with other
+    images. The K images of one identity lie side by side, and a replica never gets half of them.
 
     Args:    images: K >= 2.  batch: B, global, a multiple of K; the caller's fact.
     Call:    table (rows [n], labels [N] with -1 = no label), seed, epoch.
     Returns: int64 [max(1, identities // P), B]; the rows [i K, (i + 1) K) of a batch share their label.
-    Raises:  ValueError for K < 2, B not a multiple of K, or fewer labelled identities than P.
+    Raises:  ValueError for K < 2, B not a multiple of K, or no labelled row.
     Source:  Hermans, Beyer and Leibe, arXiv:1703.07737, section 2.
     """
 
@@ -32,12 +32,13 @@ class PkSampler:
         labels = table.labels[rows]
         order = np.argsort(labels, kind="stable")       # rows of one label together, in random order inside
         rows = rows[order]
-        starts = np.flatnonzero(np.r_[True, np.diff(labels[order]) > 0]) if len(rows) else np.zeros(0, int)
+        if not len(rows):
+            raise ValueError("`pk` has no labelled row to draw from; check the config's `data` keys.")
+        starts = np.flatnonzero(np.r_[True, np.diff(labels[order]) > 0])
         counts = np.diff(np.r_[starts, len(rows)])
         together = self.batch // self.group
-        if len(starts) < together:
-            raise ValueError(f"`batch` is {self.batch}, so {together} identities of {self.group} images, but the data "
-                             f"have {len(starts)} to train on; use batch {max(1, len(starts)) * self.group} or less.")
-        chosen = random.permutation(len(starts))[:len(starts) // together * together]
-        picks = starts[chosen, None] + np.arange(self.group) % counts[chosen, None]
-        return rows[picks].reshape(-1, self.batch)
+        steps = max(1, len(starts) // together)
+        again = np.arange(steps * together) // len(starts)          # how often the identity was taken before
+        chosen = np.concatenate([random.permutation(len(starts)) for _ in range(again[-1] + 1)])[:len(again)]
+        picks = (again[:, None] * self.group + np.arange(self.group)) % counts[chosen, None]
+        return rows[starts[chosen, None] + picks].reshape(steps, self.batch)

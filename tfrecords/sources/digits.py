@@ -27,7 +27,8 @@ class DigitsSource:
 
     def __iter__(self):
         for i, (image, label) in enumerate(zip(self._images, self._labels)):
-            yield schema.Item(f"digits/{label}/{i}.png", functools.partial(_png, image), {"label": int(label)})
+            read = functools.partial(_png, image)
+            yield schema.Item(f"digits/{label}/{i}.png", read, {"label": int(label)})
 
 
 def _png(image):

@@ -34,17 +34,18 @@ class FolderSource:
             self.description["split"] = split
         paths = [path for path in self._files.paths if path.lower().endswith(_EXTENSIONS)]
         if not paths:
-            raise ValueError(f"`{location}` holds no image; images are files that end in {' '.join(_EXTENSIONS)}.")
+            raise ValueError(f"`{location}` holds no image; images are files that end in "
+                             f"{' '.join(_EXTENSIONS)}.")
         self._expression = _compiled(pattern or _FIRST_LEVEL)
         if split and "split" in self._expression.groupindex:
-            raise ValueError(f"the split {split!r} is given for `{location}` but its pattern has a group `split` "
-                             "too; keep one of them.")
+            raise ValueError(f"the split {split!r} is given for `{location}` but its pattern has a group "
+                             "`split` too; keep one of them.")
         self._above = 0 if pattern else _common_folder(paths)
         self._paths = [path for path in paths if self._matches(path)] if pattern else paths
         self.ignored = len(paths) - len(self._paths)
         if not self._paths:
-            raise ValueError(f"the pattern {pattern!r} matches none of the {len(paths):,} images of `{location}`, "
-                             f"such as {', '.join(paths[:3])}; change it so that it matches these.")
+            raise ValueError(f"the pattern {pattern!r} matches none of the {len(paths):,} images of "
+                             f"`{location}`, such as {', '.join(paths[:3])}; change it so that it matches these.")
 
     def __len__(self):
         return len(self._paths)

@@ -60,16 +60,12 @@ class ContrastiveLoss:
         own = (offset + tf.range(tf.shape(labels)[0]))[:, None] == tf.range(tf.shape(all_labels)[0])[None]
 
         if self.distance == "cosine":
-            distances = 1 - geometry.cosines(embeddings, everyone)
+            distances = tf.nn.relu(1 - geometry.cosines(embeddings, everyone))  # rounding: cos > 1
         else:
             distances = geometry.euclidean_distances(embeddings, everyone)
-        gaps = tf.nn.relu(self.margin - distances)
-        if not self.squared:
-            pull, push = distances, gaps
-        elif self.distance == "cosine":
-            pull, push = tf.square(distances) / 2, tf.square(gaps) / 2
-        else:  # without the root: the pull keeps its gradient down to distance 0
-            pull, push = geometry.squared_distances(embeddings, everyone) / 2, tf.square(gaps) / 2
+        pull, push = distances, tf.nn.relu(self.margin - distances)
+        if self.squared:
+            pull, push = tf.square(pull) / 2, tf.square(push) / 2
         return _row_means(pull, same & known & ~own) + _row_means(push, known & ~same)
 
 

@@ -1,0 +1,1 @@
+"""The whole way in one command: images, records, training, export, server, answers, report."""

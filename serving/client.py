@@ -1,0 +1,527 @@
+"""Client of a model server that speaks TF Serving's gRPC: library and command.
+
+    python -m serving.client embed  IMAGE... --server=localhost:8500 --model=verification [--out=vectors.npz]
+    python -m serving.client verify IMAGE IMAGE --model=verification
+    python -m serving.client search IMAGE... --model=gallery [--k=5]
+
+It prints a table, or with --json one JSON line an image.
+"""
+
+import json
+import os
+import sys
+import time
+
+if __name__ == "__main__":
+    # Before TensorFlow and gRPC are imported: their start-up notes would bury the one sentence an error is.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+
+import grpc  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+from absl import app, flags  # noqa: E402
+from tensorflow.core.framework import tensor_pb2, types_pb2  # noqa: E402
+from tensorflow_serving.apis import (  # noqa: E402
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+IMAGE_BYTES = 64 * 2**20  # no image file we are meant to send is larger
+CHUNK = 32  # images a request: most of the speed of a large batch, little memory
+POLL_SECONDS = 0.2  # between two questions of wait_ready
+QUIET_SECONDS = 2.0  # work shorter than this shows no progress
+
+State = get_model_status_pb2.ModelVersionStatus.State
+
+
+class ServingError(Exception):
+    """A request that was not answered: `code` is the gRPC code's name, `message` what the server said."""
+
+    remedy = ""
+
+    def __init__(self, code, message, asked=""):
+        self.code, self.message = code, message
+        said = " ".join(message.split()).rstrip(".")
+        super().__init__(f"{asked}{code}: {said}{'; ' + self.remedy if self.remedy else ''}.")
+
+
+class NotFound(ServingError):
+    """The server has no such model or version."""
+
+    remedy = "check --model and the version, or wait until it is loaded"
+
+
+class InvalidArgument(ServingError):
+    """The server refuses the inputs."""
+
+
+class FailedPrecondition(ServingError):
+    """The model cannot answer this, for example because it has no such signature."""
+
+
+class DeadlineExceeded(ServingError):
+    """No answer within the time limit."""
+
+    remedy = "allow more time or send fewer images at once"
+
+
+class Unavailable(ServingError):
+    """No server answers at the address."""
+
+    remedy = "start it with `python -m serving.server` or check the address"
+
+
+_ERRORS = {
+    error_class.__name__.upper(): error_class
+    for error_class in (NotFound, InvalidArgument, FailedPrecondition, DeadlineExceeded, Unavailable)
+}
+
+
+class Client:
+    """Asks one model on one server.
+
+    An image is a path or the bytes of an encoded file; `images` is one or a sequence, sent 32 a request.
+    Nothing is retried: a request that failed raises.
+
+    Args:    server: "host:port" or "unix:/path".  model: name on the server.  timeout: seconds a request.
+             version, label: of the model; the newest available one by default.
+    Raises:  ValueError for bad arguments or image files; OSError for files that cannot be read; ServingError
+             and its subclasses for what the server or the network answers.
+    """
+
+    def __init__(self, server="localhost:8500", model="verification", timeout=10.0, version=None, label=None):
+        if not timeout > 0:
+            raise ValueError(f"`timeout` is {timeout} but must be more than 0 seconds.")
+        if version is not None and label is not None:
+            raise ValueError(
+                f"`version` is {version} and `label` is {label!r} but a request takes only one of them."
+            )
+        self._server, self._model, self._timeout = server, model, timeout
+        self._version, self._label = version, label
+        host = server.rpartition(":")[0].strip("[]")
+        local = host in ("localhost", "::1") or host.startswith("127.") or server.startswith("unix:")
+        self._channel = grpc.insecure_channel(
+            server,
+            options=[
+                ("grpc.max_receive_message_length", -1),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.enable_http_proxy", 0 if local else 1),
+            ],
+        )  # a proxy cannot reach this machine's own address
+        self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self._channel.close()
+
+    def embed(self, images):
+        """Embeddings float32 [n, D]."""
+        return self._ask_images("embed", ("embedding",), image_bytes=images)["embedding"]
+
+    def verify(self, first, second):
+        """Do first[i] and second[i] show the same? {"score", "probability", "decision", "threshold"} [n]."""
+        names = ("score", "probability", "decision", "threshold")
+        return self._ask_images("verify", names, image_bytes_1=first, image_bytes_2=second)
+
+    def search(self, images):
+        """The k most similar entries of a gallery: {"identities", "scores", "entries" [n, k], "unknown" [n]}.
+
+        Identities and entries are str; scores descend; unknown = the best is below the gallery's threshold.
+        """
+        names = ("identities", "scores", "entries", "unknown")
+        answer = self._ask_images("search", names, image_bytes=images)
+        return {name: _as_text(value) if value.dtype == object else value for name, value in answer.items()}
+
+    def predict(self, signature, inputs):
+        """Any signature: {input: array, or nested list of numbers, str or bytes} -> {output: array}.
+
+        Strings come back as bytes in arrays of dtype object.
+        """
+        request = predict_pb2.PredictRequest(model_spec=self._spec(signature))
+        for name, value in inputs.items():
+            request.inputs[name].CopyFrom(_tensor_proto(name, value))
+        response = self._call(self._prediction.Predict, request)
+        return {name: _array(name, proto) for name, proto in response.outputs.items()}
+
+    def metadata(self):
+        """{signature: {"inputs", "outputs": {name: (dtype, shape)}, "method"}}; -1 in a shape = any size."""
+        request = get_model_metadata_pb2.GetModelMetadataRequest(
+            model_spec=self._spec(), metadata_field=["signature_def"]
+        )
+        response = self._call(self._prediction.GetModelMetadata, request)
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        response.metadata["signature_def"].Unpack(signatures)
+        return {
+            key: {
+                "inputs": _describe(signature.inputs),
+                "outputs": _describe(signature.outputs),
+                "method": signature.method_name,
+            }
+            for key, signature in sorted(signatures.signature_def.items())
+        }
+
+    def status(self):
+        """[{"version", "state", "error_code", "error"}], newest first; state: AVAILABLE, LOADING, END ..."""
+        request = get_model_status_pb2.GetModelStatusRequest(model_spec=self._spec())
+        return self._statuses(request, self._timeout)
+
+    def wait_ready(self, timeout=60.0):
+        """Until the server answers and a version of the model (or the one asked for) is available.
+
+        Raises: DeadlineExceeded that tells the last answer; InvalidArgument at once.
+        """
+        deadline = time.monotonic() + timeout
+        # A label is no more than a name in the server's config: GetModelStatus of some servers ignores it.
+        request = get_model_status_pb2.GetModelStatusRequest(model_spec=self._spec())
+        while True:
+            remaining = deadline - time.monotonic()
+            try:
+                states = self._statuses(request, min(self._timeout, max(remaining, POLL_SECONDS)))
+                if any(state["state"] == "AVAILABLE" for state in states):
+                    return
+                last = "; ".join(
+                    f"version {state['version']} is {state['state']} {state['error']}".strip()
+                    for state in states
+                )
+            except (NotFound, Unavailable, DeadlineExceeded) as error:
+                last = f"{error.code}: {error.message}"
+            if remaining <= POLL_SECONDS:
+                raise DeadlineExceeded(
+                    "DEADLINE_EXCEEDED", f"not ready after {timeout:g} s, last answer: {last}", self._asked()
+                )
+            time.sleep(POLL_SECONDS)
+
+    def _ask_images(self, signature, outputs, **images):
+        images = {name: _as_list(value) for name, value in images.items()}
+        sizes = {name: len(value) for name, value in images.items()}
+        count = next(iter(sizes.values()))
+        if len(set(sizes.values())) > 1:
+            raise ValueError(
+                f"`{'` and `'.join(sizes)}` hold {' and '.join(map(str, sizes.values()))} images but "
+                "must hold as many as each other."
+            )
+        if not count:
+            raise ValueError(f"No image to {signature}; give at least one path or the bytes of one.")
+        answers = []
+        for start in range(0, count, CHUNK):
+            answer = self.predict(
+                signature,
+                {
+                    name: [_read(image) for image in value[start : start + CHUNK]]
+                    for name, value in images.items()
+                },
+            )
+            missing = [name for name in outputs if name not in answer]
+            if missing:
+                raise ServingError(
+                    "UNIMPLEMENTED",
+                    f"signature `{signature}` answers without `{missing[0]}`; it "
+                    f"gives {', '.join(sorted(answer))}",
+                    self._asked(),
+                )
+            answers.append(answer)
+        return {name: np.concatenate([answer[name] for answer in answers]) for name in outputs}
+
+    def _spec(self, signature=""):
+        spec = model_pb2.ModelSpec(name=self._model, signature_name=signature)
+        if self._version is not None:
+            spec.version.value = self._version
+        elif self._label is not None:
+            spec.version_label = self._label
+        return spec
+
+    def _statuses(self, request, timeout):
+        response = self._call(self._models.GetModelStatus, request, timeout)
+        return [
+            {
+                "version": status.version,
+                "state": State.Name(status.state),
+                "error_code": status.status.error_code,
+                "error": status.status.error_message,
+            }
+            for status in response.model_version_status
+        ]
+
+    def _call(self, method, request, timeout=None):
+        try:
+            return method(request, timeout=timeout or self._timeout)
+        except grpc.RpcError as error:
+            code = error.code().name
+            error_class = _ERRORS.get(code.replace("_", ""), ServingError)
+            raise error_class(code, error.details() or "no reason given", self._asked()) from error
+
+    def _asked(self):
+        which = f" version {self._version}" if self._version is not None else ""
+        which = f" label {self._label}" if self._label is not None else which
+        return f"Server {self._server}, model {self._model}{which}: "
+
+
+def _as_list(images):
+    return [images] if isinstance(images, (str, bytes, os.PathLike)) else list(images)
+
+
+def _read(image):
+    """Bytes of an image given as bytes or path, refused where they cannot be one."""
+    if isinstance(image, bytes):
+        data, name = image, "An image"
+    else:
+        name = f"`{os.fspath(image)}`"
+        with open(image, "rb") as stream:
+            data = stream.read(IMAGE_BYTES + 1)
+    if not data:
+        raise ValueError(f"{name} is empty; give the bytes of an encoded image.")
+    if len(data) > IMAGE_BYTES:
+        raise ValueError(f"{name} is larger than {IMAGE_BYTES // 2**20} MB; send a smaller file.")
+    return data
+
+
+def _tensor_proto(name, value):
+    """Numbers as tensor_content (float_val costs the server much more), strings byte for byte."""
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind not in "OSU":
+            return _number_proto(name, value)
+        value = value.tolist()
+    # By hand, not through NumPy: its strings lose trailing zero bytes and each takes the room of the longest.
+    shape, items = [], [value]
+    while items and isinstance(items[0], (list, tuple)):
+        shape.append(len(items[0]))
+        if not all(isinstance(item, (list, tuple)) and len(item) == shape[-1] for item in items):
+            return _number_proto(name, value)
+        items = [part for item in items for part in item]
+    if not items or not all(isinstance(item, (str, bytes)) for item in items):
+        return _number_proto(name, value)
+    proto = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING)
+    for size in shape:
+        proto.tensor_shape.dim.add().size = size
+    proto.string_val.extend(item.encode() if isinstance(item, str) else item for item in items)
+    return proto
+
+
+def _number_proto(name, value):
+    try:
+        return tf.make_tensor_proto(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"`{name}` cannot be sent: {' '.join(str(error).split())[:200]}; give an array of numbers "
+            "or strings of one shape."
+        ) from error
+
+
+def _array(name, proto):
+    try:
+        return tf.make_ndarray(proto)
+    except (TypeError, ValueError) as error:
+        raise ServingError("DATA_LOSS", f"output `{name}` cannot be read: {error}") from error
+
+
+def _as_text(array):
+    texts = np.empty(array.shape, dtype=object)
+    texts.ravel()[:] = [item.decode("utf-8", "replace") for item in array.ravel()]
+    return texts
+
+
+def _describe(tensors):
+    return {
+        name: (
+            tf.as_dtype(info.dtype).name,
+            tuple(dim.size for dim in info.tensor_shape.dim) if not info.tensor_shape.unknown_rank else None,
+        )
+        for name, info in sorted(tensors.items())
+    }
+
+
+# ---- Command ----
+
+
+def define_flags():
+    flags.DEFINE_string("server", "localhost:8500", "host:port or unix:/path of the server.")
+    flags.DEFINE_string("model", "verification", "Name of the model on the server.")
+    flags.DEFINE_integer("version", None, "Version of the model instead of the newest.", lower_bound=0)
+    flags.DEFINE_string("label", None, "Version label of the model instead of the newest.")
+    flags.DEFINE_float("timeout", 10.0, "Seconds to wait for each answer.")
+    flags.DEFINE_string("out", None, "embed: .npz that gets `embeddings` [n, D] and `images` (paths).")
+    flags.DEFINE_integer("k", None, "search: entries to show of those the gallery returns.", lower_bound=1)
+    flags.DEFINE_bool("json", False, "One JSON line an image instead of a table.")
+
+
+def _embed(client, images, values):
+    rows = []
+    for chunk in _chunks(images, "embedding"):
+        rows.append(client.embed(chunk))
+    vectors = np.concatenate(rows)
+    if values.out:
+        _write_npz(values.out, embeddings=vectors, images=np.array(images))
+        print(
+            f"{len(images)} embeddings of {vectors.shape[1]} numbers written to {values.out}", file=sys.stderr
+        )
+    return [{"image": image, "embedding": vector.tolist()} for image, vector in zip(images, vectors)]
+
+
+def _verify(client, images, values):
+    if len(images) != 2:
+        raise ValueError(f"`verify` got {len(images)} images but compares exactly 2.")
+    answer = client.verify(images[0], images[1])
+    return [
+        {
+            "first": images[0],
+            "second": images[1],
+            **{name: _plain(value[0]) for name, value in answer.items()},
+        }
+    ]
+
+
+def _search(client, images, values):
+    rows = []
+    for chunk in _chunks(images, "searching"):
+        answer = client.search(chunk)
+        for i, image in enumerate(chunk):
+            rows.append(
+                {
+                    "image": image,
+                    "unknown": bool(answer["unknown"][i]),
+                    "matches": [
+                        {"identity": identity, "score": float(score), "entry": entry}
+                        for identity, score, entry in zip(
+                            answer["identities"][i][: values.k], answer["scores"][i], answer["entries"][i]
+                        )
+                    ],
+                }
+            )
+    return rows
+
+
+_COMMANDS = {"embed": _embed, "verify": _verify, "search": _search}
+
+
+def _plain(value):
+    value = value.item() if isinstance(value, np.generic) else value
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _chunks(images, doing):
+    """The images of each request; a bar on a terminal, one closing line elsewhere if it took long."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
+
+    started = time.monotonic()
+    console = Console(stderr=True)
+    with Progress(
+        *Progress.get_default_columns(),
+        MofNCompleteColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal or len(images) <= CHUNK,
+    ) as progress:
+        task = progress.add_task(doing, total=len(images))
+        for start in range(0, len(images), CHUNK):
+            chunk = images[start : start + CHUNK]
+            yield chunk
+            progress.advance(task, len(chunk))
+    seconds = time.monotonic() - started
+    if seconds > QUIET_SECONDS:
+        print(f"{doing}: {len(images)} images in {seconds:.1f} s", file=sys.stderr)
+
+
+def _write_npz(path, **arrays):
+    temporary = f"{path}.{os.getpid()}"
+    try:
+        with open(temporary, "wb") as stream:
+            np.savez(stream, **arrays)
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+        raise
+
+
+def _print_table(signature, rows):
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    if signature == "embed":
+        table = Table("image", "numbers", "length", "first numbers")
+        for row in rows:
+            vector = np.asarray(row["embedding"])
+            table.add_row(
+                Text(row["image"]),
+                str(vector.size),
+                f"{np.linalg.norm(vector):.4f}",
+                " ".join(f"{number:.3f}" for number in vector[:6]),
+            )
+    elif signature == "verify":
+        table = Table("first", "second", "score", "probability", "threshold", "decision")
+        for row in rows:
+            table.add_row(
+                Text(row["first"]),
+                Text(row["second"]),
+                f"{row['score']:.4f}",
+                f"{row['probability']:.4f}",
+                f"{row['threshold']:.4f}",
+                _decision_text(row["decision"]),
+            )
+    else:
+        table = Table("image", "rank", "identity", "score", "entry", "known")
+        for row in rows:
+            for rank, match in enumerate(row["matches"], 1):
+                first = rank == 1
+                table.add_row(
+                    Text(row["image"] if first else ""),
+                    str(rank),
+                    Text(match["identity"]),
+                    f"{match['score']:.4f}",
+                    Text(match["entry"]),
+                    ("unknown" if row["unknown"] else "known") if first else "",
+                )
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def _decision_text(decision):
+    return ("same" if decision else "different") if isinstance(decision, (bool, int)) else str(decision)
+
+
+def main(argv):
+    values = flags.FLAGS
+    try:
+        if len(argv) < 2 or argv[1] not in _COMMANDS:
+            raise ValueError(
+                f"`{argv[1] if len(argv) > 1 else ''}` is not a command; use one of "
+                f"{', '.join(_COMMANDS)}, followed by images."
+            )
+        signature, images = argv[1], argv[2:]
+        if not images:
+            raise ValueError(f"No image to {signature}; give at least one path.")
+        for flag, owner in (("out", "embed"), ("k", "search")):
+            if values[flag].present and signature != owner:
+                raise ValueError(f"`--{flag}` belongs to {owner}; leave it away for {signature}.")
+        if values.out and not values.out.endswith(".npz"):
+            raise ValueError(f"`--out` is {values.out} but must end in .npz.")
+        for image in images:  # before the first of many requests, not after the last
+            if not os.path.isfile(image):
+                raise FileNotFoundError(f"Image `{image}` is not a file; check the path.")
+        with Client(values.server, values.model, values.timeout, values.version, values.label) as client:
+            rows = _COMMANDS[signature](client, images, values)
+        if values.json:
+            for row in rows:
+                print(json.dumps(row))
+        elif not values.out:
+            _print_table(signature, rows)
+    except (ValueError, OSError, ServingError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    define_flags()
+    flags.FLAGS.set_gnu_getopt(True)  # flags may stand after the images
+    app.run(main)

@@ -1,0 +1,142 @@
+"""Build and change a searchable gallery; each change is a new version, which a running server picks up.
+
+    python -m serving.gallery build  --model=DIR --images=FOLDER --models=DIR [--k=10] [--threshold=0.6]
+    python -m serving.gallery enrol  --gallery=DIR --images=FOLDER
+    python -m serving.gallery enrol  --gallery=DIR --identity=NAME IMAGE...
+    python -m serving.gallery remove --gallery=DIR --identity=NAME [--identity=NAME ...] [--entry=NAME ...]
+
+FOLDER holds one sub-folder an identity. DIR of --model and --gallery is a version folder or the folder above
+it, of which the newest version is taken. An entry's name is its path below FOLDER, or NAME/<file name>.
+"""
+
+import os
+import sys
+
+if __name__ == "__main__":
+    # Before TensorFlow is imported: its start-up notes would bury the one sentence an error is.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from absl import app, flags  # noqa: E402
+
+from saved_models import gallery, versions  # noqa: E402
+
+FLAGS_OF = {
+    "build": ("model", "images", "models", "task", "k", "threshold", "keep"),
+    "enrol": ("gallery", "images", "identity", "keep"),
+    "remove": ("gallery", "identity", "entry", "keep"),
+}
+
+
+def define_flags():
+    flags.DEFINE_string(
+        "model", None, "build: embedding model, version folder or the folder of its versions."
+    )
+    flags.DEFINE_string("models", None, "build: folder that gets <task>/<version>.")
+    flags.DEFINE_string("task", "gallery", "build: name of the gallery, and of the model that serves it.")
+    flags.DEFINE_integer("k", 10, "build: entries a search returns.")
+    flags.DEFINE_float("threshold", None, "build: best scores below it are unknown; default: the model's.")
+    flags.DEFINE_string(
+        "gallery", None, "enrol, remove: gallery to change, version folder or folder of versions."
+    )
+    flags.DEFINE_string("images", None, "build, enrol: folder with one sub-folder of images an identity.")
+    flags.DEFINE_multi_string(
+        "identity", [], "enrol: whose images follow; remove: to remove, may be repeated."
+    )
+    flags.DEFINE_multi_string("entry", [], "remove: single entries by name, may be repeated.")
+    flags.DEFINE_integer("keep", None, "Keep only the newest N versions of the gallery.")
+
+
+def newest(directory):
+    """The version folder that `directory` is, or the newest of those in it.   Raises: FileNotFoundError."""
+    directory = os.path.abspath(directory)
+    if os.path.isfile(os.path.join(directory, "saved_model.pb")):
+        return directory
+    return versions.latest(os.path.dirname(directory), os.path.basename(directory))
+
+
+def _build(values, images):
+    if images:
+        raise ValueError(f"`{images[0]}` is one file but build takes a folder; use --images=FOLDER.")
+    return gallery.build(
+        newest(_required(values, "model")),
+        gallery.folder_entries(_required(values, "images")),
+        _required(values, "models"),
+        task=values.task,
+        k=values.k,
+        threshold=values.threshold,
+        keep=values.keep,
+    )
+
+
+def _enrol(values, images):
+    if bool(values.images) == bool(values.identity):
+        raise ValueError("enrol takes either --images=FOLDER or --identity=NAME IMAGE..., and not both.")
+    if values.images and images:
+        raise ValueError(
+            f"`{images[0]}` follows --images=FOLDER; name whose image it is with --identity=NAME instead."
+        )
+    version = newest(_required(values, "gallery"))
+    if values.images:
+        return gallery.enrol(version, gallery.folder_entries(values.images), keep=values.keep)
+    if len(values.identity) > 1:
+        raise ValueError(
+            f"`--identity` is given {len(values.identity)} times but one enrolment is of one identity."
+        )
+    if not images:
+        raise ValueError(f"No image to enrol for `{values.identity[0]}`; give at least one after the flags.")
+    return gallery.enrol(version, list(_entries(values.identity[0], images)), keep=values.keep)
+
+
+def _remove(values, names):
+    identities = values.identity + names  # --identity=A B C reads naturally, so it works
+    if not identities and not values.entry:
+        raise ValueError("Nothing to remove; name it with --identity=NAME or --entry=NAME.")
+    return gallery.remove(
+        newest(_required(values, "gallery")), identities=identities, entries=values.entry, keep=values.keep
+    )
+
+
+_COMMANDS = {"build": _build, "enrol": _enrol, "remove": _remove}
+
+
+def _entries(identity, images):
+    for image in images:
+        if os.path.getsize(image) > gallery.IMAGE_BYTES:
+            raise ValueError(
+                f"`{image}` has {os.path.getsize(image):,} bytes but at most {gallery.IMAGE_BYTES:,} "
+                "are read; use a smaller image."
+            )
+        with open(image, "rb") as stream:
+            yield identity, f"{identity}/{os.path.basename(image)}", stream.read()
+
+
+def _required(values, flag):
+    if not values[flag].value:
+        raise ValueError(f"`--{flag}` is missing; give it as --{flag}=DIR.")
+    return values[flag].value
+
+
+def main(argv):
+    values = flags.FLAGS
+    try:
+        if len(argv) < 2 or argv[1] not in _COMMANDS:
+            raise ValueError(
+                f"`{argv[1] if len(argv) > 1 else ''}` is not a command; use one of {', '.join(_COMMANDS)}."
+            )
+        for flag in sorted({flag for names in FLAGS_OF.values() for flag in names} - set(FLAGS_OF[argv[1]])):
+            if values[flag].present:
+                raise ValueError(
+                    f"`--{flag}` does not belong to {argv[1]}, which takes --"
+                    f"{', --'.join(FLAGS_OF[argv[1]])}."
+                )
+        path = _COMMANDS[argv[1]](values, argv[2:])
+        _, identities, entries = gallery.load_entries(path)
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    print(f"{path}: {len(entries)} entries of {len(set(identities))} identities")
+
+
+if __name__ == "__main__":
+    define_flags()
+    flags.FLAGS.set_gnu_getopt(True)  # flags may stand after the images
+    app.run(main)

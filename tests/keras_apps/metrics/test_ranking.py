@@ -1,0 +1,160 @@
+import numpy as np
+import pytest
+
+from keras_apps.metrics import ranking as module
+from keras_apps.metrics.ranking import oneshot_accuracy, ranking
+
+
+def naive(
+    query, gallery, query_ids, gallery_ids, query_cams=None, gallery_cams=None, ranks=(1, 5, 10), drop=None
+):
+    firsts, precisions = [], []
+    for i in range(len(query)):
+        entries = []
+        for j in range(len(gallery)):
+            match = query_ids[i] == gallery_ids[j]
+            junk = match and query_cams is not None and query_cams[i] == gallery_cams[j]
+            if junk or gallery_ids[j] < 0 or (drop is not None and drop[i] == j):
+                continue
+            score = query[i] @ gallery[j] / np.linalg.norm(query[i]) / np.linalg.norm(gallery[j])
+            entries.append((-round(score, 6), match))  # False sorts before True: ties against the search
+        hits = [place for place, (_, match) in enumerate(sorted(entries), start=1) if match]
+        if hits:
+            firsts.append(hits[0])
+            precisions.append(np.mean([count / place for count, place in enumerate(hits, start=1)]))
+    result = {f"rank{k}": np.mean([first <= k for first in firsts]) for k in ranks}
+    counts = {"queries": len(firsts), "unmatched": len(query) - len(firsts)}
+    return {**result, "map": np.mean(precisions), **counts}
+
+
+def draw(seed=0, queries=17, entries=60, identities=8, dimension=3):
+    generator = np.random.default_rng(seed)
+    return (generator.normal(size=[queries, dimension]), generator.normal(size=[entries, dimension]),
+            generator.integers(0, identities, queries), generator.integers(0, identities, entries))
+
+
+@pytest.mark.parametrize("block", [None, 1, 150])
+def test_equals_the_loop(block, monkeypatch):
+    if block:
+        monkeypatch.setattr(module, "_BLOCK", block)
+    for seed in range(3):
+        data = draw(seed)
+        assert ranking(*data) == pytest.approx(naive(*data), abs=1e-9)
+
+
+def test_equals_the_loop_with_many_matches():
+    data = draw(queries=5, entries=300, identities=2)
+    assert ranking(*data) == pytest.approx(naive(*data), abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_cameras_unknown_entries_and_unmatched_queries(seed):
+    query, gallery, query_ids, gallery_ids = draw(seed, entries=30, identities=12)
+    generator = np.random.default_rng(seed + 50)
+    gallery_ids[generator.random(30) < 0.2] = -1
+    query_ids[0] = -1
+    cameras = generator.integers(0, 2, 17), generator.integers(0, 2, 30)
+    got = ranking(query, gallery, query_ids, gallery_ids, *cameras, ranks=(1, 2, 7))
+    assert got == pytest.approx(naive(query, gallery, query_ids, gallery_ids, *cameras, (1, 2, 7)), abs=1e-9)
+    assert got["unmatched"] >= 1 and got["queries"] + got["unmatched"] == 17
+
+
+def test_leave_one_out():
+    _, gallery, _, ids = draw(4)
+    got = ranking(gallery, gallery, ids, ids, same_index=np.arange(60))
+    assert got == pytest.approx(naive(gallery, gallery, ids, ids, drop=np.arange(60)), abs=1e-9)
+    assert ranking(gallery, gallery, ids, ids)["rank1"] == 1
+    assert ranking(gallery, gallery, ids, ids, same_index=np.full(60, -1))["rank1"] == 1
+
+
+def test_by_hand():
+    # One query at 0 degrees; matches at 10 and 30, wrong entries at 20 and 40: precisions 1/1 and 2/3.
+    angles = np.radians([10, 20, 30, 40])
+    gallery = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    got = ranking(np.array([[2.0, 0.0]]), gallery, ["a"], ["a", "b", "a", "b"])
+    assert got == {
+        "rank1": 1, "rank5": 1, "rank10": 1, "map": pytest.approx(5 / 6), "queries": 1, "unmatched": 0}
+    # The camera of the match at 10 degrees is the query's: it goes, and the wrong entry at 20 comes first.
+    got = ranking(np.array([[2.0, 0.0]]), gallery, ["a"], ["a", "b", "a", "b"], [1], [1, 1, 2, 2])
+    assert got["rank1"] == 0 and got["rank5"] == 1 and got["map"] == pytest.approx(1 / 2)
+
+
+def test_a_collapsed_network_is_not_rewarded():
+    ids = np.repeat(np.arange(5), 4)
+    got = ranking(np.ones([20, 3]), np.ones([20, 3]), ids, ids, same_index=np.arange(20))
+    assert got["rank1"] == got["rank5"] == got["rank10"] == 0
+    assert got["map"] == pytest.approx(np.mean([1 / 17, 2 / 18, 3 / 19]))
+
+
+def test_order_names_rotation_and_length_play_no_part():
+    query, gallery, query_ids, gallery_ids = draw(5)
+    wanted = ranking(query, gallery, query_ids, gallery_ids)
+    order = np.random.default_rng(6).permutation(60)
+    turn = np.linalg.qr(np.random.default_rng(7).normal(size=[3, 3]))[0]
+    names = np.array([f"person {k}" for k in range(8)])
+    query, gallery = 5 * query @ turn, 1e-20 * gallery[order] @ turn
+    got = ranking(query, gallery, names[query_ids], names[gallery_ids[order]])
+    assert got == pytest.approx(wanted, abs=1e-9)
+
+
+def test_better_embeddings_rank_better():
+    generator = np.random.default_rng(8)
+    ids, centres = np.repeat(np.arange(6), 5), np.eye(6)
+    maps = [ranking(rows, rows, ids, ids, same_index=np.arange(30))["map"]
+            for rows in (centres[ids] + spread * generator.normal(size=[30, 6]) for spread in (0.1, 0.5, 3))]
+    assert maps[0] == 1 and maps[0] > maps[1] > maps[2]
+
+
+def test_arguments_stay_as_they_are():
+    data = draw(9)
+    before = [part.copy() for part in data]
+    ranking(*data)
+    for part, copy in zip(data, before):
+        np.testing.assert_array_equal(part, copy)
+
+
+def test_oneshot_equals_the_loop():
+    generator = np.random.default_rng(10)
+    query, gallery = generator.normal(size=[20, 2]), generator.normal(size=[20, 2])
+    query_ids, gallery_ids = np.tile(np.arange(5), 4), np.tile(np.arange(5)[::-1], 4)
+    cases = np.repeat(["run1", "run2", "run3", "run4"], 5)
+    right = 0
+    for i in range(20):
+        scores = {gallery_ids[j]: query[i] @ gallery[j] / np.linalg.norm(gallery[j])
+                  for j in range(20) if cases[j] == cases[i]}
+        right += max(scores, key=scores.get) == query_ids[i]
+    got = oneshot_accuracy(query, gallery, query_ids, gallery_ids, cases, cases)
+    assert got == right / 20 and 0 < got < 1 and type(got) is float
+    order = generator.permutation(20)
+    assert oneshot_accuracy(query[order], gallery, query_ids[order], gallery_ids, cases[order], cases) == got
+
+
+def test_oneshot_looks_only_inside_the_case_and_counts_ties_and_absence_as_wrong():
+    query, ids = np.array([[1.0, 0.0], [1.0, 0.0]]), [0, 0]
+    gallery = np.array([[1.0, 0.1], [0.0, 1.0], [1.0, 0.0]])
+    assert oneshot_accuracy(query[:1], gallery, [0], [0, 1, 1], [7], [7, 7, 8]) == 1
+    assert oneshot_accuracy(query[:1], gallery, [0], [0, 1, 1], [7], [7, 7, 7]) == 0
+    assert oneshot_accuracy(query[:1], np.ones([2, 2]), [0], [0, 1], [7], [7, 7]) == 0
+    assert oneshot_accuracy(query, gallery, ids, [0, 1, 1], [7, 8], [7, 7, 8]) == 0.5
+
+
+DATA = draw(11)
+
+
+@pytest.mark.parametrize("call, told", [
+    (lambda: ranking(DATA[0], DATA[1][:, :2], *DATA[2:]), r"shape \(17, 3\)"),
+    (lambda: ranking(DATA[0], DATA[1], DATA[2][:5], DATA[3]), r"`query_identities` has shape \(5,\)"),
+    (lambda: ranking(DATA[0], DATA[1], DATA[2], DATA[3][:5]), r"`gallery_identities` has shape \(5,\)"),
+    (lambda: ranking(DATA[0] * np.nan, *DATA[1:]), "`query` row 0"),
+    (lambda: ranking(DATA[0], DATA[1] * np.inf, *DATA[2:]), "`gallery` row 0"),
+    (lambda: ranking(*DATA, query_cameras=np.zeros(17)), "`gallery_cameras` is None"),
+    (lambda: ranking(*DATA, ranks=(0, 1)), "`ranks` has 0"),
+    (lambda: ranking(*DATA, same_index=np.full(17, 60)), "`same_index`"),
+    (lambda: ranking(DATA[0], DATA[1], DATA[2] + 100, DATA[3]), "no query of 17 has a match"),
+    (lambda: ranking(DATA[0][:0], DATA[1], DATA[2][:0], DATA[3]), "`query` has 0 rows"),
+    (lambda: oneshot_accuracy(*DATA, np.ones(17, int), np.zeros(60, int)), "`gallery_cases` has no 1"),
+    (lambda: oneshot_accuracy(*DATA, np.ones(3, int), np.zeros(60, int)), r"`query_cases` has shape \(3,\)"),
+])
+def test_wrong_input_is_refused(call, told):
+    with pytest.raises(ValueError, match=told):
+        call()

@@ -1,0 +1,273 @@
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn import metrics as reference
+
+from keras_apps.metrics import verification
+
+
+def drawn(count=400, share=0.2, seed=0, digits=None):
+    generator = np.random.default_rng(seed)
+    same = generator.random(count) < share
+    scores = generator.normal(size=count) + 1.5 * same
+    return (scores if digits is None else np.round(scores, digits)), same
+
+
+CASES = [
+    drawn(), drawn(seed=1, digits=1), drawn(seed=2, digits=0), drawn(30, 0.5, 3, 1), drawn(200, 0.97, 4, 1),
+]
+
+
+def cosine(a, b):
+    return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+
+def test_pair_scores_equal_the_loop(monkeypatch):
+    generator = np.random.default_rng(0)
+    embeddings, identities = generator.normal(size=[23, 4]), generator.integers(0, 5, 23)
+    wanted = [(cosine(embeddings[i], embeddings[j]), identities[i] == identities[j])
+              for i, j in itertools.combinations(range(23), 2)]
+    for block in (verification._BLOCK, 50):
+        monkeypatch.setattr(verification, "_BLOCK", block)
+        scores, same = verification.pair_scores(embeddings, identities)
+        assert scores.dtype == np.float32 and same.dtype == bool
+        np.testing.assert_allclose(scores, [score for score, _ in wanted], atol=1e-6)
+        np.testing.assert_array_equal(same, [truth for _, truth in wanted])
+
+
+def test_pair_scores_take_names_and_leave_unknown_rows_out():
+    embeddings = np.eye(4)[[0, 0, 1, 2]]
+    scores, same = verification.pair_scores(embeddings, ["a", "a", "b", "b"])
+    np.testing.assert_array_equal(same, [True, False, False, False, False, True])
+    scores, same = verification.pair_scores(embeddings, [3, -1, 3, 4])
+    np.testing.assert_array_equal(same, [True, False, False])
+    np.testing.assert_array_equal(scores, [0, 0, 0])
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_pair_scores_at_any_size(size):
+    embeddings = np.array([[3, 4], [4, 3], [0, 0]], np.float32) * np.float32(size)
+    scores, _ = verification.pair_scores(embeddings, [0, 0, 1])
+    np.testing.assert_allclose(scores, [0.96, 0, 0], atol=1e-6)
+
+
+def test_sampled_pairs_are_real_different_and_keep_the_positives(monkeypatch):
+    monkeypatch.setattr(verification, "_BLOCK", 64)
+    generator = np.random.default_rng(1)
+    embeddings, identities = generator.normal(size=[40, 6]), generator.integers(0, 12, 40)
+    all_scores, all_same = verification.pair_scores(embeddings, identities)
+    assert np.diff(np.sort(all_scores)).min() > 1e-6  # so a score names its pair
+    positives = np.count_nonzero(all_same)
+    for most in (2 * positives, 300, 779):
+        scores, same = verification.pair_scores(embeddings, identities, most, seed=5)
+        pairs = np.abs(scores[:, None] - all_scores).argmin(axis=1)
+        np.testing.assert_allclose(scores, all_scores[pairs], atol=3e-7)
+        np.testing.assert_array_equal(same, all_same[pairs])
+        assert len(set(pairs)) == most
+        assert np.count_nonzero(same) == positives
+    few, same = verification.pair_scores(embeddings, identities, 20, seed=5)
+    assert np.count_nonzero(same) == 10
+    again, _ = verification.pair_scores(embeddings, identities, 20, seed=5)
+    other, _ = verification.pair_scores(embeddings, identities, 20, seed=6)
+    np.testing.assert_array_equal(few, again)
+    assert (few != other).any()
+    np.testing.assert_array_equal(verification.pair_scores(embeddings, identities, 780)[0], all_scores)
+
+
+def test_sampling_is_uniform():
+    generator = np.random.default_rng(2)
+    for wanted in (3, 9):  # below and above half of the population
+        counts = np.zeros(12)
+        for _ in range(3000):
+            chosen = verification._draw(generator, 12, wanted)
+            assert len(set(chosen)) == wanted
+            counts[chosen] += 1
+        expected = 3000 * wanted / 12
+        assert np.abs(counts - expected).max() < 5 * np.sqrt(expected)
+
+
+@pytest.mark.parametrize("scores, same", CASES)
+def test_roc_and_auc_equal_scikit_learn(scores, same):
+    far, tar, thresholds = verification.roc(scores, same)
+    wanted = reference.roc_curve(same, scores, drop_intermediate=False)
+    for got, part in zip((far, tar, thresholds), wanted):
+        np.testing.assert_allclose(got, part, atol=1e-12)
+    assert verification.auc(scores, same) == pytest.approx(reference.roc_auc_score(same, scores), abs=1e-12)
+
+
+@pytest.mark.parametrize("scores, same", CASES)
+def test_auc_equals_the_loop(scores, same):
+    wins = [(p > n) + 0.5 * (p == n) for p in scores[same] for n in scores[~same]]
+    np.testing.assert_allclose(verification.auc(scores, same), np.mean(wins), atol=1e-12)
+
+
+@pytest.mark.parametrize("scores, same", CASES)
+def test_eer_is_the_crossing_on_the_drawn_roc(scores, same):
+    value = verification.eer(scores, same)
+    far, tar, _ = verification.roc(scores, same)
+    along = np.linspace(0, len(far) - 1, 200_001)
+    x, y = (np.interp(along, np.arange(len(far)), rate) for rate in (far, tar))
+    nearest = np.argmin(np.abs(x - (1 - y)))
+    assert value == pytest.approx(x[nearest], abs=2e-4)
+    assert 0 <= value <= 1
+
+
+def test_figures_by_hand():
+    #        t: .9 .8 .7 .6 .5 .4       same: T T F T F F
+    scores, same = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4]), np.array([1, 1, 0, 1, 0, 0], bool)
+    assert verification.auc(scores, same) == pytest.approx(8 / 9)
+    assert verification.eer(scores, same) == pytest.approx(1 / 3)
+    assert verification.tar_at_far(scores, same, 0) == pytest.approx(2 / 3)
+    assert verification.tar_at_far(scores, same, 1 / 3) == 1
+    assert verification.threshold_at_far(scores, same, 0) == pytest.approx(0.75)
+    assert verification.threshold_at_far(scores, same, 1 / 3) == pytest.approx(0.55)
+    # all equal: one straight line from (0, 0) to (1, 1)
+    assert verification.eer(np.zeros(5), [1, 0, 0, 1, 0]) == 0.5
+    assert verification.auc(np.zeros(5), [1, 0, 0, 1, 0]) == 0.5
+    # From (FAR 1/4, FRR 1/2) to (2/4, 0) along the tie at 2: they meet a third of the way, at 1/3.
+    assert verification.eer([4, 3, 2, 2, 0, 0], [1, 0, 1, 0, 0, 0]) == pytest.approx(1 / 3)
+
+
+def reference_crossing(scores, same):
+    far, tar, _ = reference.roc_curve(same, scores, drop_intermediate=False)
+    for k in range(1, len(far)):
+        before, after = 1 - tar[k - 1] - far[k - 1], 1 - tar[k] - far[k]
+        if before >= 0 >= after:
+            share = before / (before - after)
+            return far[k - 1] + share * (far[k] - far[k - 1])
+
+
+@pytest.mark.parametrize("scores, same", CASES)
+def test_eer_equals_the_walk_along_the_roc(scores, same):
+    assert verification.eer(scores, same) == pytest.approx(reference_crossing(scores, same), abs=1e-12)
+
+
+@pytest.mark.parametrize("scores, same", CASES)
+@pytest.mark.parametrize("far", [0, 1e-3, 1e-2, 0.1, 0.29, 0.5, 1])
+def test_tar_at_far_is_the_best_allowed_point_of_the_roc(scores, same, far):
+    fars, tars, _ = reference.roc_curve(same, scores, drop_intermediate=False)
+    value = verification.tar_at_far(scores, same, far)
+    assert value == pytest.approx(tars[fars <= far + 1e-12].max(), abs=1e-12)
+    for dtype in (np.float64, np.float32):
+        rounded = scores.astype(dtype)
+        threshold = verification.threshold_at_far(rounded, same, far)
+        assert dtype(threshold) == threshold
+        accepted = rounded >= threshold
+        assert accepted[~same].mean() <= far + 1e-12
+        assert accepted[same].mean() == pytest.approx(verification.tar_at_far(rounded, same, far))
+
+
+def test_the_share_allowed_is_exact():
+    scores, same = np.r_[np.arange(100), 70.5, 71.5], np.arange(102) >= 100
+    # 0.29 of 100 different pairs are 29, the scores 71 to 99: 70.5 stays above the highest refused score, 70.
+    assert verification.tar_at_far(scores, same, 0.29) == 1
+    assert verification.tar_at_far(scores, same, 0.28) == 0.5
+
+
+def test_threshold_at_the_top_and_between_neighbouring_floats():
+    assert verification.tar_at_far([1.0, 2.0, 2.0], [True, False, False], 0.5) == 0
+    threshold = verification.threshold_at_far([1.0, 2.0, 2.0], [True, False, False], 0.5)
+    assert 2 < threshold < 2.001
+    low = np.float32(0.5)
+    high = np.nextafter(low, np.float32(1))
+    threshold = verification.threshold_at_far(np.array([high, low]), [True, False], 0)
+    assert threshold == high
+
+
+def naive_accuracy(positives, negatives, folds, seed):
+    generator = np.random.default_rng(seed)
+    parts = [np.array_split(generator.permutation(np.sort(side)), folds) for side in (positives, negatives)]
+    right = 0
+    for fold in range(folds):
+        train = [np.concatenate(side[:fold] + side[fold + 1 :]) for side in parts]
+        levels = np.unique(np.concatenate(train))
+        best = (-1, None)
+        for at in range(len(levels) + 1):
+            accepted = levels[at] if at < len(levels) else np.inf
+            correct = np.sum(train[0] >= accepted) + np.sum(train[1] < accepted)
+            if correct >= best[0]:
+                middle = accepted if at in (0, len(levels)) else (accepted + levels[at - 1]) / 2
+                best = (correct, middle)
+        right += np.sum(parts[0][fold] >= best[1]) + np.sum(parts[1][fold] < best[1])
+    return right / (len(positives) + len(negatives))
+
+
+@pytest.mark.parametrize("scores, same", CASES)
+@pytest.mark.parametrize("folds, seed", [(10, 0), (3, 1)])
+def test_accuracy_equals_the_loop(scores, same, folds, seed):
+    value = verification.accuracy_10_fold(scores, same, folds, seed)
+    assert value == pytest.approx(naive_accuracy(scores[same], scores[~same], folds, seed), abs=1e-12)
+
+
+def test_accuracy_of_separable_and_of_few_pairs():
+    scores = np.r_[np.linspace(0.8, 1, 20), np.linspace(0, 0.2, 20)]
+    assert verification.accuracy_10_fold(scores, np.arange(40) < 20) == 1
+    assert 0 <= verification.accuracy_10_fold([0.9, 0.1, 0.3], [True, False, False]) <= 1
+
+
+def test_calibration_is_logistic_at_equal_priors():
+    generator = np.random.default_rng(0)
+    # N(1, 1) against N(-1, 1): the log odds at equal priors are 2 x, whatever the number of pairs.
+    scores = np.r_[generator.normal(1, 1, 4000), generator.normal(-1, 1, 70_000)]
+    found = verification.calibrate(scores, np.arange(74_000) < 4000)
+    assert found["scale"] == pytest.approx(2, abs=0.1) and found["bias"] == pytest.approx(0, abs=0.1)
+    separable = verification.calibrate([0.9, 0.8, 0.1, 0.2], [1, 1, 0, 0])
+    assert 0 < separable["scale"] < 1e3
+    assert -separable["bias"] / separable["scale"] == pytest.approx(0.5, abs=1e-3)
+
+
+@pytest.mark.parametrize("scores, same", CASES)
+def test_all_metrics_are_the_single_ones_in_any_order(scores, same):
+    order = np.random.default_rng(9).permutation(len(scores))
+    shuffled = scores[order], same[order]
+    for found in (verification.all_metrics(scores, same), verification.all_metrics(*shuffled)):
+        assert found == {
+            "auc": pytest.approx(verification.auc(scores, same)),
+            "eer": pytest.approx(verification.eer(scores, same)),
+            "tar_at_far_1e-2": pytest.approx(verification.tar_at_far(scores, same, 1e-2)),
+            "tar_at_far_1e-3": pytest.approx(verification.tar_at_far(scores, same, 1e-3)),
+            "accuracy_10_fold": pytest.approx(verification.accuracy_10_fold(scores, same)),
+        }
+        assert all(type(value) is float for value in found.values())
+
+
+def test_better_scores_have_better_figures():
+    scores, same = CASES[0]
+    worse, better = verification.all_metrics(scores, same), verification.all_metrics(scores + same, same)
+    assert better["eer"] < worse["eer"]
+    assert all(better[key] > worse[key] for key in worse if key not in ("eer", "tar_at_far_1e-3"))
+
+
+def test_arguments_stay_as_they_are():
+    scores, same = np.array([0.3, 0.1, 0.2]), np.array([True, False, False])
+    verification.all_metrics(scores, same)
+    np.testing.assert_array_equal(scores, [0.3, 0.1, 0.2])
+    embeddings = np.array([[3.0, 4.0], [1.0, 0.0]], np.float32)
+    verification.pair_scores(embeddings, [0, 1])
+    np.testing.assert_array_equal(embeddings, [[3, 4], [1, 0]])
+
+
+@pytest.mark.parametrize("call, told", [
+    (lambda: verification.auc([0.1, np.nan], [1, 0]), "1 NaN of 2"),
+    (lambda: verification.eer([0.1, 0.2], [0, 0]), "has no True"),
+    (lambda: verification.roc([0.1, 0.2], [1, 1]), "has no False"),
+    (lambda: verification.auc([0.1, 0.2], [1, 0, 1]), r"shape \(2,\)"),
+    (lambda: verification.tar_at_far([0.1, 0.2], [1, 0], 1.5), "`far` is 1.5"),
+    (lambda: verification.accuracy_10_fold([0.1, 0.2], [1, 0], folds=1), "`folds` is 1"),
+    (lambda: verification.pair_scores(np.ones([3, 2]), [1, 2]), r"shape \(3, 2\)"),
+    (lambda: verification.pair_scores(np.array([[1, 2], [np.nan, 0]]), [1, 2]), "`embeddings` row 1"),
+    (lambda: verification.pair_scores(np.ones([2, 2]), [1, -1]), "1 known rows"),
+    (lambda: verification.pair_scores(np.ones([4, 2]), [1, 2, 3, 3], max_pairs=1), "`max_pairs` is 1"),
+])
+def test_wrong_input_is_refused(call, told):
+    with pytest.raises(ValueError, match=told):
+        call()
+
+
+def test_metrics_need_no_tensorflow():
+    code = ("import sys, keras_apps.metrics.ranking, keras_apps.metrics.verification; "
+            "sys.exit(any(name.split('.')[0] in ('tensorflow', 'keras') for name in sys.modules))")
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,102 @@
+"""Which rows are trained on: names, hashes, splits, few images; and what is refused."""
+
+import types
+
+import numpy as np
+import pytest
+
+from keras_apps.config import base
+from keras_apps.splits import parse_identities, select
+
+
+class Collection:
+    """Columns without images."""
+
+    directory = "here"
+
+    def __init__(self, identities, names, split=None, split_names=(), column="identity"):
+        self.columns = {column: np.asarray(identities)}
+        self.texts = {column: list(names), "split": list(split_names)}
+        if split is not None:
+            self.columns["split"] = np.asarray(split)
+        self.count = len(identities)
+
+    def has(self, name):
+        return name in self.columns
+
+    def column(self, name):
+        return self.columns[name]
+
+    def names(self, name):
+        return self.texts[name]
+
+
+def chosen(collection, labels=0, seed=0, **data):
+    config = base()
+    config.update({"labels": labels, "seed": seed})
+    config.data.update(data)
+    return select(types.SimpleNamespace(records=collection), config)
+
+
+def people(count=10, each=6, **words):
+    return Collection(np.repeat(np.arange(count), each), [str(i + 1) for i in range(count)], **words)
+
+
+def test_named_identities_are_trained_and_all_others_held_out():
+    labels, splits, names = chosen(people(), train_identities="1-3,7")
+    assert names == ["1", "2", "3", "7"]
+    np.testing.assert_array_equal(labels[:18], np.repeat([0, 1, 2], 6))
+    np.testing.assert_array_equal(labels[36:42], 3)
+    assert (labels[18:36] == -1).all() and (labels[42:] == -1).all()
+    assert set(splits["test"].identities) == {3, 4, 5, 7, 8, 9} and splits["test"].unseen
+
+
+def test_holdout_is_a_share_of_the_identities_by_name():
+    labels, splits, names = chosen(people(), holdout=0.4)
+    assert len(names) == 6 and len(set(splits["test"].identities)) == 4
+    shuffled = np.random.default_rng(0).permutation(60)
+    collection = people()
+    collection.columns["identity"] = collection.columns["identity"][shuffled]
+    assert chosen(collection, holdout=0.4)[2] == names
+
+
+def test_with_too_few_identities_images_are_held_out_instead():
+    labels, splits, names = chosen(people(count=3), holdout=0.4)
+    assert names == ["1", "2", "3"] and not splits["test"].unseen
+    assert len(splits["test"].rows) == 6 and not set(splits["test"].rows) & set(np.flatnonzero(labels >= 0))
+
+
+def test_labels_keeps_that_many_images_an_identity_and_the_rest_is_not_tested_on():
+    labels, splits, _ = chosen(people(), train_identities="1-5", labels=2)
+    np.testing.assert_array_equal(np.bincount(labels[labels >= 0]), [2] * 5)
+    assert splits["test"].rows.min() >= 30
+    assert (chosen(people(), train_identities="1-5", labels=2, seed=1)[0] != labels).any()
+
+
+def test_train_split():
+    collection = Collection([0, 0, 1, 1, 2, 2, 3, 3], "abcd", split=[0, 0, 0, 0, 1, 1, 1, 1],
+                            split_names=["train", "oneshot"])
+    labels, splits, names = chosen(collection, train_split="train")
+    assert names == ["a", "b"] and list(splits["test"].rows) == [4, 5, 6, 7] and splits["test"].unseen
+    with pytest.raises(ValueError, match="`data.train_split` is 'trian' but the data have the splits"):
+        chosen(collection, train_split="trian")
+
+
+def test_label_serves_as_identity_where_there_is_none():
+    assert chosen(people(column="label"), train_identities="1-2")[2] == ["1", "2"]
+
+
+@pytest.mark.parametrize("collection, data, match", [
+    (people(count=1), {"holdout": 0.4}, "have 1 identity but learning to tell apart needs at least 2"),
+    (Collection([0], ["a"], column="camera"), {}, "have neither identity nor label"),
+    (people(), {"train_identities": "1-3,kat"}, "names 'kat' but the data have no such identity, only such as 1, 2"),
+    (people(), {"train_identities": "50-60"}, "no identity in that range"),
+    (people(), {"train_identities": "4"}, "1 identities are left to train on"),
+])
+def test_refusals(collection, data, match):
+    with pytest.raises(ValueError, match=match):
+        chosen(collection, **data)
+
+
+def test_identities_with_a_dash_in_their_name():
+    assert parse_identities("a-b, 2-3", ["a-b", "1", "2", "3"]) == [0, 2, 3]

@@ -1,0 +1,262 @@
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from saved_models import gallery, verify
+from saved_models.export import export
+
+
+def entries_of(png, count, start=0, per_identity=2):
+    return [(f"person {i // per_identity}", f"person {i // per_identity}/{i}.png", png(100 + i))
+            for i in range(start, start + count)]
+
+
+def vectors_of(version, images):
+    values = ask(version, "embed", image_bytes=images)["embedding"]
+    return values / np.linalg.norm(values, axis=1, keepdims=True)
+
+
+def ask(path, signature="search", **inputs):
+    function = tf.saved_model.load(path).signatures[signature]
+    outputs = function(**{name: tf.constant(value) for name, value in inputs.items()})
+    return {name: value.numpy() for name, value in outputs.items()}
+
+
+def facts(path):
+    return json.loads((Path(path) / "assets" / "gallery.json").read_text())
+
+
+def node_count(path):
+    return verify.GraphInspection(verify.serve_graph(verify.read_saved_model(path)), lambda name: True)()
+
+
+@pytest.fixture(scope="module")
+def content(png):
+    return entries_of(png, 7)
+
+
+@pytest.fixture(scope="module")
+def built(version, content, tmp_path_factory):
+    """A gallery of 7 entries, written once for the tests that only read it."""
+    models = str(tmp_path_factory.mktemp("galleries"))
+    return gallery.build(version, content, models, k=4, threshold=0.5, check=False)
+
+
+@pytest.fixture
+def copied(built, tmp_path):
+    """The same gallery where a test may write further versions."""
+    shutil.copytree(built, tmp_path / "gallery" / "1")
+    return str(tmp_path / "gallery" / "1")
+
+
+def test_search_is_the_numpy_ranking(version, built, content, png):
+    queries = [png(i) for i in range(5)] + [content[3][2]]
+    answer = ask(built, image_bytes=queries)
+    scores = vectors_of(version, queries) @ vectors_of(version, [image for _, _, image in content]).T
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :4]
+    np.testing.assert_allclose(answer["scores"], np.take_along_axis(scores, order, 1), atol=1e-6)
+    assert answer["entries"].tolist() == [[content[i][1].encode() for i in row] for row in order]
+    assert answer["identities"].tolist() == [[content[i][0].encode() for i in row] for row in order]
+    assert answer["entries"][5, 0] == content[3][1].encode() and answer["scores"][5, 0] > 0.9999
+
+
+def test_the_three_signatures_agree(version, built, content, png):
+    image = content[5][2]
+    pixels = tf.cast(tf.io.decode_png(image), tf.float32)[None].numpy()
+    embedding = ask(version, "embed", image_bytes=[image])["embedding"]
+    answers = [ask(built, image_bytes=[image]), ask(built, "serving_default", image_bytes=[image]),
+               ask(built, "search_tensor", image_tensor=pixels),
+               ask(built, "search_embedding", embedding=7.5 * embedding)]
+    for answer in answers[1:]:
+        assert answer["entries"].tolist() == answers[0]["entries"].tolist()
+        np.testing.assert_allclose(answer["scores"], answers[0]["scores"], atol=1e-6)
+
+
+def test_unknown_is_a_best_score_below_the_threshold(built):
+    vectors, _, _ = gallery.load_entries(built)
+    queries = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+    answer = ask(built, "search_embedding", embedding=queries)
+    best = (queries / np.linalg.norm(queries, axis=1, keepdims=True) @ vectors.T).max(1)
+    assert 0 < answer["unknown"].sum() < 200
+    clear = np.abs(best - 0.5) > 1e-5
+    np.testing.assert_array_equal(answer["unknown"][clear], best[clear] < 0.5)
+
+
+def test_no_query_gives_empty_answers_with_k_columns(built):
+    answer = ask(built, "search_embedding", embedding=np.zeros((0, 4), np.float32))
+    assert answer["identities"].shape == (0, 4) and answer["unknown"].shape == (0,)
+
+
+def test_equal_scores_come_in_the_order_of_enrolment(version, png, tmp_path):
+    same = png(5)
+    path = gallery.build(version, [("z", "z/1", same), ("a", "a/1", same)], str(tmp_path), check=False)
+    assert ask(path, image_bytes=[same])["identities"].tolist() == [[b"z", b"a"]]
+
+
+def test_facts_vectors_and_names_are_kept(version, built, content):
+    encoder_sha256 = facts(built)["encoder_sha256"]
+    assert len(encoder_sha256) == 64 and facts(built) == {
+        "count": 7, "identities": 4, "k": 4, "k_wanted": 4, "threshold": 0.5, "dimension": 4,
+        "encoder_sha256": encoder_sha256, "data_sha256": "ab" * 32}
+    vectors, identities, names = gallery.load_entries(built)
+    np.testing.assert_allclose(vectors, vectors_of(version, [image for _, _, image in content]), atol=1e-6)
+    assert list(zip(identities, names)) == [(identity, name) for identity, name, _ in content]
+
+
+def test_threshold_comes_from_the_calibration_of_the_encoder_unless_given(version, content, tmp_path):
+    assert facts(gallery.build(version, content, str(tmp_path), check=False))["threshold"] == 0.25
+    bare = tmp_path / "bare"
+    shutil.copytree(version, bare)
+    (bare / "assets" / "calibration.json").unlink()
+    path = gallery.build(str(bare), content, str(tmp_path), check=False)
+    assert facts(path)["threshold"] == -1.0
+    assert not ask(path, "search_embedding", embedding=-gallery.load_entries(path)[0])["unknown"].any()
+
+
+def test_generations_keep_the_encoder_and_do_not_grow(version, copied, content, png):
+    nodes, size = node_count(copied), os.path.getsize(os.path.join(copied, "saved_model.pb"))
+    path, known = copied, list(content)
+    for generation in range(3):
+        new = [(f"new {generation}", f"new {generation}", png(500 + generation))]
+        # The last one is verified, as all are outside of tests: both loaders in a new process.
+        path, known = gallery.enrol(path, new, check=generation == 2), known + new
+    assert path.endswith("/4") and facts(path)["count"] == 10 and node_count(path) == nodes
+    assert os.path.getsize(os.path.join(path, "saved_model.pb")) < size + 500
+    assert {**facts(path), "count": 7, "identities": 4} == facts(copied)
+    queries = [png(9), png(501)]
+    found = ask(path, image_bytes=queries)
+    scores = vectors_of(version, queries) @ vectors_of(version, [image for _, _, image in known]).T
+    np.testing.assert_allclose(found["scores"], -np.sort(-scores, axis=1)[:, :4], atol=1e-6)
+    assert found["entries"][1, 0] == b"new 1"
+
+
+def test_k_grows_with_the_gallery_up_to_the_wanted_number(version, png, tmp_path):
+    path = gallery.build(version, entries_of(png, 2), str(tmp_path), k=3, check=False)
+    assert ask(path, image_bytes=[png(1)])["scores"].shape == (1, 2)
+    path = gallery.enrol(path, entries_of(png, 2, start=2), check=False)
+    assert ask(path, image_bytes=[png(1)])["scores"].shape == (1, 3) and facts(path)["k"] == 3
+
+
+def test_remove_takes_identities_and_entries_and_leaves_no_trace(copied):
+    vectors, _, names = gallery.load_entries(copied)
+    path = gallery.remove(copied, ["person 1"], ["person 0/1.png"], keep=1, check=False)
+    left, identities, entries = gallery.load_entries(path)
+    rows = [0, 4, 5, 6]
+    np.testing.assert_array_equal(left, vectors[rows])
+    assert entries == [names[i] for i in rows] and "person 1" not in identities
+    assert os.listdir(os.path.dirname(path)) == ["2"]
+    files = b"".join(file.read_bytes() for file in Path(path).rglob("*") if file.is_file())
+    assert b"person 0/0.png" in files
+    for gone in (b"person 1", b"person 0/1.png", vectors[2].tobytes(), vectors[1].tobytes()):
+        assert gone not in files
+
+
+@pytest.mark.parametrize("arguments, text", [
+    ((["persn 1"],), "Identity `persn 1` is not enrolled; did you mean person "),
+    (((), ["person 0/9.png"]), "Entry `person 0/9.png` is not enrolled; did you mean person 0/"),
+    (((), ()), "`identities` and `entries` are both empty"),
+    (("person 1",), "must be lists of names, not one string"),
+    (([f"person {i}" for i in range(4)],), "All 7 entries of .* would be removed"),
+])
+def test_remove_refuses_what_it_cannot_do(copied, arguments, text):
+    with pytest.raises(ValueError, match=text):
+        gallery.remove(copied, *arguments, check=False)
+    assert os.listdir(os.path.dirname(copied)) == ["1"]
+
+
+def test_enrol_names_the_entry_at_fault_and_writes_nothing(copied, png):
+    with pytest.raises(ValueError, match="Entry `person 0/1.png` is enrolled twice"):
+        gallery.enrol(copied, [("x", "person 0/1.png", png(1))])
+    with pytest.raises(ValueError, match="Entry `x/2` is enrolled twice"):
+        gallery.enrol(copied, [("x", "x/2", png(1)), ("x", "x/2", png(2))])
+    with pytest.raises(ValueError, match="Entry `x/2` cannot be embedded .Unknown image file format.*; rep"):
+        gallery.enrol(copied, [("x", "x/1", png(1)), ("x", "x/2", b"no image"), ("x", "x/3", png(3))])
+    with pytest.raises(ValueError, match="Entry `x/1` must be the bytes of an encoded image"):
+        gallery.enrol(copied, [("x", "x/1", "path.png")])
+    with pytest.raises(ValueError, match="must have non-empty strings"):
+        gallery.enrol(copied, [("", "x/1", png(1))])
+    with pytest.raises(ValueError, match="`entries` is empty"):
+        gallery.enrol(copied, iter(()))
+    assert os.listdir(os.path.dirname(copied)) == ["1"]
+
+
+def test_an_embedding_without_direction_is_refused(version, tmp_path):
+    black = tf.io.encode_png(np.zeros((4, 4, 3), np.uint8)).numpy()
+    with pytest.raises(ValueError, match="Entry `dark` has an embedding of length 0.0"):
+        gallery.build(version, [("x", "dark", black)], str(tmp_path))
+
+
+@pytest.mark.parametrize("options, text", [
+    ({"k": 0}, "`k` is 0"), ({"k": True}, "`k` is True"),
+    ({"threshold": float("nan")}, "`threshold` is nan"),
+    ({"threshold": 1.5}, "`threshold` is 1.5 but must be a cosine"),
+])
+def test_build_refuses_bad_arguments(version, content, tmp_path, options, text):
+    with pytest.raises(ValueError, match=text):
+        gallery.build(version, content, str(tmp_path), **options)
+    assert os.listdir(tmp_path) == []
+
+
+def test_only_embedding_versions_build_and_only_galleries_enrol(version, content, tmp_path):
+    spec = {"x": tf.TensorSpec([None], tf.float32)}
+
+    def double(x):
+        return {"y": 2.0 * x}
+    entry = {"double": {"function": double, "inputs": spec}}
+    other = export(str(tmp_path), "other", entry, None, [], {}, check=False)
+    with pytest.raises(ValueError, match="a gallery needs `embed`"):
+        gallery.build(other, content, str(tmp_path))
+    with pytest.raises(ValueError, match="is not a gallery version folder"):
+        gallery.enrol(version, content)
+    with pytest.raises(ValueError, match="is not a gallery version"):
+        gallery.load_entries(other)
+    with pytest.raises(FileNotFoundError, match="holds no saved_model.pb"):
+        gallery.build(str(tmp_path / "missing"), content, str(tmp_path))
+
+
+def test_batches_do_not_change_the_vectors(version, png, tmp_path, monkeypatch):
+    content = entries_of(png, 5)
+    whole = gallery.build(version, content, str(tmp_path), check=False)
+    monkeypatch.setattr(gallery, "BATCH", 2)
+    halves = gallery.build(version, iter(content), str(tmp_path), check=False)
+    monkeypatch.setattr(gallery, "IMAGE_BYTES", len(content[0][2]) + 50)
+    singles = gallery.build(version, content, str(tmp_path), check=False)
+    for path in (halves, singles):
+        np.testing.assert_allclose(gallery.load_entries(path)[0], gallery.load_entries(whole)[0], atol=1e-6)
+        assert gallery.load_entries(path)[2] == gallery.load_entries(whole)[2]
+
+
+def test_folder_entries_are_sorted_and_named_by_the_first_level(tmp_path, png):
+    for name in ("b/2.png", "b/10.JPG", "a/deep/1.gif", "a/.hidden.png", ".git/x/1.png", "a/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    found = gallery.folder_entries(str(tmp_path))
+    assert len(found) == 3
+    assert list(found) == [("a", "a/deep/1.gif", b"a/deep/1.gif"), ("b", "b/10.JPG", b"b/10.JPG"),
+                           ("b", "b/2.png", b"b/2.png")] == list(found)
+
+
+@pytest.mark.parametrize("name, text", [
+    ("1.png", "`1.png` lies directly in"), ("a/1.webp", "`a/1.webp` .* convert it to PNG or JPEG"),
+    ("a/1.txt", "holds no image"),
+])
+def test_folder_entries_refuse_what_cannot_be_enrolled(tmp_path, name, text):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(ValueError, match=text):
+        gallery.folder_entries(str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="is not a folder"):
+        gallery.folder_entries(str(tmp_path / "nowhere"))
+
+
+def test_folder_entries_bound_the_size_of_a_file(tmp_path):
+    (tmp_path / "a").mkdir()
+    with open(tmp_path / "a" / "1.png", "wb") as stream:
+        stream.truncate(gallery.IMAGE_BYTES + 1)
+    with pytest.raises(ValueError, match="`a/1.png` has 67,108,865 bytes"):
+        list(gallery.folder_entries(str(tmp_path)))

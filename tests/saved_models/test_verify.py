@@ -1,0 +1,266 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.python.framework import op_def_registry
+
+from saved_models import verify
+
+
+def inspect(path_or_meta_graph):
+    meta_graph = path_or_meta_graph
+    if isinstance(meta_graph, (str, Path)):
+        meta_graph = verify.serve_graph(verify.read_saved_model(str(path_or_meta_graph)))
+    return verify.GraphInspection(meta_graph, lambda name: op_def_registry.get(name) is not None)()
+
+
+def save(path, function, spec=None, **tracked):
+    module = tf.Module()
+    for name, value in tracked.items():
+        setattr(module, name, value)
+    spec = spec or tf.TensorSpec([None], tf.string, name="text")
+    concrete = tf.function(function).get_concrete_function(spec)
+    tf.saved_model.save(module, str(path), signatures={"serving_default": concrete})
+    return str(path)
+
+
+def rewrite(path, target, change):
+    """Copy a version's saved_model.pb with every node changed by `change(node)`."""
+    model = verify.read_saved_model(path)
+    graph = model.meta_graphs[0].graph_def
+    for node in [*graph.node, *(node for function in graph.library.function for node in function.node_def)]:
+        change(node)
+    target.mkdir()
+    (target / "saved_model.pb").write_bytes(model.SerializeToString())
+    return str(target)
+
+
+@pytest.fixture(scope="module")
+def samples(png):
+    images = np.array([png(1), png(2)], object)
+    return {"embed": {"image_bytes": images},
+            "verify": {"image_bytes_1": images, "image_bytes_2": images[::-1]},
+            "embed_tensor": {"image_tensor": np.full((1, 5, 6, 3), 7.0, np.float32)}}
+
+
+def live(version, samples):
+    loaded, answers = tf.saved_model.load(version), {}
+    for name, inputs in samples.items():
+        outputs = loaded.signatures[name](**{key: tf.constant(value) for key, value in inputs.items()})
+        answers[name] = {key: value.numpy() for key, value in outputs.items()}
+    return answers
+
+
+@pytest.fixture(scope="module")
+def report(version, samples):
+    return verify.check(version, samples)
+
+
+def test_check_returns_what_both_loaders_answer_in_the_bare_process(version, samples, report):
+    expected = live(version, samples)
+    assert report["difference"] <= 1e-5 and report["ops"] > 50
+    assert report["signatures"]["verify"]["outputs"]["decision"] == ["bool", [None]]
+    assert list(report["outputs"]) == list(samples)
+    text = report["outputs"]["verify"]["text"]
+    assert text.tolist() == expected["verify"]["text"].tolist() and text[0].endswith(b"\0")
+    vectors = report["outputs"]["embed"]["embedding"]
+    np.testing.assert_allclose(vectors, expected["embed"]["embedding"], atol=1e-5)
+
+
+def test_check_names_signature_output_and_difference(version, samples, report, monkeypatch):
+    def answer_again(path, folder):               # the bare process once more, without its start-up
+        for loader in ("object", "session"):
+            verify._write_arrays(os.path.join(folder, f"{loader}.npz"), report["outputs"])
+        return {"signatures": report["signatures"], "ops": report["ops"]}
+    monkeypatch.setattr(verify, "_run_bare", answer_again)
+    expected = live(version, samples)
+    assert verify.check(version, samples, expected)["difference"] <= 1e-5
+    expected["embed"]["embedding"][1, 2] += 0.01
+    with pytest.raises(ValueError, match="Output `embedding` of signature `embed` differs by 0.01 between "
+                                         "object loader and live model but at most 1e-05 is allowed"):
+        verify.check(version, samples, expected)
+
+
+def test_check_refuses_an_op_that_a_bare_process_does_not_register(version, tmp_path):
+    def change(node):
+        if node.op == "DecodeImage":
+            node.op = "FancyDecode"
+    path = rewrite(version, tmp_path / "1", change)
+    with pytest.raises(ValueError, match=r"Op `FancyDecode` \(node `.*` in function `.*`\) is not registered "
+                                         "by a bare `import tensorflow`"):
+        verify.check(path, {})
+
+
+def test_inspection_counts_the_nodes_of_graph_and_functions(version):
+    graph = verify.serve_graph(verify.read_saved_model(version)).graph_def
+    assert inspect(version) == len(graph.node) + sum(len(f.node_def) for f in graph.library.function)
+
+
+def shout(text):
+    return text
+
+
+CALLS = {
+    "EagerPyFunc": lambda text: tf.py_function(shout, [text], tf.string),
+    "PyFunc": lambda text: tf.numpy_function(shout, [text], tf.string),
+    "PyFuncStateless": lambda text: tf.numpy_function(shout, [text], tf.string, stateful=False),
+}
+READS = {
+    "ReadFile": lambda text: tf.map_fn(tf.io.read_file, text),
+    "MatchingFiles": lambda text: tf.io.matching_files(text),
+    "TFRecordDataset": lambda text: tf.data.TFRecordDataset(text).reduce(tf.constant(""), lambda a, b: b),
+    "RestoreV2": lambda text: tf.raw_ops.RestoreV2(prefix=text[0], tensor_names=["a"], shape_and_slices=[""],
+                                                   dtypes=[tf.float32])[0],
+}
+
+
+@pytest.mark.parametrize("op", CALLS)
+def test_inspection_refuses_python_in_the_graph(tmp_path, op):
+    path = save(tmp_path, lambda text: {"out": CALLS[op](text)})
+    with pytest.raises(ValueError, match=rf"Op `{op}` \(node .*\) calls back into Python"):
+        inspect(path)
+
+
+@pytest.mark.parametrize("op", READS)
+def test_inspection_refuses_files_outside_the_version(tmp_path, op):
+    path = save(tmp_path, lambda text: {"out": READS[op](text)})
+    with pytest.raises(ValueError, match=rf"Op `{op}` \(node .*\) touches files outside the version folder"):
+        inspect(path)
+
+
+def table_version(path, words):
+    table = tf.lookup.StaticHashTable(tf.lookup.TextFileInitializer(
+        str(words), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64,
+        tf.lookup.TextFileIndex.LINE_NUMBER), -1)
+    return save(path, lambda text: {"row": table.lookup(text)}, table=table)
+
+
+@pytest.fixture
+def words(tmp_path):
+    (tmp_path / "words.txt").write_text("one\ntwo\n")
+    return tmp_path / "words.txt"
+
+
+def test_inspection_accepts_a_table_from_an_asset_over_two_generations(tmp_path, words):
+    first = table_version(tmp_path / "1", words)
+    inspect(first)
+    loaded = tf.saved_model.load(first)
+    second = save(tmp_path / "2", lambda text: loaded.signatures["serving_default"](text), inner=loaded)
+    inspect(second)
+    words.unlink()
+    row = tf.saved_model.load(second).signatures["serving_default"](text=tf.constant(["two", "six"]))["row"]
+    assert row.numpy().tolist() == [1, -1]
+
+
+def test_inspection_refuses_a_table_whose_file_is_no_asset(tmp_path, words):
+    table = tf.lookup.experimental.MutableHashTable(tf.string, tf.int64, -1)
+
+    def fill(text):
+        tf.raw_ops.InitializeTableFromTextFileV2(table_handle=table.resource_handle, filename=str(words),
+                                                 key_index=-2, value_index=-1)
+        return {"row": table.lookup(text)}
+    path = save(tmp_path / "1", fill, table=table)
+    with pytest.raises(ValueError, match="FromTextFileV2` .* from a file that is not in assets/"):
+        inspect(path)
+
+
+def test_inspection_refuses_a_table_whose_asset_entry_was_taken_out(tmp_path, words):
+    model = verify.read_saved_model(table_version(tmp_path / "1", words))
+    del model.meta_graphs[0].asset_file_def[:]
+    with pytest.raises(ValueError, match="from a file that is not in assets/"):
+        inspect(model.meta_graphs[0])
+
+
+def test_a_folder_without_a_readable_saved_model_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no saved_model.pb"):
+        verify.check(str(tmp_path), {})
+    (tmp_path / "saved_model.pb").write_bytes(b"\xff" * 20)
+    with pytest.raises(ValueError, match="saved_model.pb` is not a SavedModel"):
+        verify.check(str(tmp_path), {})
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(ValueError, match="TF Serving needs one tagged `serve`"):
+        verify.serve_graph(verify.read_saved_model(str(tmp_path)))
+
+
+def test_arrays_survive_the_hand_over_without_pickle(tmp_path):
+    nested = np.empty((2, 2), object)
+    nested[:] = [[b"", b"a\0"], [b"\0\0", "ß".encode()]]
+    groups = {"a": {"text": nested, "scalar": b"x\0", "list": [b"1\0", b"2"], "words": np.array(["ä", "b"]),
+                    "none": np.zeros([0], object),
+                    "flag": np.array([True, False])},
+              "b": {"half": tf.constant([1.5], tf.bfloat16).numpy(), "number": np.float32(2.5),
+                    "long": np.array([2**62, -1])}}
+    file = str(tmp_path / "arrays.npz")
+    verify._write_arrays(file, groups)
+    back = verify._read_arrays(file)
+    assert back["a"]["text"].tolist() == nested.tolist() and back["a"]["text"].shape == (2, 2)
+    assert back["a"]["scalar"].item() == b"x\0" and back["a"]["list"].tolist() == [b"1\0", b"2"]
+    assert back["a"]["words"].tolist() == ["ä".encode(), b"b"] and back["a"]["none"].shape == (0,)
+    assert back["a"]["flag"].dtype == bool and back["b"]["long"].tolist() == [2**62, -1]
+    assert back["b"]["half"].dtype == np.float32 and back["b"]["half"].tolist() == [1.5]
+    assert back["b"]["number"].shape == () and back["b"]["number"] == 2.5
+
+
+@pytest.mark.parametrize("got, want, text", [
+    (np.array([1.0, np.nan]), np.array([1.0, 2.0]), "differs by inf"),
+    (np.array([0, 255], np.uint8), np.array([255, 255], np.uint8), "differs by 255"),
+    (np.array([b"a", b"b"], object), np.array([b"a", b"c"], object), "in 1 of 2 values but must be equal"),
+    (np.array([True]), np.array([False]), "in 1 of 1 values but must be equal"),
+    (np.zeros([2]), np.zeros([2, 1]), r"is float64 \[2\] under the left but float64 \[2, 1\]"),
+    (np.zeros([2]), np.zeros([2], np.float32), "is float64"),
+])
+def test_every_kind_of_difference_is_found(got, want, text):
+    with pytest.raises(ValueError, match=f"Output `out` of signature `run` .*{text}"):
+        verify._compare({"run": {"out": got}}, {"run": {"out": want}}, 1e-5, "left", "right")
+
+
+def test_equal_outputs_pass_and_the_largest_difference_is_returned():
+    values = {"nan": np.array([np.nan, np.inf, -np.inf]), "text": np.array([b"a"], object),
+              "x": np.array([1.0])}
+    near = {**values, "x": np.array([1.0 + 4e-6])}
+    assert verify._compare({"run": near}, {"run": values}, 1e-5, "left", "right") == pytest.approx(4e-6)
+    with pytest.raises(ValueError, match="has the outputs"):
+        verify._compare({}, {"run": values}, 1e-5, "left", "right")
+
+
+def test_made_up_samples_fit_the_signatures(version, png):
+    signatures = verify.describe(verify.serve_graph(verify.read_saved_model(version)))
+    samples = verify.sample_inputs(signatures)
+    assert set(samples) == set(signatures) and samples["embed_tensor"]["image_tensor"].shape == (2, 16, 16, 3)
+    given = verify.sample_inputs(signatures, [png(0)])
+    assert given["verify"]["image_bytes_2"].tolist() == [png(0)]
+    assert verify.sample_inputs({"odd": {"inputs": {"seed": ["int64", []]}}}) == {}
+
+
+def test_core_message_is_one_line_without_nodes():
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        tf.function(lambda x: tf.io.decode_image(x))(tf.constant(b"nothing"))
+    message = verify.core_message(caught.value)
+    assert message == "Unknown image file format. One of JPEG, PNG, GIF, BMP required"
+
+
+def test_report_of_the_command_lists_signatures_and_verdict(version, png, capsys):
+    verify._report(version, [png(3)])
+    out = capsys.readouterr().out
+    assert "verdict: can be served" in out and "5 of 5 signatures run" in out
+    assert any(line.split() == ["output", "decision", "bool", "[?]"] for line in out.splitlines())
+
+
+def test_command_answers_a_mistake_with_one_sentence(tmp_path):
+    root = Path(verify.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-m", "saved_models.verify", f"--model={tmp_path}"], cwd=root,
+                          text=True, capture_output=True, timeout=120,
+                          env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+    assert done.returncode == 1 and "verdict" not in done.stdout
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_image_files_are_bounded(tmp_path):
+    with open(tmp_path / "huge.png", "wb") as stream:
+        stream.truncate(verify.IMAGE_BYTES + 1)
+    with pytest.raises(ValueError, match="huge.png` has 67,108,865 bytes"):
+        verify._read_image(str(tmp_path / "huge.png"))

@@ -1,0 +1,113 @@
+"""Tiny models and server processes for the tests of serving."""
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import tensorflow as tf  # noqa: E402
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
+STRING = tf.TensorSpec([None], tf.string)
+
+
+class Toy(tf.Module):
+    """Signatures of every kind a request can get wrong, none of them with weights worth mentioning."""
+
+    def __init__(self, offset):
+        super().__init__()
+        self.offset = tf.Variable(float(offset))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def half_plus(self, x):
+        return {"y": x / 2.0 + self.offset}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="a"),
+                                  tf.TensorSpec([None], tf.int64, name="b")])
+    def two(self, a, b):
+        return {"row_sums": tf.reduce_sum(a, axis=1), "double": 2 * b, "text": tf.strings.as_string(b)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def echo(self, text):
+        return {"text": text, "length": tf.strings.length(text)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def kinds(self, x):
+        names = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16",
+                 "uint32", "uint64", "bool", "complex64", "complex128")
+        return {name: tf.cast(x, name) for name in names}
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int32, name="steps")])
+    def slow(self, steps):
+        start = tf.eye(24)
+        end = tf.while_loop(lambda i, m: i < steps, lambda i, m: (i + 1, tf.linalg.matmul(m, start)), (0, start))[1]
+        return {"trace": tf.linalg.trace(end), "offset": tf.identity(self.offset)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def embed(self, image_bytes):
+        return {"embedding": self._vectors(image_bytes)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes_1"),
+                                  tf.TensorSpec([None], tf.string, name="image_bytes_2")])
+    def verify(self, image_bytes_1, image_bytes_2):
+        score = tf.reduce_sum(self._vectors(image_bytes_1) * self._vectors(image_bytes_2), axis=1)
+        return {"score": score, "probability": tf.sigmoid(score), "decision": score > 0.9,
+                "threshold": tf.fill(tf.shape(score), 0.9)}
+
+    def _vectors(self, image_bytes):
+        def decode(data):
+            return tf.reduce_mean(tf.cast(tf.io.decode_image(data, 3, expand_animations=False), tf.float32), [0, 1])
+        colours = tf.map_fn(decode, image_bytes, fn_output_signature=tf.TensorSpec([3], tf.float32))
+        return tf.math.l2_normalize(colours + 1.0, axis=1)
+
+    def save(self, path, *names):
+        every = {"serving_default": self.half_plus, "two": self.two, "echo": self.echo, "kinds": self.kinds,
+                 "slow": self.slow, "embed": self.embed, "verify": self.verify}
+        tf.saved_model.save(self, str(path), {name: every[name] for name in names or every})
+
+
+def png(red, green, blue, size=4):
+    return tf.io.encode_png(tf.ones([size, size, 1], tf.uint8) * tf.constant([red, green, blue], tf.uint8)).numpy()
+
+
+@dataclasses.dataclass
+class Running:
+    process: subprocess.Popen
+    address: str
+    models: object
+    log: object
+
+
+def start(arguments, folder):
+    """`python -m serving.server` on a free port; waits for its port file."""
+    port_file, log = folder / "port", folder / "log"
+    with open(log, "w") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "serving.server", "--port=0", f"--port_file={port_file}", *arguments],
+            cwd=ROOT, stdout=stream, stderr=subprocess.STDOUT)
+    deadline = time.monotonic() + 60
+    while not port_file.exists():
+        assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
+    return Running(process, f"localhost:{port_file.read_text().strip()}", None, log)
+
+
+def stop(running, number=signal.SIGTERM):
+    if running.process.poll() is None:
+        running.process.send_signal(number)
+    try:
+        return running.process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        running.process.kill()
+        raise
+
+
+def until(condition, seconds=15.0):
+    """Polls; the last value, which the caller asserts on."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()) and time.monotonic() < deadline:
+        time.sleep(0.03)
+    return value

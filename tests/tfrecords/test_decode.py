@@ -1,0 +1,220 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tfrecords import decode
+from tfrecords.decode import Decoder
+
+RANDOM = np.random.default_rng(0)
+COLOUR = RANDOM.integers(0, 256, (12, 18, 3), dtype=np.uint8)
+GREY = COLOUR[..., 0]
+STRINGS = tf.TensorSpec([None], tf.string)
+
+
+def encoded(image, kind="PNG", **options):
+    stream = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def pillow(data):
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def png_that_claims(height, width):
+    header = struct.pack(">II", width, height) + bytes([8, 0, 0, 0, 0])
+    chunk = b"IHDR" + header
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+
+
+def with_frame(gif, width, height):
+    """The same GIF whose first frame claims another size."""
+    data = bytearray(gif)
+    place = data.index(b"\x2c", 13 + 3 * 2 ** (data[10] % 8 + 1))
+    data[place + 5 : place + 9] = struct.pack("<HH", width, height)
+    return bytes(data)
+
+
+IMAGES = {
+    "rgb": encoded(COLOUR),
+    "grey": encoded(GREY),
+    "one_bit": encoded(Image.fromarray(GREY).convert("1")),
+    "palette": encoded(Image.fromarray(COLOUR).convert("P")),
+    "alpha": encoded(np.dstack([COLOUR, GREY])),
+    "grey_alpha": encoded(Image.fromarray(np.dstack([GREY, GREY]), "LA")),
+    "jpeg": encoded(COLOUR, "JPEG", quality=95),
+    "grey_jpeg": encoded(GREY, "JPEG", quality=95),
+    "progressive": encoded(COLOUR, "JPEG", quality=95, progressive=True),
+    "cmyk": encoded(Image.fromarray(COLOUR).convert("CMYK"), "JPEG", quality=95),
+    "gif": encoded(COLOUR, "GIF"),
+    "animation": encoded(
+        COLOUR,
+        "GIF",
+        save_all=True,
+        append_images=[Image.fromarray(COLOUR[::-1].copy())] * 2,
+        comment=b"two" * 200,
+    ),
+    "bmp": encoded(COLOUR, "BMP"),
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_colour_equals_pillow(name):
+    expected = pillow(IMAGES[name])
+    if name == "grey_alpha":
+        expected = np.repeat(GREY[..., None], 3, 2)
+    if name == "alpha":
+        expected = COLOUR
+    found = Decoder((12, 18), 3).image(IMAGES[name]).numpy() * 255
+    # TensorFlow's cosine transform is the fast one, Pillow's the exact one; on noise they differ by some levels.
+    limit = {"jpeg": 8, "grey_jpeg": 8, "progressive": 8, "cmyk": 10}.get(name, 1e-4)
+    assert found.dtype == np.float32 and np.abs(found - expected).max() <= limit
+
+
+@pytest.mark.parametrize("name", ["rgb", "alpha", "palette", "grey", "grey_alpha", "grey_jpeg"])
+def test_grey_is_the_luma(name):
+    colour = Decoder((12, 18), 3).image(IMAGES[name]).numpy()
+    found = Decoder((12, 18), 1).image(IMAGES[name]).numpy()
+    assert found.shape == (12, 18, 1)
+    np.testing.assert_allclose(found[..., 0], colour @ np.float32([0.299, 0.587, 0.114]), atol=1e-6)
+
+
+def test_grey_images_stay_exact():
+    np.testing.assert_array_equal(Decoder((12, 18), 1).image(IMAGES["grey"])[..., 0], GREY / np.float32(255))
+
+
+@pytest.mark.parametrize("fit", ["stretch", "pad"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [8, (12, 18), (40, 20), (5, 60)])
+def test_tensor_equals_images(size, channels, fit):
+    decoder = Decoder(size, channels, fit)
+    for image, name in ((COLOUR, "rgb"), (GREY[..., None], "grey")):
+        by_tensor = decoder.tensor(image[None].astype(np.float32))
+        by_images = decoder.images([IMAGES[name]])
+        assert by_tensor.shape == by_images.shape == (1, *decoder.size, channels)
+        np.testing.assert_allclose(by_tensor, by_images, atol=1e-6)
+
+
+@pytest.mark.parametrize("fit", ["stretch", "pad"])
+def test_eager_graph_and_saved_model_agree(fit, tmp_path):
+    decoder = Decoder((9, 7), 3, fit)
+    data = list(IMAGES.values())
+    module = tf.Module()
+    module.images = tf.function(decoder.images, input_signature=[STRINGS])
+    module.tensor = tf.function(
+        decoder.tensor, input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)]
+    )
+    tf.saved_model.save(module, str(tmp_path))
+    loaded = tf.saved_model.load(str(tmp_path))
+    eager = np.stack([decoder.image(one) for one in data])
+    np.testing.assert_allclose(module.images(data), eager, atol=1e-6)
+    np.testing.assert_allclose(loaded.images(tf.constant(data)), eager, atol=1e-6)
+    np.testing.assert_allclose(loaded.tensor(COLOUR[None].astype(np.float32))[0], eager[0], atol=1e-6)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="50000 x 50000 pixels"):
+        loaded.images(tf.constant([data[0], png_that_claims(50_000, 50_000)]))
+
+
+def test_no_images_at_all():
+    decoder = Decoder(8, 3)
+    empty = tf.constant([], tf.string)
+    assert decoder.images(empty).shape == (0, 8, 8, 3)
+    assert tf.function(decoder.images, input_signature=[STRINGS])(empty).shape == (0, 8, 8, 3)
+    assert decoder.tensor(np.zeros((0, 5, 5, 3), np.float32)).shape == (0, 8, 8, 3)
+
+
+def test_padding_keeps_the_aspect_and_fills_with_the_mean():
+    image = np.full((10, 20, 3), (200, 100, 0), np.uint8)
+    image[:, ::2] = (100, 100, 0)
+    found = Decoder(20, 3, "pad").image(encoded(image)).numpy() * 255
+    np.testing.assert_allclose(found[5:15], image, atol=1e-3)
+    np.testing.assert_allclose(found[:5], np.broadcast_to((150, 100, 0), (5, 20, 3)), atol=1e-3)
+    np.testing.assert_allclose(found[15:], np.broadcast_to((150, 100, 0), (5, 20, 3)), atol=1e-3)
+
+
+def test_an_extreme_aspect_keeps_at_least_one_pixel():
+    assert np.isfinite(Decoder(8, 1, "pad").image(encoded(np.full((1, 300), 9, np.uint8)))).all()
+
+
+def test_shrinking_is_antialiased():
+    stripes = np.zeros((64, 64), np.uint8)
+    stripes[:, ::2] = 255
+    found = Decoder(8, 1).image(encoded(stripes)).numpy()
+    np.testing.assert_allclose(found, 0.5, atol=0.05)
+
+
+def test_values_stay_in_range():
+    found = Decoder(4, 3).tensor(np.array([[[[-50.0, 300.0, 127.5]]]], np.float32)).numpy()
+    np.testing.assert_allclose(found[0, 0, 0], (0, 1, 0.5), atol=1e-6)
+
+
+def test_of_an_animation_only_the_first_frame_reaches_the_decoder():
+    one = encoded(Image.open(io.BytesIO(IMAGES["animation"])), "GIF", save_all=False)
+    np.testing.assert_array_equal(decode.decode(IMAGES["animation"]), decode.decode(one))
+    # Behind the first frame anything may follow, even a frame of 3.6 gigapixels.
+    start = IMAGES["gif"][:-1]
+    frame = with_frame(IMAGES["gif"], 60_000, 60_000)[start.index(b"\x2c", 13 + 768) :]
+    np.testing.assert_array_equal(decode.decode(start + frame), decode.decode(IMAGES["gif"]))
+
+
+@pytest.mark.parametrize(
+    "data, text",
+    [
+        (png_that_claims(10_000, 10_000), "10000 x 10000 pixels"),
+        (png_that_claims(2**32 - 1, 2**32 - 1), "4294967295 x 4294967295 pixels"),
+        (png_that_claims(0, 5), "0 x 5 pixels"),
+        (with_frame(IMAGES["gif"], 60_000, 50_000), "50000 x 60000 pixels"),
+        (IMAGES["gif"][:6] + struct.pack("<HH", 60_000, 50_000) + IMAGES["gif"][10:], "50000 x 60000 pixels"),
+        (IMAGES["gif"][: 13 + 768] + b";", "0 x 0 pixels"),
+        (
+            IMAGES["bmp"][:18] + struct.pack("<ii", 30_000, -20_000) + IMAGES["bmp"][26:],
+            "20000 x 30000 pixels",
+        ),
+        (IMAGES["bmp"][:18] + struct.pack("<ii", -(2**31), 1) + IMAGES["bmp"][26:], "1 x 2147483648 pixels"),
+        (
+            IMAGES["jpeg"].replace(struct.pack(">HH", 12, 18), struct.pack(">HH", 60_000, 60_000)),
+            "60000 x 60000 pixels",
+        ),
+        (b"", "send PNG, JPEG, GIF or BMP"),
+        (b"x", "send PNG, JPEG, GIF or BMP"),
+        (b"%PDF-1.7 and so on, long enough for a header", "send PNG, JPEG, GIF or BMP"),
+        (encoded(COLOUR, "TIFF"), "send PNG, JPEG, GIF or BMP"),
+    ],
+)
+def test_bombs_and_strangers_are_refused_before_decoding(data, text, monkeypatch):
+    monkeypatch.setattr(tf.io, "decode_image", lambda *_, **__: pytest.fail("it was decoded"))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=text):
+        decode.decode(data)
+
+
+def test_the_guard_sits_in_the_graph():
+    function = tf.function(Decoder(8, 3).images, input_signature=[STRINGS])
+    for data, text in (
+        (png_that_claims(10_000, 10_000), "10000 x 10000 pixels"),
+        (with_frame(IMAGES["gif"], 60_000, 50_000), "50000 x 60000 pixels"),
+        (b"hello", "send PNG, JPEG, GIF or BMP"),
+        (IMAGES["rgb"][:60], "PNG"),
+        (IMAGES["jpeg"][:-30], "JPEG"),
+        (IMAGES["gif"][:-40], "GIF"),
+    ):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=text):
+            function([IMAGES["rgb"], data])
+
+
+@pytest.mark.parametrize(
+    "arguments, text",
+    [
+        ((0, 3), "`size`"),
+        ((8, 2), "`channels` is 2"),
+        ((8, 3, "crop"), "`fit` is 'crop'"),
+        (((8, 8, 8), 3), "`size`"),
+        ((10_000, 1), "`size`"),
+    ],
+)
+def test_the_constructor_refuses(arguments, text):
+    with pytest.raises(ValueError, match=text):
+        Decoder(*arguments)

@@ -1,0 +1,87 @@
+import pytest
+import tensorflow as tf
+
+from tfrecords import schema
+
+ROW = {"image": b"\x89PNG\x00\xff", "height": 2, "width": 3, "channels": 1, "index": 7, "path": "a/b.png"}
+
+
+def test_every_feature_survives():
+    row = {
+        **ROW,
+        **{column: i for i, column in enumerate(schema.CATEGORIES)},
+        "frame": 2**40,
+        "name": "Ångström",
+    }
+    assert schema.parse(schema.serialize(row)) == row
+
+
+def test_absent_columns_are_not_written():
+    example = tf.train.Example.FromString(schema.serialize(ROW))
+    assert sorted(example.features.feature) == sorted(schema.REQUIRED)
+
+
+def test_bytes_do_not_depend_on_the_order_of_the_row():
+    assert schema.serialize(ROW) == schema.serialize(dict(reversed(ROW.items())))
+
+
+def test_file_names_keep_bytes_that_are_no_text():
+    path = b"a\xff.png".decode("utf-8", "surrogateescape")
+    assert schema.parse(schema.serialize({**ROW, "path": path}))["path"] == path
+
+
+def test_image_bytes_takes_the_images_only():
+    rows = [schema.serialize({**ROW, "image": data}) for data in (b"one", b"", b"\0\xff")]
+    images = tf.function(schema.image_bytes, input_signature=[tf.TensorSpec([None], tf.string)])
+    assert images(tf.constant(rows)).numpy().tolist() == [b"one", b"", b"\0\xff"]
+    assert images(tf.constant([], tf.string)).shape == (0,)
+
+
+@pytest.mark.parametrize("row", [{**ROW, "colour": 1}, {key: ROW[key] for key in ROW if key != "path"}])
+def test_serialize_refuses_other_features(row):
+    with pytest.raises(ValueError, match="colour|path"):
+        schema.serialize(row)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff\xff\xff",
+        b"",
+        schema.serialize(ROW)[:-4],
+        tf.train.Example(
+            features=tf.train.Features(feature={"other": tf.train.Feature()})
+        ).SerializeToString(),
+    ],
+)
+def test_parse_refuses_what_is_no_record(data):
+    with pytest.raises(ValueError, match="record|Example"):
+        schema.parse(data)
+
+
+def test_settle_brings_columns_to_stored_form():
+    assert schema.settle({"label": 3, "frame": "0012", "role": "none", "camera": "", "name": "x"}) == {
+        "label": "3",
+        "frame": 12,
+        "name": "x",
+    }
+
+
+@pytest.mark.parametrize(
+    "columns, text",
+    [
+        ({"colour": "red"}, "`colour` is not a column; the columns are label, identity"),
+        ({"role": "probe"}, "`role` is 'probe' but must be one of query, gallery, train, none"),
+        ({"frame": "x1"}, "`frame` is 'x1' but must be a whole number"),
+        ({"frame": "-3"}, "whole number"),
+        ({"frame": str(2**63)}, "whole number"),
+        ({"frame": "9" * 5000}, "whole number"),
+    ],
+)
+def test_settle_refuses(columns, text):
+    with pytest.raises(ValueError, match=text):
+        schema.settle(columns)
+
+
+def test_pattern_groups_are_columns():
+    assert set(schema.PATTERN_GROUPS) == set(schema.COLUMNS)

@@ -1,0 +1,41 @@
+"""Writes every set of $SUITE_DATA to build/data/<set>: `make data`."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+# What is typed after `python -m tfrecords.write`; {set} is the set's folder.
+WRITE = {
+    "orl_faces": [r"--images={set}/orl_faces.zip", r"--pattern=s(?P<identity>\d+)/\d+\.png"],
+    "omniglot_small1": [
+        r"--images={set}/images_background_small1.zip", "--images_split=train",
+        r"--pattern=(?P<identity>[^/]+/character\d+)/\d+_(?P<camera>\d+)\.png",
+        r"--source=omniglot_runs:{set}/all_runs.zip"],
+}
+
+
+def main():
+    data = pathlib.Path(os.environ.get("SUITE_DATA", ROOT.parent / "shared" / "data"))
+    if not data.is_absolute():
+        data = ROOT / data
+    if not data.is_dir():
+        print(f"skipped: no folder {data}; set SUITE_DATA to where the sets lie.")
+        return
+    for folder in sorted(path for path in data.iterdir() if path.is_dir()):
+        out = ROOT / "build" / "data" / folder.name
+        if folder.name not in WRITE:
+            print(f"{folder.name}: skipped, no source reads this set yet.")
+        elif (out / "manifest.json").exists():
+            print(f"{folder.name}: already written to build/data/{folder.name}.")
+        else:
+            words = [word.replace("{set}", str(folder)) for word in WRITE[folder.name]]
+            done = subprocess.run([sys.executable, "-m", "tfrecords.write", *words, f"--out={out}"], cwd=ROOT)
+            if done.returncode:
+                sys.exit(done.returncode)
+
+
+if __name__ == "__main__":
+    main()
