@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 SUITE_DATA ?= ../shared/data
 WORKDIR ?= build
-export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 export SUITE_DATA
 
 .PHONY: help venv demo test test-all lint data tensorboard

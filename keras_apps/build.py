@@ -58,7 +58,8 @@ def build(folder, text, **facts):
     """
     name, words = parse(text)
     found = method_class(folder, name)
-    accepted = [key for key in inspect.signature(found.__init__).parameters if key != "self"]
+    # What a Keras base class takes (name, dtype, ...) is not a hyper-parameter of the method.
+    accepted = list(inspect.signature(found.__init__).parameters)[1:] if "__init__" in vars(found) else []
     for key in words:
         if key not in accepted or key in facts:
             own = [word for word in accepted if word not in facts]

@@ -11,7 +11,7 @@ def model_card(task, run, result):
     return f"""# {task}
 
 Trained on {len(run.rows)} images of {len(run.names)} identities from `{records.name}`
-({records.count} images, data hash `{records.manifest["data_sha256"][:16]}`), {config.steps} steps of {config.batch},
+({records.count} images, data hash `{result["data_sha256"]}`), {config.steps} steps of {config.batch},
 seed {config.seed}, in {result["minutes_wall"]:.1f} minutes. Judged on {held}.
 
 | metric | this model | raw pixels |

@@ -40,6 +40,21 @@ def unit(vectors):
     return vectors / tf.where(length > 0, length, tf.ones_like(length))
 
 
+@tf.custom_gradient
+def take(vectors, rows):
+    """tf.gather of rows whose gradient is a tensor.
+
+    The gradient of tf.gather is an IndexedSlices, which that of an all_gather across replicas cannot take.
+
+    Args:    vectors: [B, D].  rows: [n] int.
+    Returns: [n, D].
+    """
+    def gradient(upstream):
+        return tf.math.unsorted_segment_sum(upstream, rows, tf.shape(vectors)[0]), None
+
+    return tf.gather(vectors, rows), gradient
+
+
 def squared_distances(first, second):
     """|a_i - b_j|^2 for all pairs by one matrix product.
 

@@ -16,4 +16,10 @@ def across(embeddings, labels):
     if context is None or context.num_replicas_in_sync == 1:
         return embeddings, labels, tf.constant(0, tf.int32)
     offset = tf.cast(context.replica_id_in_sync_group, tf.int32) * tf.shape(embeddings)[0]
-    return context.all_gather(embeddings, axis=0), context.all_gather(labels, axis=0), offset
+    return _dense(context.all_gather(embeddings, axis=0)), context.all_gather(labels, axis=0), offset
+
+
+@tf.custom_gradient
+def _dense(tensor):
+    """The tensor; its gradient made dense: a loss that gathers rows sends IndexedSlices, which all_gather refuses."""
+    return tf.identity(tensor), tf.convert_to_tensor

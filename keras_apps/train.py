@@ -29,7 +29,8 @@ def export_run(run, loop, result, models):
     requests = {"embed": {"image_bytes": image}, "verify": {"image_bytes_1": image, "image_bytes_2": image}}
     signatures = run.app.signatures()
     requests = {name: inputs for name, inputs in requests.items() if name in signatures}
-    assets = {"classes.json": run.names, "calibration.json": run.app.calibration,
+    assets = {"classes.json": run.names, "calibration.json": {**run.app.calibration,
+                                                                     "data_sha256": result["data_sha256"]},
               "config.json": json.loads(to_json(run.config)), "model_card.md": model_card(task, run, result),
               "metrics.json": result}
     return export(models, task, signatures, run.decoder, run.app.network.variables, assets, requests)

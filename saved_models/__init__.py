@@ -1,1 +1,6 @@
 """SavedModel versions: signatures, export, verification, version folders and the gallery."""
+
+import os
+
+# TensorFlow's start-up notices would bury what a command says; its errors come as exceptions all the same.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

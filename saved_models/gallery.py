@@ -159,7 +159,7 @@ def _embed(encoder, entries, enrolled):
     taken, vectors, identities, names = set(enrolled), [], [], []
     batch, size = [], 0
     total = len(entries) if hasattr(entries, "__len__") else None
-    with _progress(total) as advance:
+    with _Progress(total) as advance:
         for identity, name, image in entries:
             _require_entry(identity, name, image, taken)
             taken.add(name)
@@ -209,7 +209,7 @@ def _embed_batch(encoder, batch):
     return values / lengths
 
 
-class _progress:
+class _Progress:
     """A bar on stderr; where that is no terminal, one closing line if it took more than 2 s."""
 
     def __init__(self, total):
@@ -268,8 +268,8 @@ def _write(encoder, content, facts, models, task, keep, check):
         "function": search, "inputs": {"embedding": tf.TensorSpec([None, vectors.shape[1]], tf.float32)}}
     facts = {**facts, "k": k, "count": len(names), "identities": len(set(identities)),
              "dimension": vectors.shape[1]}
-    card = (f"# {facts['count']} entries of {facts['identities']} identities, best {k}, threshold "
-            f"{threshold:g}\n\nExact cosine search over {facts['dimension']} numbers a vector.\n"
+    card = (f"# {facts['count']} entries of {facts['identities']} identities\n\n"
+            f"Exact cosine search, the best {k} of each query, unknown below {threshold:g}.\n"
             f"Encoder sha256 {facts['encoder_sha256']}, its data {facts['data_sha256'] or 'not stated'}.\n")
     return export(models, task, signatures, decoder=None, variables=state,
                   assets={"gallery.json": facts, "model_card.md": card}, keep=keep, check=check,

@@ -169,6 +169,7 @@ class Client:
                 "method": signature.method_name,
             }
             for key, signature in sorted(signatures.signature_def.items())
+            if not key.startswith("__saved_model_")  # what loading runs, not what anybody calls
         }
 
     def status(self):
@@ -334,7 +335,7 @@ def _as_text(array):
 def _describe(tensors):
     return {
         name: (
-            tf.as_dtype(info.dtype).name,
+            tf.as_dtype(info.dtype).name if info.dtype else "composite",
             tuple(dim.size for dim in info.tensor_shape.dim) if not info.tensor_shape.unknown_rank else None,
         )
         for name, info in sorted(tensors.items())

@@ -16,7 +16,7 @@ if __name__ == "__main__":
     # Before TensorFlow is imported: its start-up notes would bury the one sentence an error is.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from absl import app, flags  # noqa: E402
+from absl import app, flags, logging  # noqa: E402
 
 from saved_models import gallery, versions  # noqa: E402
 
@@ -118,6 +118,8 @@ def _required(values, flag):
 
 def main(argv):
     values = flags.FLAGS
+    if not values["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # an export tells much that is of no use here
     try:
         if len(argv) < 2 or argv[1] not in _COMMANDS:
             raise ValueError(

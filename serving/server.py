@@ -1048,9 +1048,11 @@ def define_flags():
     flags.DEFINE_float(
         "file_system_poll_wait_seconds", 1, "Between two looks for new versions; 0 = look once."
     )
-    flags.DEFINE_integer("tensorflow_intra_op_parallelism", 0, "Threads of one operation; 0 = one a CPU.")
     flags.DEFINE_integer(
-        "tensorflow_inter_op_parallelism", 0, "Operations at a time; 0 = TensorFlow's choice."
+        "tensorflow_intra_op_parallelism", 0, "Threads of one operation; 0 = one a CPU.", lower_bound=0
+    )
+    flags.DEFINE_integer(
+        "tensorflow_inter_op_parallelism", 0, "Operations at a time; 0 = TensorFlow's choice.", lower_bound=0
     )
     flags.DEFINE_string("saved_model_tags", "serve", "Tags of the graph to load, separated by commas.")
     flags.DEFINE_bool(
@@ -1098,10 +1100,11 @@ def main(argv):
             raise ValueError("`port_file` needs a TCP port but `port` is -1; leave one of the two away.")
         if not values["verbosity"].present:
             logging.set_verbosity(logging.INFO)
+        models = _models_from_flags(values)
         tf.config.threading.set_intra_op_parallelism_threads(values.tensorflow_intra_op_parallelism)
         tf.config.threading.set_inter_op_parallelism_threads(values.tensorflow_inter_op_parallelism)
         server = Server(
-            _models_from_flags(values),
+            models,
             port=None if values.port == -1 else values.port,
             host=values.host,
             socket_path=values.grpc_socket_path,

@@ -155,14 +155,14 @@ def _pixels(data, way):
 
 
 def _bounded(sizes):
-    """Asserts that all images [n, 2] (height, width) may be decoded; the message shows the worst."""
+    """Asserts that all images [n, 2] (height, width) may be decoded; the message shows one that may not."""
     # The product is float: two 32-bit sides could overflow an integer.
     pixels = tf.cast(sizes[:, 0], tf.float64) * tf.cast(sizes[:, 1], tf.float64)
     bad = (tf.reduce_min(sizes, axis=1) < 1) | (pixels > MAX_PIXELS)
-    worst = tf.concat([tf.boolean_mask(sizes, bad), [[0, 0]]], axis=0)[0]
+    first = tf.concat([tf.boolean_mask(sizes, bad), [[0, 0]]], axis=0)[0]
     return tf.debugging.Assert(~tf.reduce_any(bad), [tf.strings.format(
         "an image of {} x {} pixels (height x width) cannot be used: it must have at least 1 x 1 and at most "
-        f"{MAX_PIXELS} pixels; send a smaller one", (worst[0], worst[1]))])
+        f"{MAX_PIXELS} pixels; send a smaller one", (first[0], first[1]))])
 
 
 def _after(*assertions):

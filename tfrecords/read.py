@@ -176,8 +176,8 @@ class Records:
             path = os.path.join(self.directory, shard["file"])
             size = os.path.getsize(path) if os.path.isfile(path) else None
             if size is None:
-                raise FileNotFoundError(f"shard {shard['file']} is missing in `{self.directory}`; put it back "
-                                        "or write the data again.")
+                raise FileNotFoundError(f"shard {shard['file']} is missing in `{self.directory}`; put it "
+                                        "back or write the data again.")
             if size != shard["bytes"]:
                 raise ValueError(f"shard {shard['file']} in `{self.directory}` has {size:,} bytes but must "
                                  f"have {shard['bytes']:,}; put back a sound copy or write the data again.")
@@ -207,11 +207,11 @@ class Records:
                     builder.record(data, schema.parse(data))
                     record += 1
             except (tf.errors.OpError, ValueError):
-                raise ValueError(f"shard {shard['file']}, record {record} is damaged; put back a sound copy of "
-                                 "the shard or write the data again.") from None
+                raise ValueError(f"shard {shard['file']}, record {record} is damaged; put back a sound copy "
+                                 "of the shard or write the data again.") from None
             if record != shard["count"]:
-                raise ValueError(f"shard {shard['file']} holds {record} records but must hold {shard['count']}; "
-                                 "put back a sound copy or write the data again.")
+                raise ValueError(f"shard {shard['file']} holds {record} records but must hold "
+                                 f"{shard['count']}; put back a sound copy or write the data again.")
         data = builder.encoded()
         if hashlib.sha256(data).hexdigest() == self.manifest["index"]["sha256"]:
             temporary = f"{path}.{os.getpid()}"

@@ -6,7 +6,9 @@ from keras_apps.optimizers.sgd import NOT_DECAYED
 
 
 class AdamOptimizer(tf.keras.optimizers.Adam):
-    """w = w - rate (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + epsilon) - rate decay w.
+    """Adam (AdamW with decay): each weight's step is scaled by the history of its own gradient.
+
+    w = w - rate (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + epsilon) - rate decay w.
 
     Args:    rate: > 0, before the schedule.  beta_1, beta_2: in [0, 1).  epsilon: > 0.
              decay: decoupled weight decay (AdamW) on everything but biases, gains and shifts; 0 = none.

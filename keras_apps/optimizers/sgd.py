@@ -7,7 +7,9 @@ NOT_DECAYED = ("bias", "gamma", "beta")
 
 
 class SgdOptimizer(tf.keras.optimizers.SGD):
-    """v = momentum v - rate g;  w = w + v - rate decay w.
+    """Momentum, with decoupled weight decay where asked for.
+
+    v = momentum v - rate g;  w = w + v - rate decay w
 
     Args:    rate: > 0, before the schedule.  momentum: in [0, 1).  nesterov: look-ahead form.
              decay: decoupled weight decay on everything but biases, gains and shifts; 0 = none.

@@ -4,7 +4,9 @@ import tensorflow as tf
 
 
 class ConstantSchedule:
-    """factor(step) = min(1, (step + 1) / warmup).
+    """The full rate, after a linear rise where asked for.
+
+    factor(step) = min(1, (step + 1) / warmup)
 
     Args:    warmup: steps of linear rise; 0 = none.
     Call:    step, int64 scalar tensor.

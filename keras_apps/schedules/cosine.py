@@ -6,7 +6,9 @@ import tensorflow as tf
 
 
 class CosineSchedule:
-    """factor = (step + 1) / warmup, then floor + (1 - floor) (1 + cos(pi t)) / 2, t = progress after the warm-up.
+    """A linear rise, then half a cosine down to a floor.
+
+    factor = min((step + 1) / warmup, floor + (1 - floor) (1 + cos(pi t)) / 2),  t = progress after the warm-up
 
     Args:    warmup: steps of linear rise; 0 = none.  floor: the last factor, in [0, 1).
              steps: of the run; the caller's fact.

@@ -46,6 +46,18 @@ def test_gradients_match_central_differences():
         np.testing.assert_allclose(exact[0], differences[0], atol=1e-8)
 
 
+def test_take_has_a_dense_gradient():
+    rows = np.random.default_rng(5).normal(size=[4, 3])
+    vectors = tf.constant(rows)
+    with tf.GradientTape() as tape:
+        tape.watch(vectors)
+        taken = geometry.take(vectors, tf.constant([2, 0, 2]))
+    np.testing.assert_array_equal(taken, rows[[2, 0, 2]])
+    found = tape.gradient(taken, vectors)
+    assert isinstance(found, tf.Tensor)
+    np.testing.assert_array_equal(found, np.array([1, 0, 2, 0])[:, None] * np.ones([4, 3]))
+
+
 @pytest.mark.parametrize("shift", [0.0, 100.0])
 def test_distances_equal_the_differences_loop(shift):
     generator = np.random.default_rng(1)

@@ -113,6 +113,13 @@ def test_a_kill_leaves_no_version_and_the_next_export_cleans_up(model, tmp_path)
     assert names(tmp_path) == ["1"]
 
 
+def test_a_folder_whose_exporter_lives_stays_even_before_it_is_locked(tmp_path):
+    folder = tmp_path / f".exporting-1-{os.getpid()}"
+    folder.mkdir()
+    export_module._remove_abandoned(str(tmp_path))
+    assert folder.exists()
+
+
 def test_a_locked_folder_stays_even_if_its_pid_is_unknown_here(tmp_path):
     done = subprocess.Popen(["true"])
     done.wait()

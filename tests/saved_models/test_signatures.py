@@ -50,7 +50,7 @@ def test_no_image_gives_no_row(model):
     assert build(model)["embed"](image_bytes=tf.constant([], tf.string))["embedding"].shape == [0, 4]
 
 
-@pytest.mark.parametrize("sizes", [(1, 2), (2, 1), (0, 2)])
+@pytest.mark.parametrize("sizes", [(1, 2), (2, 1), (0, 2), (2, 3)])
 def test_unequal_numbers_of_images_are_refused_in_the_graph(model, png, sizes):
     functions = build(model)
     first, second = [tf.constant([png(i) for i in range(size)], tf.string, [size]) for size in sizes]

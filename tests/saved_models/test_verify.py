@@ -243,7 +243,8 @@ def test_core_message_is_one_line_without_nodes():
     assert message == "Unknown image file format. One of JPEG, PNG, GIF, BMP required"
 
 
-def test_report_of_the_command_lists_signatures_and_verdict(version, png, capsys):
+def test_report_of_the_command_lists_signatures_and_verdict(version, png, report, capsys, monkeypatch):
+    monkeypatch.setattr(verify, "check", lambda path, samples: report)
     verify._report(version, [png(3)])
     out = capsys.readouterr().out
     assert "verdict: can be served" in out and "5 of 5 signatures run" in out

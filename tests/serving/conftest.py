@@ -1,4 +1,5 @@
 """One server process with tiny models for all tests of serving; started once."""
+
 import pytest
 
 from tests.serving.toys import Toy, start, stop
@@ -28,8 +29,15 @@ def served(tmp_path_factory):
     Toy(1.0).save(models / "steady" / "1", "serving_default")
     config = folder / "models.config"
     config.write_text(CONFIG.format(root=models))
-    running = start([f"--model_config_file={config}", "--file_system_poll_wait_seconds=0.1",
-                     "--max_num_load_retries=0", f"--grpc_socket_path={folder}/socket"], folder)
+    running = start(
+        [
+            f"--model_config_file={config}",
+            "--file_system_poll_wait_seconds=0.1",
+            "--max_num_load_retries=0",
+            f"--grpc_socket_path={folder}/socket",
+        ],
+        folder,
+    )
     running.models = models
     yield running
     assert stop(running) == 0, running.log.read_text()

@@ -1,11 +1,13 @@
-"""The embedded server as a process, asked with nothing but tensorflow-serving-api. NN = item of TF Serving's behaviour."""
+"""The embedded server as a process, asked with nothing but tensorflow-serving-api.
+
+test_NN_...: NN is the item of TF Serving's behaviour it checks.
+"""
+
 import concurrent.futures
 import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import grpc
@@ -25,7 +27,7 @@ from tensorflow_serving.apis import (
 )
 
 from serving import server
-from tests.serving.toys import ROOT, Toy, start, stop, until
+from tests.serving.toys import Toy, run_here, run_process, start, until
 
 IA, FP, NF = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND
 X = tf.make_tensor_proto([2.0, 5.0])
@@ -53,8 +55,10 @@ def request(inputs, model="toy", signature="", version=None, label=None, outputs
         spec.version.value = version
     if label is not None:
         spec.version_label = label
-    inputs = {name: value if isinstance(value, tensor_pb2.TensorProto) else tf.make_tensor_proto(value)
-              for name, value in inputs.items()}
+    inputs = {
+        name: value if isinstance(value, tensor_pb2.TensorProto) else tf.make_tensor_proto(value)
+        for name, value in inputs.items()
+    }
     return predict_pb2.PredictRequest(model_spec=spec, inputs=inputs, output_filter=outputs)
 
 
@@ -85,64 +89,87 @@ def test_02_empty_name(stub):
 
 def test_03_unknown_model(stub):
     assert refused(stub.Predict, request({"x": X}, model="nobody")) == (
-        NF, "Servable not found for request: Latest(nobody)")
+        NF,
+        "Servable not found for request: Latest(nobody)",
+    )
 
 
 def test_04_unknown_version(stub):
     assert refused(stub.Predict, request({"x": X}, version=99)) == (
-        NF, "Servable not found for request: Specific(toy, 99)")
+        NF,
+        "Servable not found for request: Specific(toy, 99)",
+    )
 
 
 def test_05_labels(stub):
     assert refused(stub.Predict, request({"x": X}, label="nightly")) == (
-        IA, "Unrecognized servable version label: nightly")
+        IA,
+        "Unrecognized servable version label: nightly",
+    )
     assert stub.Predict(request({"x": X}, label="stable")).model_spec.version.value == 1
     assert refused(stub.Predict, request({"x": X}, label="later"))[0] == NF
 
 
 def test_06_unknown_signature(stub):
     assert refused(stub.Predict, request({"x": X}, version=1, signature="paint")) == (
-        FP, 'Serving signature key "paint" not found.')
+        FP,
+        'Serving signature key "paint" not found.',
+    )
 
 
 def test_07_default_signature_and_latest_version_are_filled_in(stub):
     response = stub.Predict(request({"x": X}))
-    assert (response.model_spec.name, response.model_spec.version.value,
-            response.model_spec.signature_name) == ("toy", 2, "serving_default")
+    assert (
+        response.model_spec.name,
+        response.model_spec.version.value,
+        response.model_spec.signature_name,
+    ) == ("toy", 2, "serving_default")
     assert list(response.outputs["y"].float_val) == [4.0, 5.5]
     assert stub.Predict(request({"x": X}, version=1)).outputs["y"].float_val == [3.0, 4.5]
 
 
-@pytest.mark.parametrize("inputs, text", [
-    ({}, "0!=2 len({}) != len({a,b}). Sent extra: {}. Missing but required: {a,b}."),
-    ({"b": [1]}, "1!=2 len({b}) != len({a,b}). Sent extra: {}. Missing but required: {a}."),
-    ({"a": [[1.0, 2.0]], "b": [1], "c": [1]},
-     "3!=2 len({a,b,c}) != len({a,b}). Sent extra: {c}. Missing but required: {}."),
-])
+@pytest.mark.parametrize(
+    "inputs, text",
+    [
+        ({}, "0!=2 len({}) != len({a,b}). Sent extra: {}. Missing but required: {a,b}."),
+        ({"b": [1]}, "1!=2 len({b}) != len({a,b}). Sent extra: {}. Missing but required: {a}."),
+        (
+            {"a": [[1.0, 2.0]], "b": [1], "c": [1]},
+            "3!=2 len({a,b,c}) != len({a,b}). Sent extra: {c}. Missing but required: {}.",
+        ),
+    ],
+)
 def test_08_number_of_inputs(stub, inputs, text):
     assert refused(stub.Predict, request(inputs, version=1, signature="two")) == (
-        IA, f"input size does not match signature: {text}")
+        IA,
+        f"input size does not match signature: {text}",
+    )
 
 
 def test_09_wrong_alias(stub):
     assert refused(stub.Predict, request({"a": [[1.0, 2.0]], "z": [1]}, version=1, signature="two")) == (
-        IA, "input tensor alias not found in signature: z. Inputs expected to be in the set {a,b}.")
+        IA,
+        "input tensor alias not found in signature: z. Inputs expected to be in the set {a,b}.",
+    )
 
 
 def shape(*sizes):
     return {"dim": [{"size": size} for size in sizes]}
 
 
-@pytest.mark.parametrize("fields", [
-    {},
-    {"dtype": 1, "tensor_shape": shape(-1)},
-    {"dtype": 1, "tensor_shape": {"unknown_rank": True}},
-    {"dtype": 1, "tensor_shape": shape(3), "tensor_content": b"12345678"},
-    {"dtype": 1, "tensor_shape": shape(2), "tensor_content": b"123456789"},
-    {"dtype": 1, "tensor_shape": shape(2**40), "float_val": [1.0]},
-    {"dtype": 1, "tensor_shape": shape(2**28), "float_val": [1.0]},
-    {"dtype": 12345},
-])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"dtype": 1, "tensor_shape": shape(-1)},
+        {"dtype": 1, "tensor_shape": {"unknown_rank": True}},
+        {"dtype": 1, "tensor_shape": shape(3), "tensor_content": b"12345678"},
+        {"dtype": 1, "tensor_shape": shape(2), "tensor_content": b"123456789"},
+        {"dtype": 1, "tensor_shape": shape(2**40), "float_val": [1.0]},
+        {"dtype": 1, "tensor_shape": shape(2**28), "float_val": [1.0]},
+        {"dtype": 12345},
+    ],
+)
 def test_10_undecodable_tensor(stub, fields):
     code, text = refused(stub.Predict, request({"x": tensor_pb2.TensorProto(**fields)}))
     assert code == IA and text.startswith("tensor parsing error: x")
@@ -150,20 +177,30 @@ def test_10_undecodable_tensor(stub, fields):
 
 def test_11_wrong_dtype_and_shape(stub):
     assert refused(stub.Predict, request({"x": [1, 2]})) == (
-        IA, "Expects input x to be float but int32 is provided")
+        IA,
+        "Expects input x to be float but int32 is provided",
+    )
     assert refused(stub.Predict, request({"x": 1.0})) == (
-        IA, "Expects input x to have shape [?] but [] is provided")
-    assert refused(stub.Predict, request({"a": [[1.0, 2.0, 3.0]], "b": [1]}, version=1, signature="two"))[1] == (
-        "Expects input a to have shape [?,2] but [1,3] is provided")
+        IA,
+        "Expects input x to have shape [?] but [] is provided",
+    )
+    assert refused(stub.Predict, request({"a": [[1.0, 2.0, 3.0]], "b": [1]}, version=1, signature="two"))[
+        1
+    ] == ("Expects input a to have shape [?,2] but [1,3] is provided")
 
 
 def test_12_unknown_output(stub):
     assert refused(stub.Predict, request({"x": X}, outputs=["q"])) == (
-        IA, "output tensor alias not found in signature: q Outputs expected to be in the set {y}.")
+        IA,
+        "output tensor alias not found in signature: q Outputs expected to be in the set {y}.",
+    )
 
 
 def test_13_duplicate_output(stub):
-    assert refused(stub.Predict, request({"x": X}, outputs=["y", "y"])) == (IA, "duplicate output tensor alias: y")
+    assert refused(stub.Predict, request({"x": X}, outputs=["y", "y"])) == (
+        IA,
+        "duplicate output tensor alias: y",
+    )
 
 
 def test_14_output_filter(stub):
@@ -190,19 +227,24 @@ def test_17_outputs_are_typed_fields_that_make_ndarray_reads(stub):
         np.testing.assert_array_equal(tf.make_ndarray(proto), tf.cast(x, name).numpy(), err_msg=name)
 
 
-@pytest.mark.parametrize("fields, expected", [
-    ({"float_val": [2.0, 5.0], "tensor_shape": shape(2)}, [4.0, 5.5]),
-    ({"tensor_content": np.array([2, 5], "<f4").tobytes(), "tensor_shape": shape(2)}, [4.0, 5.5]),
-    ({"float_val": [2.0], "tensor_shape": shape(3)}, [4.0, 4.0, 4.0]),
-    ({"tensor_shape": shape(0)}, []),
-])
+@pytest.mark.parametrize(
+    "fields, expected",
+    [
+        ({"float_val": [2.0, 5.0], "tensor_shape": shape(2)}, [4.0, 5.5]),
+        ({"tensor_content": np.array([2, 5], "<f4").tobytes(), "tensor_shape": shape(2)}, [4.0, 5.5]),
+        ({"float_val": [2.0], "tensor_shape": shape(3)}, [4.0, 4.0, 4.0]),
+        ({"tensor_shape": shape(0)}, []),
+    ],
+)
 def test_17_inputs_in_either_form(stub, fields, expected):
     proto = tensor_pb2.TensorProto(dtype=1, **fields)
     assert list(stub.Predict(request({"x": proto})).outputs["y"].float_val) == expected
 
 
 def test_bytes_that_are_no_image(stub):
-    code, text = refused(stub.Predict, request({"image_bytes": [b"not a picture"]}, version=1, signature="embed"))
+    code, text = refused(
+        stub.Predict, request({"image_bytes": [b"not a picture"]}, version=1, signature="embed")
+    )
     assert code == IA and "Unknown image file format" in text
     assert "Traceback" not in text and "{{node" not in text and "most recent call" not in text
 
@@ -213,7 +255,7 @@ def test_error_texts_are_bounded(stub):
 
 
 def test_message_above_grpcs_own_default_size(served):
-    x = np.arange(3_000_000, dtype=np.float32)                              # 12 MB each way
+    x = np.arange(3_000_000, dtype=np.float32)  # 12 MB each way
     options = [("grpc.max_receive_message_length", -1)]
     with grpc.insecure_channel(served.address, options=options) as wide:
         answer = prediction_service_pb2_grpc.PredictionServiceStub(wide).Predict(request({"x": x}))
@@ -237,7 +279,8 @@ def test_39_unix_socket(served):
 def test_25_metadata(stub):
     def ask(*fields):
         return get_model_metadata_pb2.GetModelMetadataRequest(
-            model_spec=model_pb2.ModelSpec(name="toy", version={"value": 1}), metadata_field=fields)
+            model_spec=model_pb2.ModelSpec(name="toy", version={"value": 1}), metadata_field=fields
+        )
 
     code, text = refused(stub.GetModelMetadata, ask())
     assert code == IA and "must specify at least one metadata_field" in text
@@ -262,10 +305,18 @@ def test_27_status_of_unknown(models):
     def ask(**spec):
         return get_model_status_pb2.GetModelStatusRequest(model_spec=model_pb2.ModelSpec(**spec))
 
-    assert refused(models.GetModelStatus, ask(name="nobody")) == (NF, "Could not find any versions of model nobody")
+    assert refused(models.GetModelStatus, ask(name="nobody")) == (
+        NF,
+        "Could not find any versions of model nobody",
+    )
     assert refused(models.GetModelStatus, ask(name="toy", version={"value": 9})) == (
-        NF, "Could not find version 9 of model toy")
-    assert refused(models.GetModelStatus, get_model_status_pb2.GetModelStatusRequest()) == (IA, "Missing ModelSpec")
+        NF,
+        "Could not find version 9 of model toy",
+    )
+    assert refused(models.GetModelStatus, get_model_status_pb2.GetModelStatusRequest()) == (
+        IA,
+        "Missing ModelSpec",
+    )
 
 
 # ---- Versions over time ----
@@ -280,18 +331,22 @@ def appear(folder, number, build):
 
 def test_39_new_version_is_picked_up_and_requests_under_way_finish(served, stub, models):
     folder = served.models / "moving"
-    for name in ("tmp", "v7", "-3", "1.5", "99999999999999999999999"):       # no versions
+    for name in ("tmp", "v7", "-3", "1.5", "99999999999999999999999"):  # no versions
         (folder / name).mkdir()
     (folder / "12").write_text("a file, no folder")
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        slow = pool.submit(stub.Predict, request({"steps": 400_000}, model="moving", signature="slow"))
-        time.sleep(0.2)
+        go = served.models.parent / "go"
+        slow = pool.submit(stub.Predict, request({"file": str(go)}, model="moving", signature="slow"))
+        assert until((served.models.parent / "go.begun").exists)
         appear(folder, "0000007", lambda path: Toy(70.0).save(path, "serving_default", "slow"))
-        assert until(lambda: states(models, "moving").get(7) is not None and states(models, "moving")[7].state == 30)
+        assert until(
+            lambda: states(models, "moving").get(7) is not None and states(models, "moving")[7].state == 30
+        )
         fast = stub.Predict(request({"x": X}, model="moving"))
         assert fast.model_spec.version.value == 7 and fast.outputs["y"].float_val == [71.0, 72.5]
-        assert not slow.done(), "the slow request was to outlast the change"
         assert until(lambda: states(models, "moving")[1].state == 40)
+        assert not slow.done()
+        go.touch()
         response = slow.result(timeout=60)
     assert response.model_spec.version.value == 1 and response.outputs["offset"].float_val == [1.0]
     assert until(lambda: states(models, "moving")[1].state == 50)
@@ -315,12 +370,18 @@ def bad_warmup(path):
 
 def test_35_broken_versions_leave_the_old_one_serving(served, stub, models):
     folder = served.models / "steady"
-    expected = {2: (broken, 15, "Can't parse"), 3: (lambda path: path.mkdir(), 5, "Could not find saved_model.pb"),
-                4: (bad_warmup, 3, "Warm-up request 1 failed: input tensor alias not found")}
+    expected = {
+        2: (broken, 15, "Can't parse"),
+        3: (lambda path: path.mkdir(), 5, "Could not find saved_model.pb"),
+        4: (bad_warmup, 3, "Warm-up request 1 failed: input tensor alias not found"),
+    }
     for number, (build, code, text) in expected.items():
         appear(folder, number, build)
-        assert until(lambda number=number: number in states(models, "steady")
-                     and states(models, "steady")[number].state == 50)
+        assert until(
+            lambda number=number: (
+                number in states(models, "steady") and states(models, "steady")[number].state == 50
+            )
+        )
         status = states(models, "steady", number)[number].status
         assert status.error_code == code and text in status.error_message
         assert stub.Predict(request({"x": X}, model="steady")).model_spec.version.value == 1
@@ -334,7 +395,9 @@ def test_35_broken_versions_leave_the_old_one_serving(served, stub, models):
     appear(folder, 2, lambda path: Toy(20.0).save(path, "serving_default"))
     until(lambda: states(models, "steady")[2].state == 30, 2)
     appear(folder, 5, lambda path: Toy(50.0).save(path, "serving_default"))
-    assert until(lambda: states(models, "steady").get(5) is not None and states(models, "steady")[5].state == 30)
+    assert until(
+        lambda: states(models, "steady").get(5) is not None and states(models, "steady")[5].state == 30
+    )
     assert until(lambda: states(models, "steady")[1].state == 50)
     assert stub.Predict(request({"x": X}, model="steady")).outputs["y"].float_val == [51.0, 52.5]
 
@@ -357,56 +420,79 @@ def test_model_without_a_version_is_waited_for(served, stub, models):
 # ---- Process ----
 
 
-def run(*arguments):
-    process = subprocess.run([sys.executable, "-m", "serving.server", *arguments], cwd=ROOT, capture_output=True,
-                             text=True, timeout=60)
-    assert process.returncode == 1 and "Traceback" not in process.stderr and process.stdout == ""
-    return process.stderr
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_signals_end_it_with_0_after_the_last_answer(number, tmp_path):
     Toy(1.0).save(tmp_path / "m" / "1", "slow")
     running = start(["--model_name=m", f"--model_base_path={tmp_path}/m"], tmp_path)
     assert f"listening on 127.0.0.1:{running.address.split(':')[1]}" in running.log.read_text()
     with grpc.insecure_channel(running.address) as channel, concurrent.futures.ThreadPoolExecutor() as pool:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        slow = pool.submit(stub.Predict, request({"steps": 200_000}, model="m", signature="slow"))
-        time.sleep(0.3)
-        assert not slow.done()
-        assert stop(running, number) == 0, running.log.read_text()
+        slow = pool.submit(stub.Predict, request({"file": str(tmp_path / "go")}, model="m", signature="slow"))
+        assert until((tmp_path / "go.begun").exists)
+        running.process.send_signal(number)
+        time.sleep(0.5)
+        assert running.process.poll() is None and not slow.done()
+        (tmp_path / "go").touch()
         assert slow.result(timeout=5).outputs["offset"].float_val == [1.0]
+        since = time.monotonic()
+        assert running.process.wait(timeout=20) == 0, running.log.read_text()
+        assert time.monotonic() - since < 4.0, "an idle connection must not use up the grace"
 
 
-def test_port_in_use_is_one_sentence(served):
-    port = served.address.split(":")[1]
-    error = run(f"--port={port}", "--model_name=m", f"--model_base_path={served.models}/toy")
-    assert error == (f"error: `127.0.0.1:{port}` cannot be listened on: it is in use or not allowed; choose another "
-                     "with --port, or 0 for a free one.\n")
-
-
-def test_35_36_start_up_errors(tmp_path):
+def test_36_unparsable_config_is_one_sentence_and_exit_1(tmp_path):
     (tmp_path / "bad.config").write_text("model_config_list { config { name: 3 } }")
-    error = run("--port=0", f"--model_config_file={tmp_path}/bad.config")
-    assert "Error parsing text-format tensorflow.serving.ModelServerConfig" in error and error.count("\n") == 1
-    (tmp_path / "m").mkdir()
-    broken(tmp_path / "m" / "4")
-    error = run("--port=0", "--model_name=m", f"--model_base_path={tmp_path}/m", "--max_num_load_retries=0",
-                "--verbosity=-3")
-    assert error.startswith("error: 1 servable(s) did not become available: {m version 4: Can't parse")
+    code, out, error = run_process("serving.server", "--port=0", f"--model_config_file={tmp_path}/bad.config")
+    assert (code, out, error.count("\n")) == (1, "", 1) and error.startswith("error: ")
+    assert "Error parsing text-format tensorflow.serving.ModelServerConfig" in error
+
+
+def test_38_neither_model_nor_config(capsys):
+    code, out, error = run_here(server, capsys, "--port=0")
+    assert (code, out, error) == (
+        1,
+        "",
+        "error: Both --model_base_path and --model_config_file are empty! Set one of them.\n",
+    )
 
 
 # ---- Parts, in this process ----
 
 
-@pytest.mark.parametrize("text, message", [
-    ('config { name: "a" base_path: "rel/a" model_platform: "tensorflow" }', "to have an absolute path or URI"),
-    ('config { name: "a" base_path: "/a" }', "Illegal setting neither"),
-    ('config { name: "a" base_path: "/a" model_type: TENSORFLOW model_platform: "tensorflow" }', "setting both"),
-    ('config { name: "a" base_path: "/a" model_platform: "caffe" }', "must be \"tensorflow\""),
-    ('config { base_path: "/a" model_platform: "tensorflow" }', "`name` of a model is empty"),
-    ("", "lists no model"),
-])
+def test_port_in_use(served):
+    port = int(served.address.split(":")[1])
+    with pytest.raises(
+        OSError, match=f"`127.0.0.1:{port}` cannot be listened on: .* choose another with --port"
+    ):
+        server.Server([server.ModelConfig("toy", str(served.models / "toy"))], port=port).start()
+
+
+def test_35_version_that_cannot_be_loaded_at_start_up(tmp_path):
+    (tmp_path / "m").mkdir()
+    broken(tmp_path / "m" / "4")
+    running = server.Server([server.ModelConfig("m", str(tmp_path / "m"))], port=0, load_retries=0)
+    with pytest.raises(
+        server.StatusError, match=r"1 servable\(s\) did not become available: {m version 4: Can't"
+    ):
+        running.start()
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (
+            'config { name: "a" base_path: "rel/a" model_platform: "tensorflow" }',
+            "to have an absolute path or URI",
+        ),
+        ('config { name: "a" base_path: "/a" }', "Illegal setting neither"),
+        (
+            'config { name: "a" base_path: "/a" model_type: TENSORFLOW model_platform: "tensorflow" }',
+            "setting both",
+        ),
+        ('config { name: "a" base_path: "/a" model_platform: "caffe" }', 'must be "tensorflow"'),
+        ('config { base_path: "/a" model_platform: "tensorflow" }', "`name` of a model is empty"),
+        ("", "lists no model"),
+    ],
+)
 def test_config_errors(text, message):
     with pytest.raises(ValueError, match=message):
         server.parse_config(f"model_config_list {{ {text} }}")
@@ -415,9 +501,12 @@ def test_config_errors(text, message):
 def test_config_policies_and_names():
     form = 'model_config_list {{ config {{ name: "a" base_path: "/a" model_platform: "tensorflow" {} }} }}'
     found = {1: "", 5: "", 9: ""}
-    for text, expected in (("", [9]), ("model_version_policy { latest { num_versions: 2 } }", [9, 5]),
-                           ("model_version_policy { all { } }", [9, 5, 1]),
-                           ("model_version_policy { specific { versions: [5, 6] } }", [5])):
+    for text, expected in (
+        ("", [9]),
+        ("model_version_policy { latest { num_versions: 2 } }", [9, 5]),
+        ("model_version_policy { all { } }", [9, 5, 1]),
+        ("model_version_policy { specific { versions: [5, 6] } }", [5]),
+    ):
         assert server.parse_config(form.format(text))[0].choose(found) == expected
     model = server.ModelConfig("a", "/a")
     with pytest.raises(ValueError, match="Illegal to list model a multiple times"):
@@ -426,11 +515,6 @@ def test_config_policies_and_names():
         server.Server([model], port=None)
     with pytest.raises(ValueError, match="custom|Only ModelConfigList"):
         server.parse_config("custom_model_config { }")
-
-
-def test_38_no_model_and_no_port(monkeypatch):
-    error = run("--port=0")
-    assert error.startswith("error: ") and "are empty!" in error and error.count("\n") == 1
 
 
 def test_retries_show_their_reason_and_end_in_a_timeout(tmp_path):
@@ -445,7 +529,7 @@ def test_retries_show_their_reason_and_end_in_a_timeout(tmp_path):
             stub = model_service_pb2_grpc.ModelServiceStub(channel)
             assert until(lambda: server.State.LOADING in [s.state for s in _statuses(stub, "b")])
             assert until(lambda: "Can't parse" in _statuses(stub, "b")[0].status.error_message)
-            shutil.rmtree(tmp_path / "b" / "1")                    # repaired before the retries are used up
+            shutil.rmtree(tmp_path / "b" / "1")  # repaired before the retries are used up
             Toy(8.0).save(tmp_path / "hidden", "serving_default")
             os.rename(tmp_path / "hidden", tmp_path / "b" / "1")
             running.wait_until_available(10)
@@ -482,9 +566,13 @@ def test_warmup(tmp_path):
     good = prediction_log_pb2.PredictionLog()
     good.predict_log.request.CopyFrom(request({"x": X}))
     good = good.SerializeToString()
-    for records, code, text in ((([good] * 3), None, 3), ([], None, 0), ([good] * 1001, IA, "exceeds the maximum"),
-                                ([good, b"\xff\xff"], IA, "Failed to parse warmup record"),
-                                ([b""], grpc.StatusCode.UNIMPLEMENTED, "Unsupported log_type for warmup")):
+    for records, code, text in (
+        (([good] * 3), None, 3),
+        ([], None, 0),
+        ([good] * 1001, IA, "exceeds the maximum"),
+        ([good, b"\xff\xff"], IA, "Failed to parse warmup record"),
+        ([b""], grpc.StatusCode.UNIMPLEMENTED, "Unsupported log_type for warmup"),
+    ):
         path = warmup_file(tmp_path / "1", records)
         if code is None:
             assert servable.warm_up() == text
@@ -498,9 +586,13 @@ def test_warmup(tmp_path):
 
 
 def test_40_saved_by_keras(tmp_path):
-    model = tf.keras.Sequential([tf.keras.layers.Dense(2, kernel_initializer="ones", input_shape=(3,), name="d")])
+    model = tf.keras.Sequential(
+        [tf.keras.layers.Dense(2, kernel_initializer="ones", input_shape=(3,), name="d")]
+    )
     tf.saved_model.save(model, str(tmp_path / "1"))
-    (alias, info), = server.Servable(str(tmp_path / "1")).definitions.signature_def["serving_default"].inputs.items()
+    ((alias, info),) = (
+        server.Servable(str(tmp_path / "1")).definitions.signature_def["serving_default"].inputs.items()
+    )
     response = server.Servable(str(tmp_path / "1")).predict(request({alias: np.ones((2, 3), np.float32)}))
     assert list(response.outputs["d"].float_val) == [3.0] * 4 and info.tensor_shape.dim[1].size == 3
 
@@ -524,14 +616,24 @@ def test_unforeseen_failure_is_internal_and_the_server_lives(tmp_path, monkeypat
             assert stub.Predict(request({"x": X}, model="a")).outputs["y"].float_val == [2.0, 3.5]
 
 
-@pytest.mark.parametrize("text, core", [
-    ("Graph execution error:\n\nDetected at node a/b defined at (most recent call last):\n  File \"x.py\", line 3\n"
-     "    y = 1\nsizes differ\nby 2\n\t [[{{node a/b}}]] [Op:__inference_f_1]", "sizes differ\nby 2"),
-    ("2 root error(s) found.\n  (0) INVALID_ARGUMENT:  too large\n\t [[{{node c}}]]\n\t [[d/_3]]\n"
-     "  (1) INVALID_ARGUMENT:  too large\n\t [[{{node c}}]]\n0 successful operations.", "too large"),
-    ("{{function_node __wrapped__X}} empty", "empty"),
-    ("ValueError: no\nTraceback (most recent call last):\n  File\nValueError: no", "ValueError: no"),
-    ("Traceback (most recent call last):\n  File\nKeyError: 7", "KeyError: 7"),
-])
+@pytest.mark.parametrize(
+    "text, core",
+    [
+        (
+            "Graph execution error:\n\nDetected at node a/b defined at (most recent call last):\n"
+            '  File "x.py", line 3\n'
+            "    y = 1\nsizes differ\nby 2\n\t [[{{node a/b}}]] [Op:__inference_f_1]",
+            "sizes differ\nby 2",
+        ),
+        (
+            "2 root error(s) found.\n  (0) INVALID_ARGUMENT:  too large\n\t [[{{node c}}]]\n\t [[d/_3]]\n"
+            "  (1) INVALID_ARGUMENT:  too large\n\t [[{{node c}}]]\n0 successful operations.",
+            "too large",
+        ),
+        ("{{function_node __wrapped__X}} empty", "empty"),
+        ("ValueError: no\nTraceback (most recent call last):\n  File\nValueError: no", "ValueError: no"),
+        ("Traceback (most recent call last):\n  File\nKeyError: 7", "KeyError: 7"),
+    ],
+)
 def test_messages_from_graphs(text, core):
     assert server.status_of(tf.errors.InvalidArgumentError(None, None, text)).message == core

@@ -1,4 +1,5 @@
 """Tiny models and server processes for the tests of serving."""
+
 import dataclasses
 import os
 import signal
@@ -9,24 +10,67 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import tensorflow as tf  # noqa: E402
+from absl import flags  # noqa: E402
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
-STRING = tf.TensorSpec([None], tf.string)
 
 
-class Toy(tf.Module):
-    """Signatures of every kind a request can get wrong, none of them with weights worth mentioning."""
+class Encoder(tf.Module):
+    """Mean colour as embedding."""
 
-    def __init__(self, offset):
+    def __init__(self, offset=0.0):
         super().__init__()
         self.offset = tf.Variable(float(offset))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def embed(self, image_bytes):
+        return {"embedding": self._vectors(image_bytes)}
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.string, name="image_bytes_1"),
+            tf.TensorSpec([None], tf.string, name="image_bytes_2"),
+        ]
+    )
+    def verify(self, image_bytes_1, image_bytes_2):
+        score = tf.reduce_sum(self._vectors(image_bytes_1) * self._vectors(image_bytes_2), axis=1)
+        return {
+            "score": score,
+            "probability": tf.sigmoid(score),
+            "decision": score > 0.9,
+            "threshold": tf.fill(tf.shape(score), 0.9),
+        }
+
+    def _vectors(self, image_bytes):
+        def decode(data):
+            return tf.reduce_mean(
+                tf.cast(tf.io.decode_image(data, 3, expand_animations=False), tf.float32), [0, 1]
+            )
+
+        colours = tf.map_fn(decode, image_bytes, fn_output_signature=tf.TensorSpec([3], tf.float32))
+        return tf.math.l2_normalize(colours + 1.0, axis=1)
+
+    def save(self, path, *names):
+        every = self.functions()
+        tf.saved_model.save(self, str(path), {name: every[name] for name in names or every})
+
+    def functions(self):
+        return {"embed": self.embed, "verify": self.verify}
+
+
+class Toy(Encoder):
+    """Signatures of every kind a request can get wrong, none of them with weights worth mentioning."""
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
     def half_plus(self, x):
         return {"y": x / 2.0 + self.offset}
 
-    @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, name="a"),
-                                  tf.TensorSpec([None], tf.int64, name="b")])
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, 2], tf.float32, name="a"),
+            tf.TensorSpec([None], tf.int64, name="b"),
+        ]
+    )
     def two(self, a, b):
         return {"row_sums": tf.reduce_sum(a, axis=1), "double": 2 * b, "text": tf.strings.as_string(b)}
 
@@ -36,41 +80,52 @@ class Toy(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
     def kinds(self, x):
-        names = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16",
-                 "uint32", "uint64", "bool", "complex64", "complex128")
+        names = (
+            "float16",
+            "bfloat16",
+            "float32",
+            "float64",
+            "int8",
+            "int16",
+            "int32",
+            "int64",
+            "uint8",
+            "uint16",
+            "uint32",
+            "uint64",
+            "bool",
+            "complex64",
+            "complex128",
+        )
         return {name: tf.cast(x, name) for name in names}
 
-    @tf.function(input_signature=[tf.TensorSpec([], tf.int32, name="steps")])
-    def slow(self, steps):
-        start = tf.eye(24)
-        end = tf.while_loop(lambda i, m: i < steps, lambda i, m: (i + 1, tf.linalg.matmul(m, start)), (0, start))[1]
-        return {"trace": tf.linalg.trace(end), "offset": tf.identity(self.offset)}
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string, name="file")])
+    def slow(self, file):
+        """Writes <file>.begun and then answers once <file> exists, so a test decides how long it takes."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
-    def embed(self, image_bytes):
-        return {"embedding": self._vectors(image_bytes)}
+        def missing(_):
+            return tf.equal(tf.size(tf.io.matching_files(file)), 0)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes_1"),
-                                  tf.TensorSpec([None], tf.string, name="image_bytes_2")])
-    def verify(self, image_bytes_1, image_bytes_2):
-        score = tf.reduce_sum(self._vectors(image_bytes_1) * self._vectors(image_bytes_2), axis=1)
-        return {"score": score, "probability": tf.sigmoid(score), "decision": score > 0.9,
-                "threshold": tf.fill(tf.shape(score), 0.9)}
+        with tf.control_dependencies([tf.io.write_file(file + ".begun", "")]):
+            looks = tf.while_loop(missing, lambda count: count + 1, [tf.constant(0)])[0]
+        with tf.control_dependencies([looks]):
+            return {"offset": tf.identity(self.offset)}
 
-    def _vectors(self, image_bytes):
-        def decode(data):
-            return tf.reduce_mean(tf.cast(tf.io.decode_image(data, 3, expand_animations=False), tf.float32), [0, 1])
-        colours = tf.map_fn(decode, image_bytes, fn_output_signature=tf.TensorSpec([3], tf.float32))
-        return tf.math.l2_normalize(colours + 1.0, axis=1)
-
-    def save(self, path, *names):
-        every = {"serving_default": self.half_plus, "two": self.two, "echo": self.echo, "kinds": self.kinds,
-                 "slow": self.slow, "embed": self.embed, "verify": self.verify}
-        tf.saved_model.save(self, str(path), {name: every[name] for name in names or every})
+    def functions(self):
+        return {
+            "serving_default": self.half_plus,
+            "two": self.two,
+            "echo": self.echo,
+            "kinds": self.kinds,
+            "slow": self.slow,
+            **super().functions(),
+        }
 
 
 def png(red, green, blue, size=4):
-    return tf.io.encode_png(tf.ones([size, size, 1], tf.uint8) * tf.constant([red, green, blue], tf.uint8)).numpy()
+    return tf.io.encode_png(
+        tf.ones([size, size, 1], tf.uint8) * tf.constant([red, green, blue], tf.uint8)
+    ).numpy()
 
 
 @dataclasses.dataclass
@@ -87,12 +142,56 @@ def start(arguments, folder):
     with open(log, "w") as stream:
         process = subprocess.Popen(
             [sys.executable, "-m", "serving.server", "--port=0", f"--port_file={port_file}", *arguments],
-            cwd=ROOT, stdout=stream, stderr=subprocess.STDOUT)
+            cwd=ROOT,
+            env=environment(),
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
     deadline = time.monotonic() + 60
     while not port_file.exists():
         assert process.poll() is None and time.monotonic() < deadline, log.read_text()
         time.sleep(0.05)
     return Running(process, f"localhost:{port_file.read_text().strip()}", None, log)
+
+
+def environment():
+    """Without the settings of the tests' own process: a command has to be quiet by itself."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("TF_CPP_MIN_LOG_LEVEL", "GRPC_VERBOSITY")
+    }
+
+
+def run_process(module, *arguments):
+    """A command as its user starts it: (exit code, stdout, stderr)."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *map(str, arguments)],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def run_here(module, capsys, *arguments):
+    """The same in this process, which saves importing TensorFlow: (exit code, stdout, stderr)."""
+    others = set(flags.FLAGS)
+    module.define_flags()
+    flags.FLAGS.set_gnu_getopt(True)
+    code = 0
+    try:
+        module.main(flags.FLAGS(["command", *map(str, arguments)]))
+    except SystemExit as end:
+        code = 1 if isinstance(end.code, str) else end.code or 0
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+    finally:
+        for name in set(flags.FLAGS) - others:
+            delattr(flags.FLAGS, name)
+    return (code, *capsys.readouterr())
 
 
 def stop(running, number=signal.SIGTERM):

@@ -71,7 +71,8 @@ def test_colour_equals_pillow(name):
     if name == "alpha":
         expected = COLOUR
     found = Decoder((12, 18), 3).image(IMAGES[name]).numpy() * 255
-    # TensorFlow's cosine transform is the fast one, Pillow's the exact one; on noise they differ by some levels.
+    # TensorFlow's cosine transform is the fast one, Pillow's the exact one;
+    # on noise they differ by a few levels.
     limit = {"jpeg": 8, "grey_jpeg": 8, "progressive": 8, "cmyk": 10}.get(name, 1e-4)
     assert found.dtype == np.float32 and np.abs(found - expected).max() <= limit
 

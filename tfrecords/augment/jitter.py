@@ -4,7 +4,9 @@ import tensorflow as tf
 
 
 class JitterAugment:
-    """x = clip((x - mean) contrast + mean + brightness), mean over the image, contrast and brightness drawn per image.
+    """Each image gets its own brightness and contrast.
+
+    x = clip((x - mean) contrast + mean + brightness), mean over the image
 
     Args:    brightness: largest shift in image units.  contrast: c, factor drawn log-uniformly from
              [1 / (1 + c), 1 + c].

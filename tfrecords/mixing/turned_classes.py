@@ -4,9 +4,10 @@ import tensorflow as tf
 
 
 class TurnedClassesMixing:
-    """Each label is turned by its own random multiple of 90 degrees; class k turned r times is class turns k + r.
+    """Turned and mirrored images are classes of their own.
 
-    All images of one label in a batch are turned alike, so that a P x K batch stays P x K. For signs that change their
+    Each label draws its own turn r (multiples of 90 degrees, then the mirrored ones); class k becomes times k + r. All
+    images of one label in a batch are turned alike, so that a P x K batch stays P x K. For signs that change their
     meaning when turned (characters), this makes `turns` times as many identities. -1 stays -1. Images are square.
 
     Args:    turns: 1 (none), 2 (half turns) or 4 (quarter turns).

@@ -45,7 +45,8 @@ class FolderSource:
         self.ignored = len(paths) - len(self._paths)
         if not self._paths:
             raise ValueError(f"the pattern {pattern!r} matches none of the {len(paths):,} images of "
-                             f"`{location}`, such as {', '.join(paths[:3])}; change it so that it matches these.")
+                             f"`{location}`, such as {', '.join(paths[:3])}; change it so that it "
+                             "matches these.")
 
     def __len__(self):
         return len(self._paths)

@@ -37,8 +37,8 @@ class NpzSource:
             count = _checked(file, images, labels, shapes)
             self._parts.append((split, images, labels if labels in shapes else None, count))
         if not self._parts:
-            raise ValueError(f"`{file}` has the arrays {', '.join(shapes) or '(none)'} but must have `images` "
-                             "or `<split>_images`; rename them.")
+            raise ValueError(f"`{file}` has the arrays {', '.join(shapes) or '(none)'} but must have "
+                             "`images` or `<split>_images`; rename them.")
 
     def __len__(self):
         return sum(count for *_, count in self._parts)

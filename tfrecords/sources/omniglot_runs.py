@@ -42,8 +42,8 @@ class OmniglotRunsSource:
             named = [posixpath.join(root, field) for field in fields]
             absent = [name for name in named if name not in self._files]
             if len(named) != 2 or absent:
-                raise ValueError(f"line {number} of `{path}` is {line.strip()[:80]!r} but must name a test file "
-                                 "and the training file it belongs to, both present.")
+                raise ValueError(f"line {number} of `{path}` is {line.strip()[:80]!r} but must name a test "
+                                 "file and the training file it belongs to, both present.")
             identity = _identity(run, named[1])
             queries[named[0]] = identity
             folders.add(posixpath.dirname(named[1]))

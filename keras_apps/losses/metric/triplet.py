@@ -107,7 +107,7 @@ class TripletLoss:
         farthest = tf.argmin(tf.where(same, nearness, columns.dtype.max), axis=1)
         nearest = tf.argmax(tf.where(same, columns.dtype.min, nearness), axis=1)
 
-        positive, negative = tf.gather(everyone, farthest), tf.gather(everyone, nearest)
+        positive, negative = geometry.take(everyone, farthest), geometry.take(everyone, nearest)
         if self.distance == "cosine":
             excess = tf.reduce_sum(embeddings * (negative - positive), axis=1)
         elif self.distance == "squared":

@@ -1,0 +1,177 @@
+"""Verification end to end on real digits: learning, calibration, export, TensorBoard, restart, errors."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_apps.actions import WriteHistory
+from keras_apps.run import Run, stored_config
+from keras_apps.strategy import make_strategy
+from tfrecords.sources.digits import DigitsSource
+from tfrecords.write import write
+
+ROOT = pathlib.Path(__file__).parents[3]
+SMALL = ["--config.steps=30", "--config.checkpoint_every=10", "--config.log_every=10",
+         "--config.backbone=small_cnn(widths=(8, 16, 16))", "--config.schedule=constant()"]
+
+
+def train(data, workdir, *words):
+    return subprocess.run(command(data, workdir, *words), cwd=ROOT, capture_output=True, text=True)
+
+
+def command(data, workdir, *words):
+    return [sys.executable, "-m", "keras_apps.train", "--config=keras_apps/configs/verification/digits.py",
+            f"--data={data}", f"--workdir={workdir}", *SMALL, *words]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("verification") / "digits"
+    write([DigitsSource()], folder, shards=3)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(data):
+    workdir, models = data.parent / "run", data.parent / "models"
+    done = train(data, workdir, f"--models={models}")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return workdir, models, done
+
+
+def test_evaluation_holds_the_promised_keys_and_honest_floors(trained):
+    workdir, _, done = trained
+    found = json.loads((workdir / "evaluation.json").read_text())
+    for key in ("auc", "eer", "tar_at_far_1e-2", "rank1", "map"):
+        assert 0 <= found[key] <= 1 and 0 <= found[f"floor_{key}"] <= 1
+        assert key in done.stdout
+    assert found["floor_auc"] == pytest.approx(0.88, abs=0.02), "pixels of digits 5-9, whatever was trained"
+    assert found["identities"] == 5 and found["seed"] == 0 and found["step"] == 30
+    assert found["minutes"] > 0 and found["minutes_wall"] > 0 and "commit" in found
+
+
+def test_the_loss_falls_on_real_images(data, tmp_path):
+    done = train(data, tmp_path / "run", "--config.steps=60")
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = WriteHistory.read(tmp_path / "run")
+    assert [row["step"] for row in rows] == [1, 10, 20, 30, 40, 50, 60]
+    assert rows[-1]["train/loss"] < 0.7 * rows[0]["train/loss"]
+
+
+def test_tensorboard_has_every_promised_tag(trained):
+    workdir = trained[0] / "tensorboard"
+    scalars, images = {}, {}
+    for path in workdir.glob("events*"):
+        for record in tf.data.TFRecordDataset(str(path)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            for value in event.summary.value:
+                kind = value.metadata.plugin_data.plugin_name
+                (scalars if kind == "scalars" else images).setdefault(value.tag, []).append((event.step, value.tensor))
+    losses = {"train/head", "train/loss"} if (trained[0] / "config.json").read_text().count('"loss": ""') else {
+        "train/head", "train/loss"}
+    promised = losses | {"rate/network", "images_per_second", "evaluation/auc", "evaluation/eer", "evaluation/map",
+                         "evaluation/tar_at_far_1e-2", "evaluation/rank1", "evaluation/floor_auc"}
+    assert promised <= set(scalars)
+    assert {step for step, _ in scalars["train/head"]} == {1, 10, 20, 30}
+    assert {"evaluation/roc", "evaluation/pairs", "evaluation/scores"} <= set(images)
+    picture = tf.io.decode_png(images["evaluation/roc"][0][1].string_val[2])
+    assert picture.shape[2] == 3 and picture.numpy().std() > 10, "a picture with something on it"
+    config = (workdir / "projector_config.pbtxt").read_text()
+    for name in ("vectors.tsv", "labels.tsv", "sprite.png"):
+        assert name in config and (workdir / name).stat().st_size > 0
+    vectors = np.loadtxt(workdir / "vectors.tsv")
+    assert len(vectors) == len((workdir / "labels.tsv").read_text().splitlines()) > 800
+
+
+def test_the_exported_version_answers_as_the_live_network(trained, data):
+    workdir, models, _ = trained
+    version = models / "verification" / "1"
+    loaded = tf.saved_model.load(str(version))
+    run = Run(stored_config(workdir), str(data), make_strategy("one"))
+    loop = run.loop(str(workdir))
+    loop.restore()
+    rows = run.splits["test"].rows[:40]
+    with loop.averaged():
+        live = run.app.embed(run.images.load(rows)).numpy()
+    encoded = tf.constant(run.records.images(rows))
+    served = loaded.signatures["embed"](image_bytes=encoded)["embedding"].numpy()
+    np.testing.assert_allclose(served, live, atol=1e-5)
+    units = np.stack([tf.io.decode_png(image).numpy() for image in encoded.numpy()]).astype(np.float32)
+    np.testing.assert_allclose(loaded.signatures["embed_tensor"](image_tensor=units)["embedding"], live, atol=1e-5)
+    pair = loaded.signatures["verify"](image_bytes_1=encoded[:20], image_bytes_2=encoded[20:])
+    score = (live[:20] * live[20:]).sum(1)
+    np.testing.assert_allclose(pair["score"], score, atol=1e-5)
+    calibration = json.loads((version / "assets" / "calibration.json").read_text())
+    np.testing.assert_array_equal(pair["decision"], pair["score"] >= np.float32(calibration["threshold"]))
+    np.testing.assert_allclose(pair["probability"], 1 / (1 + np.exp(-calibration["scale"] * score - calibration["bias"])),
+                               atol=1e-4)
+    card = (version / "assets" / "model_card.md").read_text()
+    assert run.records.manifest["data_sha256"][:16] in card and "raw pixels" in card
+
+
+def test_a_finished_run_says_so(trained, data):
+    done = train(data, trained[0], f"--models={trained[1]}")
+    assert done.returncode == 0 and "is finished: step 30 of 30" in done.stdout
+    assert not (trained[1] / "verification" / "2").exists()
+
+
+def test_evaluate_repeats_the_figures(trained, data, tmp_path):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained[0], workdir)
+    before = json.loads((workdir / "evaluation.json").read_text())
+    os.remove(workdir / "evaluation.json")
+    done = subprocess.run([sys.executable, "-m", "keras_apps.evaluate", f"--workdir={workdir}", f"--data={data}"],
+                          cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    after = json.loads((workdir / "evaluation.json").read_text())
+    for key, value in before.items():
+        if isinstance(value, float) and not key.startswith("minutes"):
+            assert after[key] == pytest.approx(value, abs=1e-6), key
+
+
+@pytest.mark.parametrize("words, message", [
+    (["--config.stps=3"], "`stps` is not a key of this config; did you mean steps"),
+    (["--config.data.holdot=0.5"], "`data.holdot` is not a key of this config; did you mean data.holdout"),
+    (["--config.loss=triplett()"], "`triplett` is not a method of losses/metric; did you mean triplet"),
+    (["--config.batch=30"], "`batch` is 30 but must be a multiple of 8 images; use 24 or 32."),
+])
+def test_mistakes_are_one_sentence(data, tmp_path, words, message):
+    done = train(data, tmp_path / "run", *words)
+    assert done.returncode == 1 and message in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("error: ") and "Traceback" not in done.stderr
+
+
+def test_a_workdir_belongs_to_one_config(trained, data):
+    done = train(data, trained[0], "--config.seed=7")
+    assert done.returncode == 1 and "holds a run whose `seed` differ from this config" in done.stderr
+
+
+@pytest.mark.slow
+def test_sigkill_and_the_same_command_give_the_weights_of_an_undisturbed_run(data, tmp_path):
+    words = ["--config.steps=120"]
+    assert train(data, tmp_path / "whole", *words).returncode == 0
+    process = subprocess.Popen(command(data, tmp_path / "killed", *words), cwd=ROOT, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+    while not list((tmp_path / "killed").glob("checkpoints/*.index")):
+        time.sleep(0.02)
+        assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert train(data, tmp_path / "killed", *words).returncode == 0
+    whole, killed = (tf.train.load_checkpoint(tf.train.latest_checkpoint(str(tmp_path / name / "checkpoints")))
+                     for name in ("whole", "killed"))
+    names = [name for name in whole.get_variable_to_shape_map() if "save_counter" not in name]
+    assert len(names) > 20
+    for name in names:
+        one, two = whole.get_tensor(name), killed.get_tensor(name)
+        assert one == two if isinstance(one, bytes) else (one == two).all(), name

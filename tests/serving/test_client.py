@@ -1,0 +1,243 @@
+"""Client and its command against a server process, and against addresses where none is."""
+
+import concurrent.futures
+import json
+import socket
+
+import grpc
+import numpy as np
+import pytest
+from absl import flags
+from tensorflow.core.framework import tensor_pb2
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+import serving.gallery
+import serving.server
+from serving import client
+from serving.client import Client
+from tests.serving.toys import png, run_here, run_process, until
+
+RED, GREEN, BLUE = png(255, 0, 0), png(0, 255, 0), png(0, 0, 255)
+
+
+@pytest.fixture(scope="module")
+def toy(served):
+    with Client(served.address, "toy", version=1) as toy:
+        toy.wait_ready(20)
+        yield toy
+
+
+@pytest.fixture()
+def files(tmp_path):
+    for name, data in (("red.png", RED), ("green.png", GREEN), ("bad.png", b"no image"), ("empty.png", b"")):
+        (tmp_path / name).write_bytes(data)
+    return tmp_path
+
+
+def test_embed_takes_paths_bytes_one_or_many(toy, files):
+    expected = toy.embed([RED, GREEN])
+    assert expected.shape == (2, 3) and expected.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(expected, axis=1), 1.0, atol=1e-6)
+    np.testing.assert_array_equal(toy.embed([files / "red.png", str(files / "green.png")]), expected)
+    np.testing.assert_array_equal(toy.embed(GREEN), expected[1:])
+
+
+def test_many_images_go_in_chunks_and_come_back_in_order(toy, monkeypatch):
+    images = [png(i, 255 - i, 0) for i in range(0, 140, 2)]
+    sizes = []
+    monkeypatch.setattr(
+        toy,
+        "predict",
+        lambda signature, inputs: (
+            sizes.append(len(inputs["image_bytes"])) or Client.predict(toy, signature, inputs)
+        ),
+    )
+    vectors = toy.embed(images)
+    assert sizes == [32, 32, 6]
+    colours = np.array([[i, 255 - i, 0] for i in range(0, 140, 2)]) + 1.0
+    np.testing.assert_allclose(vectors, colours / np.linalg.norm(colours, axis=1, keepdims=True), atol=1e-6)
+
+
+def test_verify(toy):
+    answer = toy.verify([RED, RED], [RED, BLUE])
+    assert sorted(answer) == ["decision", "probability", "score", "threshold"]
+    assert answer["decision"].tolist() == [True, False] and answer["score"][0] > answer["score"][1]
+    with pytest.raises(ValueError, match="hold 2 and 1 images but must hold as many as each other"):
+        toy.verify([RED, RED], [RED])
+
+
+def test_predict_sends_strings_byte_for_byte_and_numbers_as_content(toy):
+    strings = [b"a\0\0", b"", "ä"]
+    for value in (strings, tuple(strings), np.array([b"a\0\0", b"", "ä".encode()], object)):
+        answer = toy.predict("echo", {"text": value})
+        assert answer["text"].tolist() == [b"a\0\0", b"", "ä".encode()] and answer["length"].tolist() == [
+            3,
+            0,
+            2,
+        ]
+    assert client._tensor_proto("x", [["a", "b"]]).tensor_shape.dim[1].size == 2
+    assert client._tensor_proto("x", np.ones(3, np.float32)).tensor_content
+    answer = toy.predict("two", {"a": np.ones((2, 2), np.float32), "b": np.array([1, 2])})
+    assert answer["row_sums"].tolist() == [2, 2] and answer["double"].dtype == np.int64
+    with pytest.raises(ValueError, match="`a` cannot be sent"):
+        toy.predict("two", {"a": [[1.0], [2.0, 3.0]], "b": [1]})
+
+
+def test_metadata_and_status(toy, served):
+    signature = toy.metadata()["two"]
+    assert signature["inputs"] == {"a": ("float32", (-1, 2)), "b": ("int64", (-1,))}
+    assert signature["method"] == "tensorflow/serving/predict"
+    assert toy.status() == [{"version": 1, "state": "AVAILABLE", "error_code": 0, "error": ""}]
+    with Client(served.address, "toy") as newest:
+        assert [status["version"] for status in newest.status()] == [2, 1]
+    with Client(served.address, "toy", label="stable") as stable:
+        stable.wait_ready(5)
+        assert stable.embed(RED).shape == (1, 3)
+
+
+def test_errors_are_typed_and_say_where_what_and_why(toy, served):
+    def say(error, ask, **arguments):
+        with Client(served.address, **{"model": "toy", **arguments}) as asked, pytest.raises(error) as caught:
+            ask(asked)
+        assert caught.value.message in str(caught.value) and "\n" not in str(caught.value)
+        return str(caught.value)
+
+    where = f"Server {served.address}, model "
+    assert say(client.NotFound, lambda c: c.embed(RED), model="nobody") == (
+        f"{where}nobody: NOT_FOUND: Servable not found for request: Latest(nobody); {client.NotFound.remedy}."
+    )
+    assert f"{where}toy version 8: NOT_FOUND" in say(client.NotFound, lambda c: c.embed(RED), version=8)
+    assert "label later" in say(client.NotFound, lambda c: c.embed(RED), label="later")
+    text = say(client.FailedPrecondition, lambda c: c.search(RED), version=1)
+    assert text == f'{where}toy version 1: FAILED_PRECONDITION: Serving signature key "search" not found.'
+    assert "Unknown image file format" in say(
+        client.InvalidArgument, lambda c: c.embed(b"no image"), version=1
+    )
+    with pytest.raises(
+        client.ServingError, match="UNIMPLEMENTED: signature `echo` answers without `v`; it gives"
+    ):
+        toy._ask_images("echo", ("v",), text=[b"x"])
+
+
+def test_unreachable_and_deadline(served, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        with Client(f"127.0.0.1:{taken.getsockname()[1]}", timeout=5) as nobody:
+            with pytest.raises(client.Unavailable, match="start it with `python -m serving.server`"):
+                nobody.embed(RED)
+            with pytest.raises(
+                client.DeadlineExceeded, match="not ready after 0.5 s, last answer: UNAVAILABLE"
+            ):
+                nobody.wait_ready(0.5)
+    with Client(served.address, "toy", timeout=0.3, version=1) as hasty:
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            answer = pool.submit(hasty.predict, "slow", {"file": str(tmp_path / "never")})
+            with pytest.raises(client.DeadlineExceeded, match="allow more time"):
+                answer.result()
+        (tmp_path / "never").touch()  # lets the server's thread go
+        assert until(lambda: hasty.embed(RED).shape == (1, 3))
+    with Client(served.address, "toy", version=9) as absent:
+        with pytest.raises(client.DeadlineExceeded, match="last answer: NOT_FOUND: Could not find version 9"):
+            absent.wait_ready(0.3)
+
+
+@pytest.mark.parametrize("content", [True, False])
+def test_either_form_of_output_is_read(content):
+    x = np.array([[1.5, -2.0]], np.float32)
+    proto = tensor_pb2.TensorProto(
+        dtype=1,
+        tensor_shape={"dim": [{"size": 1}, {"size": 2}]},
+        **({"tensor_content": x.tobytes()} if content else {"float_val": x.ravel()}),
+    )
+
+    class Fixed(prediction_service_pb2_grpc.PredictionServiceServicer):
+        def Predict(self, request, context):  # noqa: N802
+            return predict_pb2.PredictResponse(outputs={"embedding": proto})
+
+    peer = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Fixed(), peer)
+    port = peer.add_insecure_port("127.0.0.1:0")
+    peer.start()
+    with Client(f"127.0.0.1:{port}") as asked:
+        np.testing.assert_array_equal(asked.embed(RED), x)
+    peer.stop(0)
+
+
+def test_bad_arguments_and_files(toy, files, monkeypatch):
+    with pytest.raises(ValueError, match="`timeout` is 0 but"):
+        Client(timeout=0)
+    with pytest.raises(ValueError, match="only one of them"):
+        Client(version=1, label="a")
+    with pytest.raises(ValueError, match="No image to embed"):
+        toy.embed([])
+    with pytest.raises(FileNotFoundError, match="absent.png"):
+        toy.embed(files / "absent.png")
+    with pytest.raises(ValueError, match="empty.png` is empty"):
+        toy.embed(files / "empty.png")
+    monkeypatch.setattr(client, "IMAGE_BYTES", 3)
+    with pytest.raises(ValueError, match="red.png` is larger than"):
+        toy.embed(files / "red.png")
+
+
+# ---- Command ----
+
+
+def test_importing_the_commands_defines_no_flags():
+    assert serving.server and serving.gallery
+    assert not {"server", "port", "gallery"} & set(flags.FLAGS)
+
+
+def test_embed_as_a_process(served, files):
+    code, out, error = run_process(
+        "serving.client",
+        "embed",
+        files / "red.png",
+        files / "green.png",
+        f"--server={served.address}",
+        "--model=toy",
+        "--version=1",
+        "--json",
+        f"--out={files / 'v.npz'}",
+    )
+    assert code == 0, error
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [row["image"] for row in rows] == [str(files / "red.png"), str(files / "green.png")]
+    with np.load(files / "v.npz") as saved:
+        np.testing.assert_allclose(saved["embeddings"], [row["embedding"] for row in rows], rtol=1e-6)
+        assert saved["images"].tolist() == [row["image"] for row in rows]
+    assert error == f"2 embeddings of 3 numbers written to {files / 'v.npz'}\n"
+    assert sorted(path.name for path in files.iterdir() if "npz" in path.name) == ["v.npz"]
+
+
+def test_tables_and_json(served, files, capsys):
+    here = (f"--server={served.address}", "--model=toy", "--version=1")
+    code, out, _ = run_here(client, capsys, "embed", files / "red.png", *here)
+    assert code == 0 and "red.png" in out and "1.0000" in out
+    code, out, _ = run_here(client, capsys, *here, "verify", files / "red.png", files / "green.png")
+    assert code == 0 and "different" in out and "0.9000" in out
+    code, out, _ = run_here(client, capsys, "verify", files / "red.png", files / "red.png", "--json", *here)
+    row = json.loads(out)
+    assert row["decision"] is True and row["first"] == row["second"] and row["score"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    "arguments, text",
+    [
+        (["embed", "{red}", "--model=nobody"], "NOT_FOUND: Servable not found for request: Latest(nobody)"),
+        (["search", "{red}"], 'Serving signature key "search" not found.'),
+        (["embed", "{red}", "{bad}"], "INVALID_ARGUMENT: Unknown image file format"),
+        (["embed", "{gone}"], "is not a file; check the path."),
+        (["verify", "{red}"], "`verify` got 1 images but compares exactly 2."),
+        (["embed"], "No image to embed; give at least one path."),
+        (["paint", "{red}"], "`paint` is not a command; use one of embed, verify, search"),
+        (["verify", "{red}", "{red}", "--out=v.npz"], "`--out` belongs to embed"),
+        (["embed", "{red}", "--out=v.csv"], "must end in .npz"),
+    ],
+)
+def test_command_errors_are_one_sentence(served, files, capsys, arguments, text):
+    names = {"red": files / "red.png", "bad": files / "bad.png", "gone": files / "gone.png"}
+    arguments = [argument.format(**names) for argument in arguments]
+    if not any("--model" in argument for argument in arguments):
+        arguments += ["--model=toy", "--version=1"]
+    code, out, error = run_here(client, capsys, *arguments, f"--server={served.address}")
+    assert (code, out, error.count("\n")) == (1, "", 1) and error.startswith("error: ") and text in error

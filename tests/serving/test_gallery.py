@@ -1,0 +1,120 @@
+"""The gallery command on a toy encoder, and its versions asked over gRPC."""
+
+import json
+
+import numpy as np
+import pytest
+
+from serving import client, gallery, server
+from tests.serving.toys import Encoder, png, run_here, run_process, until
+
+COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """models/toy/1, models/gallery/1 built by the command as a process, images/<colour>/<n>.png."""
+    folder = tmp_path_factory.mktemp("gallery")
+    Encoder().save(folder / "models" / "toy" / "1", "embed")
+    for name, colour in COLOURS.items():
+        (folder / "images" / name).mkdir(parents=True)
+        for i in range(2):
+            (folder / "images" / name / f"{i}.png").write_bytes(
+                png(*(max(0, value - 20 * i) for value in colour))
+            )
+    for name, colour in (("yellow", (255, 255, 0)), ("reddish", (250, 9, 9))):
+        (folder / f"{name}.png").write_bytes(png(*colour))
+    code, out, error = run_process(
+        "serving.gallery",
+        "build",
+        f"--model={folder}/models/toy",
+        f"--images={folder}/images",
+        f"--models={folder}/models",
+        "--k=4",
+        "--threshold=0.9",
+    )
+    assert code == 0, error
+    assert out == f"{folder}/models/gallery/1: 6 entries of 3 identities\n"
+    return folder
+
+
+def test_search_enrol_remove_while_a_server_runs(folder, capsys):
+    with (
+        server.Server(
+            [server.ModelConfig("gallery", str(folder / "models" / "gallery"))], port=0, poll_seconds=0.1
+        ) as running,
+        client.Client(running.address, "gallery") as asked,
+    ):
+        answer = asked.search([folder / "reddish.png", folder / "yellow.png"])
+        assert answer["identities"].shape == (2, 4) and answer["identities"][0, 0] == "red"
+        assert answer["entries"][0, 0].startswith("red/") and answer["unknown"].tolist() == [False, True]
+        assert np.all(np.diff(answer["scores"], axis=1) <= 0)
+
+        code, out, _ = run_here(
+            client,
+            capsys,
+            "search",
+            folder / "reddish.png",
+            "--k=2",
+            "--model=gallery",
+            f"--server={running.address}",
+            "--json",
+        )
+        row = json.loads(out)
+        assert code == 0 and [match["identity"] for match in row["matches"]] == ["red", "red"]
+        code, out, _ = run_here(
+            client, capsys, "search", folder / "yellow.png", "--model=gallery", f"--server={running.address}"
+        )
+        assert code == 0 and "unknown" in out
+
+        code, out, error = run_here(
+            gallery,
+            capsys,
+            "enrol",
+            f"--gallery={folder}/models/gallery",
+            "--identity=yellow",
+            folder / "yellow.png",
+        )
+        assert (code, out) == (0, f"{folder}/models/gallery/2: 7 entries of 4 identities\n"), error
+        assert until(lambda: asked.search(folder / "yellow.png")["identities"][0, 0] == "yellow")
+        assert asked.search(folder / "yellow.png")["entries"][0, 0] == "yellow/yellow.png"
+
+        code, out, error = run_here(
+            gallery,
+            capsys,
+            "remove",
+            f"--gallery={folder}/models/gallery",
+            "--identity=yellow",
+            "blue",
+            "--keep=1",
+        )
+        assert (code, out) == (0, f"{folder}/models/gallery/3: 4 entries of 2 identities\n"), error
+        assert until(lambda: asked.status()[0]["version"] == 3 and asked.status()[0]["state"] == "AVAILABLE")
+        assert not {"yellow", "blue"} & set(asked.search(folder / "yellow.png")["identities"].ravel())
+        assert sorted(path.name for path in (folder / "models" / "gallery").iterdir()) == ["3"]
+
+
+@pytest.mark.parametrize(
+    "arguments, text",
+    [
+        ([], "`` is not a command; use one of build, enrol, remove."),
+        (["build", "--images=x", "--models=y"], "`--model` is missing"),
+        (["build", "--model={toy}", "--images=/nowhere", "--models=y"], "`/nowhere` is not a folder"),
+        (["build", "--model=/nowhere/toy", "--images={images}", "--models=y"], "holds no version of `toy`"),
+        (["build", "a.png"], "is one file but build takes a folder"),
+        (["build", "--gallery=x"], "`--gallery` does not belong to build"),
+        (["enrol", "--gallery=x"], "either --images=FOLDER or --identity=NAME"),
+        (["enrol", "--gallery={toy}", "--identity=a"], "No image to enrol for `a`"),
+        (
+            ["enrol", "--gallery={toy}", "--identity=a", "--identity=b", "c.png"],
+            "one enrolment is of one identity",
+        ),
+        (["enrol", "--gallery={toy}", "--images=x", "c.png"], "`c.png` follows --images=FOLDER"),
+        (["enrol", "--gallery={toy}", "--identity=a", "gone.png"], "gone.png"),
+        (["remove", "--gallery=x"], "Nothing to remove"),
+    ],
+)
+def test_errors_are_one_sentence(folder, capsys, arguments, text):
+    names = {"toy": folder / "models" / "toy", "images": folder / "images"}
+    code, out, error = run_here(gallery, capsys, *[argument.format(**names) for argument in arguments])
+    assert (code, out, error.count("\n")) == (1, "", 1) and error.startswith("error: ") and text in error
