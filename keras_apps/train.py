@@ -2,7 +2,7 @@
 
     python -m keras_apps.train --config=keras_apps/configs/<app>/<choice>.py --data=DIR --workdir=DIR [--models=DIR]
 
-On a workdir with checkpoints it resumes; on a finished one it says so and exits 0.
+Without --models the version goes to saved_models/models/<task>/<n>/; --models= exports nothing. On a workdir with checkpoints it resumes; on a finished one it says so and exits 0.
 """
 
 import json
@@ -13,6 +13,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from keras_apps import evaluate as evaluation
+from keras_apps.build import ROOT
 from keras_apps.actions import ShowProgress, WriteHistory, WriteTensorBoard
 from keras_apps.card import model_card
 from keras_apps.config import run as run_command
@@ -29,10 +30,9 @@ def export_run(run, loop, result, models):
     requests = {"embed": {"image_bytes": image}, "verify": {"image_bytes_1": image, "image_bytes_2": image}}
     signatures = run.app.signatures()
     requests = {name: inputs for name, inputs in requests.items() if name in signatures}
-    assets = {"classes.json": run.names, "calibration.json": {**run.app.calibration,
-                                                                     "data_sha256": result["data_sha256"]},
-              "config.json": json.loads(to_json(run.config)), "model_card.md": model_card(task, run, result),
-              "metrics.json": result}
+    calibration = {**run.app.calibration, "data_sha256": result["data_sha256"]}
+    assets = {"classes.json": run.names, "calibration.json": calibration, "config.json": json.loads(to_json(run.config)),
+              "model_card.md": model_card(task, run, result), "metrics.json": result}
     return export(models, task, signatures, run.decoder, run.app.network.variables, assets, requests)
 
 
@@ -68,7 +68,8 @@ if __name__ == "__main__":
     flags.mark_flag_as_required("config")
     flags.DEFINE_string("data", None, "folder written by `tfrecords.write`", required=True)
     flags.DEFINE_string("workdir", None, "checkpoints, logs and evaluation.json go here", required=True)
-    flags.DEFINE_string("models", None, "export a version to <models>/<task>/<n>/ at the end")
+    flags.DEFINE_string("models", str(ROOT / "saved_models" / "models"),
+                        "export a version to <models>/<task>/<n>/ at the end; empty = do not export")
     flags.DEFINE_enum("strategy", "one", NAMES, "where to compute")
     flags.DEFINE_integer("replicas", 0, "replicas of --strategy=mirrored: GPUs, or parts of the CPU; 0 = all GPUs")
     run_command(main)

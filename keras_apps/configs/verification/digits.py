@@ -2,7 +2,7 @@
 
     python -m tfrecords.write --digits --out=build/data/digits
     python -m keras_apps.train --config=keras_apps/configs/verification/digits.py --data=build/data/digits \
-        --workdir=build/digits --models=saved_models/models
+        --workdir=build/digits
 """
 
 from keras_apps.config import base

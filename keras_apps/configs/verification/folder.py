@@ -2,7 +2,7 @@
 
     python -m tfrecords.write --images=photos --out=build/data/photos
     python -m keras_apps.train --config=keras_apps/configs/verification/folder.py --data=build/data/photos \\
-        --workdir=build/photos --models=saved_models/models
+        --workdir=build/photos
 
 A start that trains in minutes on two cores. With more images raise `steps`, `size` and the widths; take "flip()" out
 where left and right differ, and set `mirror` to False with it.

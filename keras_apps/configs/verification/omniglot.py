@@ -4,7 +4,7 @@
         --pattern='(?P<identity>[^/]+/character\\d+)/\\d+_(?P<camera>\\d+)\\.png' \\
         --source=omniglot_runs:$SUITE_DATA/omniglot_small1/all_runs.zip --out=build/data/omniglot_small1
     python -m keras_apps.train --config=keras_apps/configs/verification/omniglot.py \\
-        --data=build/data/omniglot_small1 --workdir=build/omniglot --models=saved_models/models
+        --data=build/data/omniglot_small1 --workdir=build/omniglot
 """
 
 from keras_apps.config import base

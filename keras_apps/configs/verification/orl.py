@@ -3,7 +3,7 @@
     python -m tfrecords.write --images=$SUITE_DATA/orl_faces/orl_faces.zip --pattern='s(?P<identity>\\d+)/\\d+\\.png' \\
         --out=build/data/orl_faces
     python -m keras_apps.train --config=keras_apps/configs/verification/orl.py --data=build/data/orl_faces \\
-        --workdir=build/orl --models=saved_models/models
+        --workdir=build/orl
 """
 
 from keras_apps.config import base
