@@ -30,7 +30,7 @@ ENROLLED, ASKED, SHOWN = 5, 40, 8       # gallery images an identity, queries, q
 
 def command(module, *words):
     """Runs `python -m module words` and echoes it as a user would type it."""
-    print(f"\n$ python -m {module} {' '.join(str(word) for word in words)}", flush=True)
+    print(f"\n$ python -m {module} {' '.join(str(word).replace(f'{ROOT}/', '') for word in words)}", flush=True)
     done = subprocess.run([sys.executable, "-m", module, *map(str, words)], cwd=ROOT)
     if done.returncode:
         sys.exit(f"error: the step above stopped with code {done.returncode}; the demo ends here.")
@@ -72,7 +72,7 @@ def server(models, out):
     port_file.unlink(missing_ok=True)
     words = [sys.executable, "-m", "serving.server", "--port=0", f"--port_file={port_file}",
              f"--model_config_file={out / 'models.config'}"]
-    print("\n$ python " + " ".join(words[1:]), flush=True)
+    print("\n$ python " + " ".join(words[1:]).replace(f"{ROOT}/", ""), flush=True)
     with open(out / "server.log", "w") as log:
         process = subprocess.Popen(words, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
     try:

@@ -37,8 +37,8 @@ def page(run, result, history, pictures, answers, shown):
     """
     seen = "identities the network never saw" if result["unseen_identities"] else "new images of the trained identities"
     numbers = "".join(
-        f'<div class="number"><span>{name}</span><b>{result[key]:.3f}</b><span>raw pixels '
-        f'{result["floor_" + key]:.3f}</span></div>'
+        f'<div class="number"><span>{name}</span><b>{result[key]:.3f}</b>'
+        f'<span>raw pixels {result["floor_" + key]:.3f}</span></div>'
         for key, name in (("auc", "AUC"), ("eer", "EER (lower is better)"), ("tar_at_far_1e-2", "TAR at FAR 1e-2"),
                           ("rank1", "rank-1")))
     numbers += (f'<div class="number"><span>served search, rank-1</span><b>{answers["rank1"]:.3f}</b>'
@@ -52,7 +52,7 @@ def page(run, result, history, pictures, answers, shown):
 <title>Verification on {html.escape(run.records.name)}</title><style>{STYLE}</style><main>
 <h1>From images to a served answer</h1>
 <p>{run.records.count:,} images in TFRecords; {len(run.rows):,} of {len(run.names)} identities trained a network in
-{result["minutes_wall"]:.1f} minutes; {result["images"]:,} images of {result["identities"]} held-out identities judge it:
+{result["minutes_wall"]:.1f} minutes; {result["images"]:,} images of {result["identities"]} identities judge it:
 {seen}. Every figure stands beside what raw pixels reach.</p>
 <div class="numbers">{numbers}</div>
 <section><h2>How well are same and different told apart?</h2><div class="pair">
@@ -69,7 +69,8 @@ def page(run, result, history, pictures, answers, shown):
 {picture((pictures / "pairs.png").read_bytes(), "hardest pairs")}</div></section>
 <section><h2>Ask it yourself</h2><p><code>python -m serving.server --port=8500
 --model_base_path=$PWD/build/demo/models/verification --model_name=verification</code></p>
-<p><code>python -m serving.client verify ONE.png OTHER.png --server=localhost:8500 --model=verification</code></p></section>
+<p><code>python -m serving.client verify ONE.png OTHER.png --server=localhost:8500 --model=verification</code></p>
+</section>
 </main></html>
 """
 

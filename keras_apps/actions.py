@@ -22,7 +22,7 @@ class ShowProgress:
     def __call__(self, loop, logs):
         step = loop.step.numpy()
         losses = [value for name, value in logs.items() if name.endswith("/loss") and name.count("/") == 1]
-        text = f"loss {losses[-1]:.4f}  {logs['images_per_second']:.0f} images/s"
+        text = f"loss {losses[-1]:.4f}  {logs.get('images_per_second', 0):.0f} images/s"
         if sys.stderr.isatty():
             if self.bar is None:
                 self.bar = Progress(TextColumn("training"), BarColumn(), TextColumn("{task.completed}/{task.total}"),

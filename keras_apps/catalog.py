@@ -11,7 +11,6 @@ from rich.table import Table
 
 from keras_apps.build import ROOT, method_class, methods
 
-
 FACTS = ("schedule", "seed")     # defaulted arguments that the caller passes, not the config
 
 

@@ -33,7 +33,8 @@ def histogram(scores, same, threshold=None):
     figure, axes = _figure(5.2, 4.2)
     edges = np.linspace(min(-0.2, scores.min()), 1.0, 61)
     for chosen, colour, name in ((~same, OTHER, "different"), (same, SAME, "same")):
-        axes.hist(scores[chosen], edges, density=True, alpha=0.6, color=colour, label=f"{name} ({chosen.sum():,} pairs)")
+        axes.hist(scores[chosen], edges, density=True, alpha=0.6, color=colour,
+                  label=f"{name} ({chosen.sum():,} pairs)")
     if threshold is not None:
         axes.axvline(threshold, color="black", ls="--", lw=1, label=f"threshold {threshold:.2f}")
     axes.set(xlabel="score (cosine)", ylabel="density", title="Scores of held-out pairs")

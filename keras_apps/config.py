@@ -5,7 +5,7 @@ import json
 import re
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 
@@ -94,6 +94,8 @@ def run(main):
             sys.exit(f"error: {str(error).splitlines()[0]}")
 
     def guarded(argv):
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)      # TensorFlow notes every renamed input while exporting
         if len(argv) > 1:
             sys.exit(f"error: `{argv[1]}` is not a flag; every argument starts with --.")
         try:

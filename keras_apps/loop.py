@@ -117,32 +117,34 @@ class Loop:
                 with self.averaged():
                     arrays = self.app.between(stage["name"], number, batches)
                 self.memo.key, self.memo.arrays = [stage["name"], number], dict(arrays)
-            start = (step - stage["first"]) * draws
-            iterator = iter(self.strategy.distribute_datasets_from_function(
-                lambda context: self._replica_batches(context, batches, start)))
+            iterator = self._iterator(batches, (step - stage["first"]) * draws)
             end = min(stage["last"], stage["first"] + (number + 1) * length)
-            clock, since = time.perf_counter(), step
+            clock, since = None, None
             while step < end:
                 logs = train_step(iterator)
                 step += 1
+                if since is None:           # the first step traces the graph: not counted in the rate
+                    clock, since = time.perf_counter(), step
                 if step % self.config.log_every == 0 or step in (1, self.steps):
                     now = time.perf_counter()
-                    rate = (step - since) * draws * stage["batch"] / (now - clock)
-                    clock, since = now, step
-                    self._log(stage, step, logs, rate)
+                    if step > since:
+                        logs["images_per_second"] = (step - since) * draws * stage["batch"] / (now - clock)
+                        clock, since = now, step
+                    self._log(stage, step, logs)
                 if step % self.config.checkpoint_every == 0 or step == self.steps:
                     self.save()
 
-    def _replica_batches(self, context, batches, start):
-        replicas = self.strategy.num_replicas_in_sync
-        each = replicas // context.num_input_pipelines
-        first = context.input_pipeline_id * each
-        return batches.dataset(start, replicas, tuple(range(first, first + each)), self.memo.arrays)
+    def _iterator(self, batches, start):
+        def own(context):
+            replicas = self.strategy.num_replicas_in_sync
+            each = replicas // context.num_input_pipelines
+            first = context.input_pipeline_id * each
+            return batches.dataset(start, replicas, tuple(range(first, first + each)), self.memo.arrays)
+        return iter(self.strategy.distribute_datasets_from_function(own))
 
-    def _log(self, stage, step, logs, rate):
+    def _log(self, stage, step, logs):
         logs = {name: float(value) for name, value in logs.items()}
         logs.update({f"rate/{group}": float(_rate_of(optimizer)) for group, optimizer in self.optimizers.items()})
-        logs["images_per_second"] = rate
         for name, value in logs.items():
             if not np.isfinite(value):
                 raise ValueError(f"`{name}` is {value} at step {step} of stage {stage['name']} but must be finite; use "

@@ -2,7 +2,8 @@
 
     python -m keras_apps.train --config=keras_apps/configs/<app>/<choice>.py --data=DIR --workdir=DIR [--models=DIR]
 
-Without --models the version goes to saved_models/models/<task>/<n>/; --models= exports nothing. On a workdir with checkpoints it resumes; on a finished one it says so and exits 0.
+Without --models the version goes to saved_models/models/<task>/<n>/; --models= exports nothing. On a workdir with
+checkpoints it resumes; on a finished one it says so and exits 0.
 """
 
 import json
@@ -13,8 +14,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from keras_apps import evaluate as evaluation
-from keras_apps.build import ROOT
 from keras_apps.actions import ShowProgress, WriteHistory, WriteTensorBoard
+from keras_apps.build import ROOT
 from keras_apps.card import model_card
 from keras_apps.config import run as run_command
 from keras_apps.config import to_json
@@ -31,7 +32,8 @@ def export_run(run, loop, result, models):
     signatures = run.app.signatures()
     requests = {name: inputs for name, inputs in requests.items() if name in signatures}
     calibration = {**run.app.calibration, "data_sha256": result["data_sha256"]}
-    assets = {"classes.json": run.names, "calibration.json": calibration, "config.json": json.loads(to_json(run.config)),
+    assets = {"classes.json": run.names, "calibration.json": calibration,
+              "config.json": json.loads(to_json(run.config)),
               "model_card.md": model_card(task, run, result), "metrics.json": result}
     return export(models, task, signatures, run.decoder, run.app.network.variables, assets, requests)
 

@@ -183,7 +183,6 @@ class Client:
         Raises: DeadlineExceeded that tells the last answer; InvalidArgument at once.
         """
         deadline = time.monotonic() + timeout
-        # A label is no more than a name in the server's config: GetModelStatus of some servers ignores it.
         request = get_model_status_pb2.GetModelStatusRequest(model_spec=self._spec())
         while True:
             remaining = deadline - time.monotonic()

@@ -22,8 +22,8 @@ class ResnetBackbone(tf.keras.Model):
     def __init__(self, widths=(32, 64, 128, 256), blocks=(2, 2, 2, 2), stem_stride=1, last_stride=2):
         super().__init__()
         if len(widths) < 3 or len(blocks) != len(widths) or min(*widths, *blocks) < 1:
-            raise ValueError(f"resnet(widths={widths}, blocks={blocks}) needs at least three widths and as many blocks, "
-                             "all >= 1.")
+            raise ValueError(f"resnet(widths={widths}, blocks={blocks}) needs at least three widths and as many "
+                             "blocks, all >= 1.")
         if stem_stride not in (1, 2) or last_stride not in (1, 2):
             raise ValueError(f"resnet(stem_stride={stem_stride}, last_stride={last_stride}) needs strides 1 or 2.")
         self.stem = tf.keras.Sequential([_conv(widths[0], 3, stem_stride), _norm(), layers.ReLU()])

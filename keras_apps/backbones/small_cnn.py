@@ -17,7 +17,8 @@ class SmallCnnBackbone(tf.keras.Model):
     def __init__(self, widths=(32, 64, 96, 128), depth=1, pool_last=True):
         super().__init__()
         if len(widths) < 3 or min(widths) < 1 or depth < 1:
-            raise ValueError(f"small_cnn(widths={widths}, depth={depth}) needs at least three widths >= 1 and depth >= 1.")
+            raise ValueError(f"small_cnn(widths={widths}, depth={depth}) needs at least three widths >= 1 and "
+                             "depth >= 1.")
         self.stages = []
         for number, width in enumerate(widths):
             stage = []

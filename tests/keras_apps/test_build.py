@@ -7,7 +7,8 @@ from keras_apps.build import build, method_class, methods, parse
 
 def test_parse_reads_names_with_literal_keywords():
     assert parse("circle") == ("circle", {})
-    assert parse("circle(scale=80, mode='a', widths=(1, 2))") == ("circle", {"scale": 80, "mode": "a", "widths": (1, 2)})
+    assert parse("circle(scale=80, mode='a', widths=(1, 2))") == (
+        "circle", {"scale": 80, "mode": "a", "widths": (1, 2)})
 
 
 @pytest.mark.parametrize("text", ["circle(80)", "a.b(c=1)", "circle(scale=open('x'))", "1 + 1", "", "circle(**{})",
@@ -28,7 +29,8 @@ def test_unknown_method_names_its_neighbours():
 
 
 def test_unknown_hyper_parameter_names_its_neighbours():
-    with pytest.raises(ValueError, match="`margn` is not a hyper-parameter of losses/metric/triplet; did you mean margin"):
+    message = "`margn` is not a hyper-parameter of losses/metric/triplet; did you mean margin"
+    with pytest.raises(ValueError, match=message):
         build("losses/metric", "triplet(margn=0.3)")
 
 

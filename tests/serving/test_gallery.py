@@ -1,5 +1,6 @@
 """The gallery command on a toy encoder, and its versions asked over gRPC."""
 
+import functools
 import json
 
 import numpy as np
@@ -13,32 +14,43 @@ COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """models/toy/1, models/gallery/1 built by the command as a process, images/<colour>/<n>.png."""
+    """models/toy/1 and images/<colour>/<n>.png."""
     folder = tmp_path_factory.mktemp("gallery")
     Encoder().save(folder / "models" / "toy" / "1", "embed")
     for name, colour in COLOURS.items():
         (folder / "images" / name).mkdir(parents=True)
         for i in range(2):
-            (folder / "images" / name / f"{i}.png").write_bytes(
-                png(*(max(0, value - 20 * i) for value in colour))
-            )
+            darker = [max(0, value - 20 * i) for value in colour]
+            (folder / "images" / name / f"{i}.png").write_bytes(png(*darker))
     for name, colour in (("yellow", (255, 255, 0)), ("reddish", (250, 9, 9))):
         (folder / f"{name}.png").write_bytes(png(*colour))
-    code, out, error = run_process(
-        "serving.gallery",
+    return folder
+
+
+def build_arguments(folder, task):
+    return (
         "build",
         f"--model={folder}/models/toy",
         f"--images={folder}/images",
         f"--models={folder}/models",
+        f"--task={task}",
         "--k=4",
         "--threshold=0.9",
     )
-    assert code == 0, error
-    assert out == f"{folder}/models/gallery/1: 6 entries of 3 identities\n"
-    return folder
 
 
-def test_search_enrol_remove_while_a_server_runs(folder, capsys):
+@pytest.mark.slow
+def test_build_as_a_process(folder):
+    code, out, error = run_process("serving.gallery", *build_arguments(folder, "other"))
+    assert (code, out) == (0, f"{folder}/models/other/1: 6 entries of 3 identities\n"), error
+
+
+def test_build_search_enrol_remove_while_a_server_runs(folder, capsys, monkeypatch):
+    for name in ("build", "enrol", "remove"):  # the check starts a process each time; saved_models tests it
+        function = functools.partial(getattr(gallery.gallery, name), check=False)
+        monkeypatch.setattr(gallery.gallery, name, function)
+    code, out, error = run_here(gallery, capsys, *build_arguments(folder, "gallery"))
+    assert (code, out) == (0, f"{folder}/models/gallery/1: 6 entries of 3 identities\n"), error
     with (
         server.Server(
             [server.ModelConfig("gallery", str(folder / "models" / "gallery"))], port=0, poll_seconds=0.1

@@ -254,6 +254,13 @@ def test_error_texts_are_bounded(stub):
     assert code == NF and 100 < len(text) <= 2000
 
 
+def test_request_that_is_no_message(served, channel):
+    call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+    code, text = refused(call, b"\xff\xff")
+    assert code == grpc.StatusCode.INTERNAL and "cannot be parsed" in text
+    assert "Traceback" not in served.log.read_text()
+
+
 def test_message_above_grpcs_own_default_size(served):
     x = np.arange(3_000_000, dtype=np.float32)  # 12 MB each way
     options = [("grpc.max_receive_message_length", -1)]

@@ -53,7 +53,8 @@ def test_replicas_get_contiguous_slices_of_the_same_draws():
     parts = take(batches().dataset(3, replicas=2, here=(0, 1)), 8)
     second = take(batches().dataset(3, replicas=2, here=(1,)), 4)
     for i, batch in enumerate(whole):
-        np.testing.assert_array_equal(batch["index"], np.concatenate([parts[2 * i]["index"], parts[2 * i + 1]["index"]]))
+        both = np.concatenate([parts[2 * i]["index"], parts[2 * i + 1]["index"]])
+        np.testing.assert_array_equal(batch["index"], both)
         np.testing.assert_array_equal(second[i]["image"], parts[2 * i + 1]["image"])
 
 
@@ -90,5 +91,6 @@ def test_cached_images_are_read_once():
 
 
 def test_groups_are_never_split():
-    with pytest.raises(ValueError, match="`batch` is 8 but must be a multiple of 16 .8 replicas x groups of 2.; use 16"):
+    message = "`batch` is 8 but must be a multiple of 16 .8 replicas x groups of 2.; use 16"
+    with pytest.raises(ValueError, match=message):
         batches().dataset(0, replicas=8)
