@@ -12,13 +12,9 @@ it, of which the newest version is taken. An entry's name is its path below FOLD
 import os
 import sys
 
-if __name__ == "__main__":
-    # Before TensorFlow is imported: its start-up notes would bury the one sentence an error is.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from absl import app, flags, logging
 
-from absl import app, flags, logging  # noqa: E402
-
-from saved_models import gallery, versions  # noqa: E402
+from saved_models import gallery, versions
 
 FLAGS_OF = {
     "build": ("model", "images", "models", "task", "k", "threshold", "keep"),

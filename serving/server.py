@@ -21,20 +21,15 @@ import time
 import urllib.parse
 from concurrent import futures
 
-if __name__ == "__main__":
-    # Before TensorFlow and gRPC are imported: their start-up notes would bury the one sentence an error is.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-
-import grpc  # noqa: E402
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
-from absl import app, flags, logging  # noqa: E402
-from google.protobuf import message as protobuf_message  # noqa: E402
-from google.protobuf import text_format  # noqa: E402
-from tensorflow.core.framework import tensor_pb2, types_pb2  # noqa: E402
-from tensorflow.core.protobuf import saved_model_pb2  # noqa: E402
-from tensorflow_serving.apis import (  # noqa: E402
+import grpc
+import numpy as np
+import tensorflow as tf
+from absl import app, flags, logging
+from google.protobuf import message as protobuf_message
+from google.protobuf import text_format
+from tensorflow.core.framework import tensor_pb2, types_pb2
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
     model_service_pb2_grpc,
@@ -42,7 +37,7 @@ from tensorflow_serving.apis import (  # noqa: E402
     prediction_log_pb2,
     prediction_service_pb2_grpc,
 )
-from tensorflow_serving.config import model_server_config_pb2  # noqa: E402
+from tensorflow_serving.config import model_server_config_pb2
 
 Code = grpc.StatusCode
 State = get_model_status_pb2.ModelVersionStatus.State
@@ -840,7 +835,7 @@ class _Requests(futures.ThreadPoolExecutor):
 
 
 class _Decoding(grpc.ServerInterceptor):
-    """Parses requests inside the handlers: gRPC's own way leaks 16 KB and logs a traceback for each bad one."""
+    """Parses requests in the handlers: gRPC's own way leaks 16 KB and logs a traceback for each bad one."""
 
     def intercept_service(self, continuation, handler_call_details):
         handler = continuation(handler_call_details)
