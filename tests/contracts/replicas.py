@@ -3,11 +3,13 @@
     python -m tests.contracts.replicas REPLICAS OUT.npz [WORKDIR]
 """
 
+import re
 import sys
 
 import numpy as np
 import tensorflow as tf
 
+from keras_apps.build import build, methods
 from keras_apps.local import LocalVariable
 from keras_apps.loop import Loop
 from keras_apps.strategy import make_strategy
@@ -48,6 +50,48 @@ def first_moments(loop):
     return found
 
 
+def methods_on(strategy):
+    """Values and gradients of every metric loss, found by walking its folder, in every mining and distance it has."""
+    random = np.random.default_rng(0)
+    embeddings = random.normal(size=(16, 5))
+    labels = np.repeat(np.arange(5), [4, 4, 4, 3, 1]).astype(np.int32)[random.permutation(16)]
+    found = {}
+    for name in methods("losses/metric"):
+        for text in variants(name):
+            values, gradients = on_replicas(strategy, build("losses/metric", text), embeddings, labels)
+            found[f"losses/metric/{text}/value"] = values
+            found[f"losses/metric/{text}/gradient"] = gradients
+    return found
+
+
+def on_replicas(strategy, loss, embeddings, labels):
+    """[B] values and [B,D] gradients of the global mean, each replica holding its contiguous slice."""
+    def replica():
+        context = tf.distribute.get_replica_context()
+        share = len(labels) // context.num_replicas_in_sync
+        start = context.replica_id_in_sync_group * share
+        own = tf.constant(embeddings)[start:start + share]
+        with tf.GradientTape() as tape:
+            tape.watch(own)
+            values = loss(own, tf.constant(labels)[start:start + share])
+            mean = tf.reduce_sum(values) / len(labels)
+        return values, tape.gradient(mean, own)
+    parts = tf.function(lambda: strategy.run(replica), autograph=False)()
+    return [np.concatenate([part.numpy() for part in strategy.experimental_local_results(found)]) for found in parts]
+
+
+def variants(name):
+    """The method with its defaults, and with each value that its `mining` and `distance` may take."""
+    texts = [f"{name}()"]
+    for key in ("mining", "distance"):
+        try:
+            build("losses/metric", f"{name}({key}='?')")
+        except ValueError as error:
+            listed = re.search(r"must be one of ([\w, ]+)", str(error))
+            texts += [f"{name}({key}='{value}')" for value in listed.group(1).split(", ")] if listed else []
+    return texts
+
+
 def main(replicas, out, workdir=None):
     strategy = make_strategy("mirrored" if replicas > 1 else "one", replicas)
     arrays = {}
@@ -58,6 +102,7 @@ def main(replicas, out, workdir=None):
         arrays[f"{kind}/adam_losses"] = curve[:1]
         arrays.update({f"{kind}/adam_gradient/{group}": value for group, value in first_moments(loop).items()
                        if kind != "grow"})
+    arrays.update(methods_on(strategy))
     if workdir:
         if replicas == 1:
             # The truth, and half of it as a checkpoint that another number of replicas goes on from.

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from keras_apps.build import methods
 from tests.contracts.dummies import APPS
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -39,6 +40,15 @@ def test_weights_and_gradients_equal_those_of_one_replica(results, replicas, kin
     for name in names:
         gap = np.abs(results[1][name] - results[replicas][name]).max()
         assert gap <= 1e-5, f"{name} differs by {gap}"
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_every_metric_loss_is_exact_across_replicas(results, replicas):
+    names = [name for name in results[1] if name.startswith("losses/metric/")]
+    assert len(names) > 4 * len(methods("losses/metric")), "defaults and variants of each"
+    for name in names:
+        np.testing.assert_allclose(results[replicas][name], results[1][name], atol=1e-9, err_msg=name)
+        assert np.abs(results[1][name]).max() > 0, name
 
 
 @pytest.mark.parametrize("replicas", [2, 4])

@@ -1,0 +1,75 @@
+"""No config is dead: each builds on small data and traces one step, and its docstring says what to type."""
+
+import importlib.util
+import pathlib
+import re
+import shlex
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from keras_apps.config import base
+from keras_apps.run import Run
+from tfrecords.sources.folder import FolderSource
+from tfrecords.write import write
+
+ROOT = pathlib.Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "keras_apps" / "configs").glob("*/*.py"))
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Thirty identities named by numbers, in two splits: what every config's keys can be met by."""
+    folder, random = tmp_path_factory.mktemp("configs"), np.random.default_rng(0)
+    for identity in range(30):
+        for number in range(4):
+            path = folder / "images" / ("train" if identity < 20 else "oneshot") / str(identity) / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(random.integers(0, 255, (12, 12), np.uint8)).save(path)
+    write([FolderSource(folder / "images", r"(?P<split>train|oneshot)/(?P<identity>\d+)/")], folder / "data")
+    return folder / "data"
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_config_builds_and_traces_one_step(path, data):
+    config = load(path).get_config()
+    assert set(base()) <= set(config), "a config starts from config.base()"
+    run = Run(config, str(data), tf.distribute.get_strategy())
+    loop = run.loop(None)
+    for stage in loop.stages:
+        iterator = iter(run.batches(stage).dataset(0))
+        loop._step_function(stage).get_concrete_function(iterator)
+    assert run.splits["test"].rows.size
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_the_docstring_holds_the_commands(path):
+    text = load(path).__doc__.replace("\\\n", " ")
+    lines = [shlex.split(line) for line in text.splitlines() if line.strip().startswith("python -m")]
+    train = next(words for words in lines if words[2] == "keras_apps.train")
+    assert f"--config={path.relative_to(ROOT)}" in train
+    write_words = next(words for words in lines if words[2] == "tfrecords.write")
+    out = next(word for word in write_words if word.startswith("--out="))
+    assert f"--data={out[len('--out='):]}" in train
+
+
+def test_commands_in_readme_and_configs_name_modules_and_flags_that_exist():
+    texts = [(ROOT / "README.md").read_text(), *(load(path).__doc__ for path in CONFIGS)]
+    found = 0
+    for line in "\n".join(texts).replace("\\\n", " ").splitlines():
+        match = re.match(r"\s*python -m ([\w.]+)(.*)", line)
+        if match:
+            source = (ROOT / (match[1].replace(".", "/") + ".py")).read_text()
+            for flag in re.findall(r"--([a-z_]+)", match[2]):
+                assert re.search(rf'DEFINE_\w+\(\s*"{flag}"', source) or f'"{flag}"' in source, f"{match[1]} --{flag}"
+            found += 1
+    assert found >= 10
