@@ -5,6 +5,7 @@ import json
 import re
 import sys
 
+import tensorflow as tf
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
@@ -102,6 +103,12 @@ def run(main):
             main(argv)
         except (ValueError, OSError) as error:
             sys.exit(f"error: {error}")
+        except tf.errors.OpError as error:
+            # Our own sentence, raised while tf.data was reading: the rest is TensorFlow's traceback.
+            said = re.search(r"(?:ValueError|OSError): (.+)", str(error))
+            if not said:
+                raise
+            sys.exit(f"error: {said.group(1)}")
     app.run(guarded, flags_parser=parser)
 
 

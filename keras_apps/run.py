@@ -50,7 +50,9 @@ class Run:
                        self.config.seed)
 
     def loop(self, workdir, actions=()):
-        """The loop; data that the sampler cannot serve are refused here, before the first step."""
+        """The loop; data that cannot be read or sampled are refused here, before the first step."""
+        if len(self.rows) <= self.images.limit:
+            self.images.load(self.rows, "decoding")
         for stage in self.app.stages():
             self.batches(stage).dataset(0, self.strategy.num_replicas_in_sync)
         return Loop(self.app, self.config, self.batches, self.strategy, workdir, actions)

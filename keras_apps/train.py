@@ -12,6 +12,7 @@ import sys
 
 from absl import flags
 from ml_collections import config_flags
+from rich.console import Console
 
 from keras_apps import evaluate as evaluation
 from keras_apps.actions import ShowProgress, WriteHistory, WriteTensorBoard
@@ -55,10 +56,12 @@ def main(_):
         return
     print(f"{len(run.rows)} images of {len(run.names)} identities, step {start} of {loop.steps}", file=sys.stderr)
     loop.run()
-    result = evaluation.evaluate(run, loop, workdir, history)
+    notes = Console(stderr=True)
+    with notes.status("evaluating"):
+        result = evaluation.evaluate(run, loop, workdir, history)
     evaluation.show(result)
     if FLAGS.models:
-        with loop.averaged():
+        with loop.averaged(), notes.status("exporting and verifying"):
             path = export_run(run, loop, result, FLAGS.models)
         write_file(exported, json.dumps({"path": os.path.abspath(path)}))
         print(f"exported {path}")

@@ -30,6 +30,7 @@ IMAGE_BYTES = 64 * 2**20  # no image file we are meant to send is larger
 CHUNK = 32  # images a request: most of the speed of a large batch, little memory
 POLL_SECONDS = 0.2  # between two questions of wait_ready
 QUIET_SECONDS = 2.0  # work shorter than this shows no progress
+SHOWN = 4  # numbers of an embedding in the table: with a file name they fit into 80 columns
 
 State = get_model_status_pb2.ModelVersionStatus.State
 
@@ -442,21 +443,35 @@ def _write_npz(path, **arrays):
 
 def _print_table(signature, rows):
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
+    def columns(*names):
+        # A narrow terminal folds names, of which the end matters most, and never breaks a number.
+        return [
+            Column(name, overflow="fold") if name in _NAMES else Column(name, no_wrap=True) for name in names
+        ]
+
+    console = Console(width=None if sys.stdout.isatty() else 160)
     if signature == "embed":
-        table = Table("image", "numbers", "length", "first numbers")
+        size = len(rows[0]["embedding"])
+        console.print(
+            f"{len(rows)} embedding{'s' if len(rows) > 1 else ''} of {size} numbers [{len(rows)}, {size}]; "
+            "all of them with --out=FILE.npz or --json.",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        table = Table(*columns("image", "length", "first numbers"))
         for row in rows:
-            vector = np.asarray(row["embedding"])
+            vector = row["embedding"]
             table.add_row(
                 Text(row["image"]),
-                str(vector.size),
                 f"{np.linalg.norm(vector):.4f}",
-                " ".join(f"{number:.3f}" for number in vector[:6]),
+                " ".join(f"{number: .3f}" for number in vector[:SHOWN]) + (" ..." if size > SHOWN else ""),
             )
     elif signature == "verify":
-        table = Table("first", "second", "score", "probability", "threshold", "decision")
+        table = Table(*columns("first", "second", "score", "probability", "threshold", "decision"))
         for row in rows:
             table.add_row(
                 Text(row["first"]),
@@ -467,7 +482,7 @@ def _print_table(signature, rows):
                 _decision_text(row["decision"]),
             )
     else:
-        table = Table("image", "rank", "identity", "score", "entry", "known")
+        table = Table(*columns("image", "rank", "identity", "score", "entry", "known"))
         for row in rows:
             for rank, match in enumerate(row["matches"], 1):
                 first = rank == 1
@@ -479,7 +494,10 @@ def _print_table(signature, rows):
                     Text(match["entry"]),
                     ("unknown" if row["unknown"] else "known") if first else "",
                 )
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    console.print(table)
+
+
+_NAMES = {"image", "first", "second", "identity", "entry"}
 
 
 def _decision_text(decision):

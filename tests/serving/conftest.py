@@ -1,8 +1,11 @@
 """One server process with tiny models for all tests of serving; started once."""
 
+import signal
+
 import pytest
 
 from tests.serving.toys import Toy, start, stop
+from tests.serving.wire import ends_after_the_last_answer
 
 CONFIG = """
 model_config_list {{
@@ -11,8 +14,6 @@ model_config_list {{
     model_version_policy {{ all {{ }} }}
     version_labels {{ key: "stable" value: 1 }} version_labels {{ key: "later" value: 77 }}
   }}
-  config {{ name: "moving" base_path: "{root}/moving" model_platform: "tensorflow" }}
-  config {{ name: "steady" base_path: "{root}/steady" model_platform: "tensorflow" }}
   config {{ name: "none_yet" base_path: "{root}/none_yet" model_platform: "tensorflow" }}
 }}
 """
@@ -20,13 +21,11 @@ model_config_list {{
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory):
-    """toy: versions 1 and 2; moving and steady: version 1; none_yet: no folder."""
+    """toy: versions 1 and 2; none_yet: no folder. How it ends is checked, too, which saves a process."""
     folder = tmp_path_factory.mktemp("serving")
     models = folder / "models"
     Toy(2.0).save(models / "toy" / "00000001")
     Toy(3.0).save(models / "toy" / "2", "serving_default")
-    Toy(1.0).save(models / "moving" / "1", "serving_default", "slow")
-    Toy(1.0).save(models / "steady" / "1", "serving_default")
     config = folder / "models.config"
     config.write_text(CONFIG.format(root=models))
     running = start(
@@ -39,5 +38,11 @@ def served(tmp_path_factory):
         folder,
     )
     running.models = models
-    yield running
-    assert stop(running) == 0, running.log.read_text()
+    try:
+        yield running
+        log = running.log.read_text()
+        assert f"listening on 127.0.0.1:{running.address.split(':')[1]}\n" in log
+        assert "tensorflow/" not in log and "Traceback" not in log, log  # nothing but the server's own lines
+        ends_after_the_last_answer(running, "toy", signal.SIGTERM)
+    finally:
+        stop(running)

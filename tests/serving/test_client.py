@@ -213,11 +213,45 @@ def test_tables_and_json(served, files, capsys):
     here = (f"--server={served.address}", "--model=toy", "--version=1")
     code, out, _ = run_here(client, capsys, "embed", files / "red.png", *here)
     assert code == 0 and "red.png" in out and "1.0000" in out
+    assert out.startswith("1 embedding of 3 numbers [1, 3]; ") and "0.999" in out and "..." not in out
     code, out, _ = run_here(client, capsys, *here, "verify", files / "red.png", files / "green.png")
     assert code == 0 and "different" in out and "0.9000" in out
     code, out, _ = run_here(client, capsys, "verify", files / "red.png", files / "red.png", "--json", *here)
     row = json.loads(out)
     assert row["decision"] is True and row["first"] == row["second"] and row["score"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("signature", ["embed", "verify", "search"])
+def test_tables_fit_80_columns_and_keep_every_name_and_number(signature, capsys, monkeypatch):
+    image = "a/long/path/of/folders/below/the/current/one/identity_00012/photo_00034.png"
+    match = {"identity": "Somebody_With_A_Name", "score": 0.987654, "entry": "Somebody/photo_00034.png"}
+    row = {
+        "embed": {"image": image, "embedding": [-0.123456] * 128},
+        "verify": {
+            "first": image,
+            "second": image,
+            "score": 0.5,
+            "probability": 0.25,
+            "threshold": 0.125,
+            "decision": True,
+        },
+        "search": {"image": image, "unknown": False, "matches": [match]},
+    }[signature]
+    monkeypatch.setattr(client.sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    client._print_table(signature, [row])
+    out = capsys.readouterr().out
+    table = [line for line in out.splitlines() if line.startswith("│")]
+    assert table and all(len(line) <= 80 for line in out.splitlines())
+    first_column = "".join(line.split("│")[1].strip() for line in table)
+    assert first_column == image
+    numbers = {
+        "embed": ["1.3968", "-0.123 -0.123 -0.123 -0.123 ..."],
+        "verify": ["0.5000", "0.2500", "0.1250", "same"],
+        "search": ["0.9877", "known"],
+    }
+    for text in numbers[signature]:
+        assert text in out
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from serving import client, gallery, server
+from serving import client, gallery
+from serving.config import ModelConfig
+from serving.server import Server
 from tests.serving.toys import Encoder, png, run_here, run_process, until
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
@@ -52,8 +54,8 @@ def test_build_search_enrol_remove_while_a_server_runs(folder, capsys, monkeypat
     code, out, error = run_here(gallery, capsys, *build_arguments(folder, "gallery"))
     assert (code, out) == (0, f"{folder}/models/gallery/1: 6 entries of 3 identities\n"), error
     with (
-        server.Server(
-            [server.ModelConfig("gallery", str(folder / "models" / "gallery"))], port=0, poll_seconds=0.1
+        Server(
+            [ModelConfig("gallery", str(folder / "models" / "gallery"))], port=0, poll_seconds=0.1
         ) as running,
         client.Client(running.address, "gallery") as asked,
     ):

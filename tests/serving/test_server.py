@@ -1,14 +1,12 @@
 """The embedded server as a process, asked with nothing but tensorflow-serving-api.
 
-test_NN_...: NN is the item of TF Serving's behaviour it checks.
+test_NN_...: NN is the item of TF Serving's behaviour it checks. That the process ends well after SIGTERM is
+checked where it is stopped: in conftest.py.
 """
 
-import concurrent.futures
 import os
-import shutil
 import signal
-import socket
-import time
+import types
 
 import grpc
 import numpy as np
@@ -22,15 +20,25 @@ from tensorflow_serving.apis import (
     model_pb2,
     model_service_pb2_grpc,
     predict_pb2,
-    prediction_log_pb2,
     prediction_service_pb2_grpc,
 )
 
 from serving import server
-from tests.serving.toys import Toy, run_here, run_process, start, until
-
-IA, FP, NF = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND
-X = tf.make_tensor_proto([2.0, 5.0])
+from serving.config import ModelConfig
+from serving.servable import Servable
+from tests.serving.toys import ROOT, Toy, run_here, run_process, start, until
+from tests.serving.wire import (
+    FP,
+    IA,
+    NF,
+    X,
+    appear,
+    ends_after_the_last_answer,
+    refused,
+    request,
+    shape,
+    states,
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,33 +55,6 @@ def stub(channel):
 @pytest.fixture(scope="module")
 def models(channel):
     return model_service_pb2_grpc.ModelServiceStub(channel)
-
-
-def request(inputs, model="toy", signature="", version=None, label=None, outputs=()):
-    spec = model_pb2.ModelSpec(name=model, signature_name=signature)
-    if version is not None:
-        spec.version.value = version
-    if label is not None:
-        spec.version_label = label
-    inputs = {
-        name: value if isinstance(value, tensor_pb2.TensorProto) else tf.make_tensor_proto(value)
-        for name, value in inputs.items()
-    }
-    return predict_pb2.PredictRequest(model_spec=spec, inputs=inputs, output_filter=outputs)
-
-
-def refused(call, message):
-    with pytest.raises(grpc.RpcError) as caught:
-        call(message, timeout=20)
-    return caught.value.code(), caught.value.details()
-
-
-def states(models, model, version=None):
-    spec = model_pb2.ModelSpec(name=model)
-    if version is not None:
-        spec.version.value = version
-    answer = models.GetModelStatus(get_model_status_pb2.GetModelStatusRequest(model_spec=spec), timeout=20)
-    return {status.version: status for status in answer.model_version_status}
 
 
 # ---- Predict ----
@@ -151,10 +132,6 @@ def test_09_wrong_alias(stub):
         IA,
         "input tensor alias not found in signature: z. Inputs expected to be in the set {a,b}.",
     )
-
-
-def shape(*sizes):
-    return {"dim": [{"size": size} for size in sizes]}
 
 
 @pytest.mark.parametrize(
@@ -326,89 +303,6 @@ def test_27_status_of_unknown(models):
     )
 
 
-# ---- Versions over time ----
-
-
-def appear(folder, number, build):
-    """As an export does it: whole or not at all."""
-    hidden = folder / f".new-{number}"
-    build(hidden)
-    os.rename(hidden, folder / str(number))
-
-
-def test_39_new_version_is_picked_up_and_requests_under_way_finish(served, stub, models):
-    folder = served.models / "moving"
-    for name in ("tmp", "v7", "-3", "1.5", "99999999999999999999999"):  # no versions
-        (folder / name).mkdir()
-    (folder / "12").write_text("a file, no folder")
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        go = served.models.parent / "go"
-        slow = pool.submit(stub.Predict, request({"file": str(go)}, model="moving", signature="slow"))
-        assert until((served.models.parent / "go.begun").exists)
-        appear(folder, "0000007", lambda path: Toy(70.0).save(path, "serving_default", "slow"))
-        assert until(
-            lambda: states(models, "moving").get(7) is not None and states(models, "moving")[7].state == 30
-        )
-        fast = stub.Predict(request({"x": X}, model="moving"))
-        assert fast.model_spec.version.value == 7 and fast.outputs["y"].float_val == [71.0, 72.5]
-        assert until(lambda: states(models, "moving")[1].state == 40)
-        assert not slow.done()
-        go.touch()
-        response = slow.result(timeout=60)
-    assert response.model_spec.version.value == 1 and response.outputs["offset"].float_val == [1.0]
-    assert until(lambda: states(models, "moving")[1].state == 50)
-    assert list(states(models, "moving")) == [7, 1]
-    assert refused(stub.Predict, request({"x": X}, model="moving", version=1))[0] == NF
-
-
-def broken(path):
-    path.mkdir()
-    (path / "saved_model.pb").write_bytes(b"\xff not a protocol buffer")
-
-
-def bad_warmup(path):
-    Toy(9.0).save(path, "serving_default")
-    (path / "assets.extra").mkdir()
-    log = prediction_log_pb2.PredictionLog()
-    log.predict_log.request.CopyFrom(request({"wrong": X}, model="steady"))
-    with tf.io.TFRecordWriter(str(path / "assets.extra" / "tf_serving_warmup_requests")) as writer:
-        writer.write(log.SerializeToString())
-
-
-def test_35_broken_versions_leave_the_old_one_serving(served, stub, models):
-    folder = served.models / "steady"
-    expected = {
-        2: (broken, 15, "Can't parse"),
-        3: (lambda path: path.mkdir(), 5, "Could not find saved_model.pb"),
-        4: (bad_warmup, 3, "Warm-up request 1 failed: input tensor alias not found"),
-    }
-    for number, (build, code, text) in expected.items():
-        appear(folder, number, build)
-        assert until(
-            lambda number=number: (
-                number in states(models, "steady") and states(models, "steady")[number].state == 50
-            )
-        )
-        status = states(models, "steady", number)[number].status
-        assert status.error_code == code and text in status.error_message
-        assert stub.Predict(request({"x": X}, model="steady")).model_spec.version.value == 1
-    assert states(models, "steady")[1].state == 30
-    # The folder of the only loaded version going away, and then all of them, changes nothing.
-    for number in (1, 2, 3, 4):
-        shutil.rmtree(folder / str(number))
-    time.sleep(0.4)
-    assert stub.Predict(request({"x": X}, model="steady")).outputs["y"].float_val == [2.0, 3.5]
-    # A number that failed may come back whole.
-    appear(folder, 2, lambda path: Toy(20.0).save(path, "serving_default"))
-    until(lambda: states(models, "steady")[2].state == 30, 2)
-    appear(folder, 5, lambda path: Toy(50.0).save(path, "serving_default"))
-    assert until(
-        lambda: states(models, "steady").get(5) is not None and states(models, "steady")[5].state == 30
-    )
-    assert until(lambda: states(models, "steady")[1].state == 50)
-    assert stub.Predict(request({"x": X}, model="steady")).outputs["y"].float_val == [51.0, 52.5]
-
-
 def test_model_without_a_version_is_waited_for(served, stub, models):
     assert refused(stub.Predict, request({"x": X}, model="none_yet"))[0] == NF
     assert "Model none_yet: " in served.log.read_text() and "waiting for one" in served.log.read_text()
@@ -427,30 +321,33 @@ def test_model_without_a_version_is_waited_for(served, stub, models):
 # ---- Process ----
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
-def test_signals_end_it_with_0_after_the_last_answer(number, tmp_path):
+@pytest.mark.slow
+def test_sigint_ends_it_as_sigterm_does(tmp_path):
+    """Also: a relative --model_base_path."""
     Toy(1.0).save(tmp_path / "m" / "1", "slow")
-    running = start(["--model_name=m", f"--model_base_path={tmp_path}/m"], tmp_path)
-    assert f"listening on 127.0.0.1:{running.address.split(':')[1]}" in running.log.read_text()
-    with grpc.insecure_channel(running.address) as channel, concurrent.futures.ThreadPoolExecutor() as pool:
-        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        slow = pool.submit(stub.Predict, request({"file": str(tmp_path / "go")}, model="m", signature="slow"))
-        assert until((tmp_path / "go.begun").exists)
-        running.process.send_signal(number)
-        time.sleep(0.5)
-        assert running.process.poll() is None and not slow.done()
-        (tmp_path / "go").touch()
-        assert slow.result(timeout=5).outputs["offset"].float_val == [1.0]
-        since = time.monotonic()
-        assert running.process.wait(timeout=20) == 0, running.log.read_text()
-        assert time.monotonic() - since < 4.0, "an idle connection must not use up the grace"
+    running = start(
+        ["--model_name=m", f"--model_base_path={os.path.relpath(tmp_path / 'm', ROOT)}"], tmp_path
+    )
+    ends_after_the_last_answer(running, "m", signal.SIGINT)
 
 
-def test_36_unparsable_config_is_one_sentence_and_exit_1(tmp_path):
-    (tmp_path / "bad.config").write_text("model_config_list { config { name: 3 } }")
-    code, out, error = run_process("serving.server", "--port=0", f"--model_config_file={tmp_path}/bad.config")
+BAD = "model_config_list { config { name: 3 } }"
+
+
+def is_refused(code, out, error):
     assert (code, out, error.count("\n")) == (1, "", 1) and error.startswith("error: ")
     assert "Error parsing text-format tensorflow.serving.ModelServerConfig" in error
+
+
+def test_36_unparsable_config_is_one_sentence_and_exit_1(tmp_path, capsys):
+    (tmp_path / "bad.config").write_text(BAD)
+    is_refused(*run_here(server, capsys, "--port=0", f"--model_config_file={tmp_path}/bad.config"))
+
+
+@pytest.mark.slow
+def test_36_as_a_process(tmp_path):
+    (tmp_path / "bad.config").write_text(BAD)
+    is_refused(*run_process("serving.server", "--port=0", f"--model_config_file={tmp_path}/bad.config"))
 
 
 def test_38_neither_model_nor_config(capsys):
@@ -462,6 +359,15 @@ def test_38_neither_model_nor_config(capsys):
     )
 
 
+@pytest.mark.parametrize(
+    "given, expected", [("models/m", "{here}/models/m"), ("/models/m", "/models/m"), ("gs://b/m", "gs://b/m")]
+)
+def test_relative_base_path_is_from_where_the_command_runs(given, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    values = types.SimpleNamespace(model_config_file="", model_name="m", model_base_path=given)
+    assert server._models_from_flags(values) == [ModelConfig("m", expected.format(here=os.getcwd()))]
+
+
 # ---- Parts, in this process ----
 
 
@@ -470,177 +376,21 @@ def test_port_in_use(served):
     with pytest.raises(
         OSError, match=f"`127.0.0.1:{port}` cannot be listened on: .* choose another with --port"
     ):
-        server.Server([server.ModelConfig("toy", str(served.models / "toy"))], port=port).start()
+        server.Server([ModelConfig("toy", str(served.models / "toy"))], port=port).start()
 
 
-def test_35_version_that_cannot_be_loaded_at_start_up(tmp_path):
-    (tmp_path / "m").mkdir()
-    broken(tmp_path / "m" / "4")
-    running = server.Server([server.ModelConfig("m", str(tmp_path / "m"))], port=0, load_retries=0)
-    with pytest.raises(
-        server.StatusError, match=r"1 servable\(s\) did not become available: {m version 4: Can't"
-    ):
-        running.start()
-
-
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        (
-            'config { name: "a" base_path: "rel/a" model_platform: "tensorflow" }',
-            "to have an absolute path or URI",
-        ),
-        ('config { name: "a" base_path: "/a" }', "Illegal setting neither"),
-        (
-            'config { name: "a" base_path: "/a" model_type: TENSORFLOW model_platform: "tensorflow" }',
-            "setting both",
-        ),
-        ('config { name: "a" base_path: "/a" model_platform: "caffe" }', 'must be "tensorflow"'),
-        ('config { base_path: "/a" model_platform: "tensorflow" }', "`name` of a model is empty"),
-        ("", "lists no model"),
-    ],
-)
-def test_config_errors(text, message):
-    with pytest.raises(ValueError, match=message):
-        server.parse_config(f"model_config_list {{ {text} }}")
-
-
-def test_config_policies_and_names():
-    form = 'model_config_list {{ config {{ name: "a" base_path: "/a" model_platform: "tensorflow" {} }} }}'
-    found = {1: "", 5: "", 9: ""}
-    for text, expected in (
-        ("", [9]),
-        ("model_version_policy { latest { num_versions: 2 } }", [9, 5]),
-        ("model_version_policy { all { } }", [9, 5, 1]),
-        ("model_version_policy { specific { versions: [5, 6] } }", [5]),
-    ):
-        assert server.parse_config(form.format(text))[0].choose(found) == expected
-    model = server.ModelConfig("a", "/a")
-    with pytest.raises(ValueError, match="Illegal to list model a multiple times"):
-        server.Server([model, model])
+def test_needs_something_to_listen_on():
     with pytest.raises(ValueError, match="Neither `port` nor `grpc_socket_path`"):
-        server.Server([model], port=None)
-    with pytest.raises(ValueError, match="custom|Only ModelConfigList"):
-        server.parse_config("custom_model_config { }")
-
-
-def test_retries_show_their_reason_and_end_in_a_timeout(tmp_path):
-    Toy(1.0).save(tmp_path / "a" / "1", "serving_default")
-    models = [server.ModelConfig("a", str(tmp_path / "a")), server.ModelConfig("b", str(tmp_path / "b"))]
-    with server.Server(models, port=0, poll_seconds=0.05, retry_seconds=0.3, tensor_content=True) as running:
-        with pytest.raises(TimeoutError, match=r"model b \(no version loaded yet\)"):
-            running.wait_until_available(0.2)
-        (tmp_path / "b").mkdir()
-        broken(tmp_path / "b" / "1")
-        with grpc.insecure_channel(running.address) as channel:
-            stub = model_service_pb2_grpc.ModelServiceStub(channel)
-            assert until(lambda: server.State.LOADING in [s.state for s in _statuses(stub, "b")])
-            assert until(lambda: "Can't parse" in _statuses(stub, "b")[0].status.error_message)
-            shutil.rmtree(tmp_path / "b" / "1")  # repaired before the retries are used up
-            Toy(8.0).save(tmp_path / "hidden", "serving_default")
-            os.rename(tmp_path / "hidden", tmp_path / "b" / "1")
-            running.wait_until_available(10)
-            predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
-            output = predict(request({"x": X}, model="b")).outputs["y"]
-        assert output.tensor_content and not output.float_val
-        np.testing.assert_array_equal(tf.make_ndarray(output), np.array([9.0, 10.5], np.float32))
-        address = running.address
-    with pytest.raises(OSError), socket.create_connection(address.split(":"), timeout=2):
-        pass
-
-
-def _statuses(stub, model):
-    message = get_model_status_pb2.GetModelStatusRequest(model_spec=model_pb2.ModelSpec(name=model))
-    try:
-        return stub.GetModelStatus(message, timeout=5).model_version_status
-    except grpc.RpcError:
-        return []
-
-
-def warmup_file(folder, records):
-    (folder / "assets.extra").mkdir(exist_ok=True)
-    path = folder / "assets.extra" / "tf_serving_warmup_requests"
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for record in records:
-            writer.write(record)
-    return path
-
-
-def test_warmup(tmp_path):
-    Toy(1.0).save(tmp_path / "1", "serving_default")
-    servable = server.Servable(str(tmp_path / "1"))
-    assert servable.warm_up() == 0
-    good = prediction_log_pb2.PredictionLog()
-    good.predict_log.request.CopyFrom(request({"x": X}))
-    good = good.SerializeToString()
-    for records, code, text in (
-        (([good] * 3), None, 3),
-        ([], None, 0),
-        ([good] * 1001, IA, "exceeds the maximum"),
-        ([good, b"\xff\xff"], IA, "Failed to parse warmup record"),
-        ([b""], grpc.StatusCode.UNIMPLEMENTED, "Unsupported log_type for warmup"),
-    ):
-        path = warmup_file(tmp_path / "1", records)
-        if code is None:
-            assert servable.warm_up() == text
-            continue
-        with pytest.raises(server.StatusError, match=text) as caught:
-            servable.warm_up()
-        assert caught.value.code == code
-    path.write_bytes(b"this is no TFRecord file at all")
-    with pytest.raises(server.StatusError, match="Please verify your warmup data is in TFRecord format"):
-        servable.warm_up()
-
-
-def test_40_saved_by_keras(tmp_path):
-    model = tf.keras.Sequential(
-        [tf.keras.layers.Dense(2, kernel_initializer="ones", input_shape=(3,), name="d")]
-    )
-    tf.saved_model.save(model, str(tmp_path / "1"))
-    ((alias, info),) = (
-        server.Servable(str(tmp_path / "1")).definitions.signature_def["serving_default"].inputs.items()
-    )
-    response = server.Servable(str(tmp_path / "1")).predict(request({alias: np.ones((2, 3), np.float32)}))
-    assert list(response.outputs["d"].float_val) == [3.0] * 4 and info.tensor_shape.dim[1].size == 3
-
-
-def test_tags(tmp_path):
-    Toy(1.0).save(tmp_path / "1", "serving_default")
-    with pytest.raises(server.StatusError, match="matching supplied tags: { train }") as caught:
-        server.Servable(str(tmp_path / "1"), ("train",))
-    assert caught.value.code == NF
+        server.Server([ModelConfig("a", "/a")], port=None)
 
 
 def test_unforeseen_failure_is_internal_and_the_server_lives(tmp_path, monkeypatch):
     Toy(1.0).save(tmp_path / "a" / "1", "serving_default")
-    with server.Server([server.ModelConfig("a", str(tmp_path / "a"))], port=0) as running:
+    with server.Server([ModelConfig("a", str(tmp_path / "a"))], port=0) as running:
         with grpc.insecure_channel(running.address) as channel:
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
             with monkeypatch.context() as patch:
-                patch.setattr(server.Servable, "predict", lambda *_: 1 / 0)
+                patch.setattr(Servable, "predict", lambda *_: 1 / 0)
                 code, text = refused(stub.Predict, request({"x": X}, model="a"))
             assert code == grpc.StatusCode.INTERNAL and "division" not in text
             assert stub.Predict(request({"x": X}, model="a")).outputs["y"].float_val == [2.0, 3.5]
-
-
-@pytest.mark.parametrize(
-    "text, core",
-    [
-        (
-            "Graph execution error:\n\nDetected at node a/b defined at (most recent call last):\n"
-            '  File "x.py", line 3\n'
-            "    y = 1\nsizes differ\nby 2\n\t [[{{node a/b}}]] [Op:__inference_f_1]",
-            "sizes differ\nby 2",
-        ),
-        (
-            "2 root error(s) found.\n  (0) INVALID_ARGUMENT:  too large\n\t [[{{node c}}]]\n\t [[d/_3]]\n"
-            "  (1) INVALID_ARGUMENT:  too large\n\t [[{{node c}}]]\n0 successful operations.",
-            "too large",
-        ),
-        ("{{function_node __wrapped__X}} empty", "empty"),
-        ("ValueError: no\nTraceback (most recent call last):\n  File\nValueError: no", "ValueError: no"),
-        ("Traceback (most recent call last):\n  File\nKeyError: 7", "KeyError: 7"),
-    ],
-)
-def test_messages_from_graphs(text, core):
-    assert server.status_of(tf.errors.InvalidArgumentError(None, None, text)).message == core

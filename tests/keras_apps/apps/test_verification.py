@@ -150,6 +150,20 @@ def test_mistakes_are_one_sentence(data, tmp_path, words, message):
     assert last.startswith("error: ") and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("cache", [[], ["--config.data.cache_mb=0"]], ids=["cached", "streamed"])
+def test_a_damaged_record_is_named(data, tmp_path, cache):
+    shutil.copytree(data, tmp_path / "data")
+    index = np.load(tmp_path / "data" / "index.npz")
+    row = int(np.flatnonzero(index["shard"] == 1)[7])
+    shard = sorted((tmp_path / "data").glob("*.tfrecord"))[1]
+    raw = bytearray(shard.read_bytes())
+    raw[index["offset"][row] + index["length"][row] // 2] ^= 1
+    shard.write_bytes(raw)
+    done = train(tmp_path / "data", tmp_path / "run", "--config.labels=0", *cache)
+    assert done.returncode == 1 and f"{shard.name}, record 7 (row {row})" in done.stderr, done.stderr[-500:]
+    assert "Traceback" not in done.stderr and not (tmp_path / "run" / "evaluation.json").exists()
+
+
 def test_a_workdir_belongs_to_one_config(trained, data):
     done = train(data, trained[0], "--config.seed=7")
     assert done.returncode == 1 and "holds a run whose `seed` differ from this config" in done.stderr

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
 
-from serving import server
+from serving.config import parse_config
 from tests.serving.toys import ROOT
 
 DEPLOY = os.path.join(ROOT, "serving", "deploy")
@@ -61,7 +61,7 @@ def read(name):
 
 
 def test_models():
-    models = server.parse_config(read("models.config"))
+    models = parse_config(read("models.config"))
     assert [(model.name, model.base_path) for model in models] == [
         ("verification", "/models/verification"),
         ("gallery", "/models/gallery"),

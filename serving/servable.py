@@ -1,0 +1,148 @@
+"""One loaded version: in come its folder and PredictRequests, out go PredictResponses or StatusErrors."""
+
+import os
+
+import tensorflow as tf
+from absl import logging
+from google.protobuf import message as protobuf_message
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_log_pb2
+
+from serving.status import Code, StatusError, core_of, invalid, not_found, status_of
+from serving.tensors import read_tensor, write_tensor
+
+WARMUP_RECORDS = 1000
+
+
+class Servable:
+    """A SavedModel in memory that answers PredictRequests.
+
+    Args:    path: version folder.  tags: which of its graphs, as `--saved_model_tags`.
+    Raises:  StatusError NOT_FOUND or DATA_LOSS where there is no such graph; what tf.saved_model.load raises.
+    """
+
+    def __init__(self, path, tags=("serve",)):
+        graph = _read_graph(path, tags)
+        self.definitions = get_model_metadata_pb2.SignatureDefMap(signature_def=graph.signature_def)
+        self._path = path
+        self._loaded = tf.saved_model.load(path, tags=list(tags))  # keeps variables, tables and assets alive
+        self._functions = dict(self._loaded.signatures)
+
+    def predict(self, request, tensor_content=False):
+        """PredictRequest -> PredictResponse without model name and version, which the caller knows.
+
+        Raises: StatusError with TF Serving's code and text.
+        """
+        key = request.model_spec.signature_name or tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+        if key not in self._functions:
+            raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
+        definition = self.definitions.signature_def[key]
+        inputs = _read_inputs(definition, request.inputs)
+        aliases = _output_aliases(definition, request.output_filter)
+        try:
+            outputs = self._functions[key](**inputs)
+            response = predict_pb2.PredictResponse()
+            for alias in aliases:
+                write_tensor(outputs[alias], response.outputs[alias], tensor_content)
+        except tf.errors.OpError as error:
+            raise status_of(error) from error
+        response.model_spec.signature_name = key
+        return response
+
+    def warm_up(self):
+        """Replay assets.extra/tf_serving_warmup_requests; returns the number of requests.
+
+        Raises: StatusError; a request that fails makes the version unfit to serve.
+        """
+        file = os.path.join(self._path, "assets.extra", "tf_serving_warmup_requests")
+        if not tf.io.gfile.exists(file):
+            return 0
+        count = 0
+        try:
+            for record in tf.data.TFRecordDataset(file):
+                count += 1
+                if count > WARMUP_RECORDS:
+                    raise invalid(f"Number of warmup records exceeds the maximum ({WARMUP_RECORDS})")
+                self._replay(record.numpy(), count)
+        except tf.errors.DataLossError as error:
+            raise StatusError(
+                Code.DATA_LOSS,
+                f"Please verify your warmup data is in TFRecord format. {core_of(error.message)}",
+            ) from error
+        return count
+
+    def _replay(self, record, number):
+        try:
+            log = prediction_log_pb2.PredictionLog.FromString(record)
+        except protobuf_message.DecodeError as error:
+            raise invalid(f"Failed to parse warmup record {number}") from error
+        kind = log.WhichOneof("log_type")
+        if kind in (None, "session_run_log"):
+            raise StatusError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
+        if kind != "predict_log":
+            logging.info(
+                "%s: warm-up record %d is a %s, which only TF Serving replays.", self._path, number, kind
+            )
+            return
+        try:
+            self.predict(log.predict_log.request)
+        except StatusError as error:
+            raise StatusError(error.code, f"Warm-up request {number} failed: {error.message}") from error
+
+
+def _read_graph(path, tags):
+    file = os.path.join(path, "saved_model.pb")
+    try:
+        with tf.io.gfile.GFile(file, "rb") as stream:
+            saved_model = saved_model_pb2.SavedModel.FromString(stream.read())
+    except tf.errors.NotFoundError as error:
+        raise not_found(f"Could not find saved_model.pb in {path}") from error
+    except protobuf_message.DecodeError as error:
+        raise StatusError(Code.DATA_LOSS, f"Can't parse {file} as binary proto") from error
+    for graph in saved_model.meta_graphs:
+        if set(graph.meta_info_def.tags) == set(tags):
+            return graph
+    raise not_found(f"Could not find meta graph def matching supplied tags: {{ {' '.join(tags)} }}")
+
+
+def _read_inputs(definition, sent):
+    declared, defaults = definition.inputs, definition.defaults
+    if len(sent) > len(declared) or len(sent) < len(declared) and not defaults:
+        raise invalid(
+            f"input size does not match signature: {len(sent)}!={len(declared)} len({_set_text(sent)}) != "
+            f"len({_set_text(declared)}). Sent extra: {_set_text(set(sent) - set(declared))}. "
+            f"Missing but required: {_set_text(set(declared) - set(sent))}."
+        )
+    for alias in sorted(sent):
+        if alias not in declared:
+            raise invalid(
+                f"input tensor alias not found in signature: {alias}. Inputs "
+                f"expected to be in the set {_set_text(declared)}."
+            )
+    for alias in sorted(declared):
+        if alias not in sent and alias not in defaults:
+            raise invalid(
+                f"Signature input alias: {alias} not found in request and no default value provided."
+            )
+    return {
+        alias: read_tensor(alias, sent[alias] if alias in sent else defaults[alias], info)
+        for alias, info in declared.items()
+    }
+
+
+def _output_aliases(definition, wanted):
+    seen = set()
+    for alias in wanted:
+        if alias not in definition.outputs:
+            raise invalid(
+                f"output tensor alias not found in signature: {alias} Outputs "
+                f"expected to be in the set {_set_text(definition.outputs)}."
+            )
+        if alias in seen:
+            raise invalid(f"duplicate output tensor alias: {alias}")
+        seen.add(alias)
+    return list(wanted) or sorted(definition.outputs)
+
+
+def _set_text(names):
+    return "{" + ",".join(sorted(names)) + "}"
