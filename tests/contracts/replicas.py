@@ -1,6 +1,6 @@
 """Everything that must not depend on the number of replicas, run in a process of its own.
 
-    python -m tests.contracts.replicas REPLICAS OUT.npz [WORKDIR]
+    python -m tests.contracts.replicas REPLICAS OUT.npz WORKDIR DATA
 """
 
 import re
@@ -10,8 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_apps.build import build, methods
+from keras_apps.configs.verification.digits import get_config
 from keras_apps.local import LocalVariable
 from keras_apps.loop import Loop
+from keras_apps.run import Run
 from keras_apps.strategy import make_strategy
 from tests.contracts.dummies import APPS, dummy_config
 
@@ -92,7 +94,20 @@ def variants(name):
     return texts
 
 
-def main(replicas, out, workdir=None):
+def verification_on(strategy, data):
+    """Weights of the real app after three steps on real digits, stochastic layers off."""
+    config = get_config()
+    config.update({"steps": 3, "batch": 32, "dropout": 0.0, "ema": 0.0, "schedule": "constant()",
+                   "backbone": "small_cnn(widths=(8, 8, 8))", "loss": "triplet()"})
+    config.optimizers.network = "sgd(rate=0.02)"
+    config.data.update({"mixing": (), "augment": ()})
+    run = Run(config, data, strategy)
+    run.loop(None).run()
+    return {f"verification/{i}/{variable.name}": variable.numpy()
+            for i, variable in enumerate(run.app.network.variables + list(run.app.head.variables))}
+
+
+def main(replicas, out, workdir, data):
     strategy = make_strategy("mirrored" if replicas > 1 else "one", replicas)
     arrays = {}
     for kind in APPS:
@@ -103,17 +118,17 @@ def main(replicas, out, workdir=None):
         arrays.update({f"{kind}/adam_gradient/{group}": value for group, value in first_moments(loop).items()
                        if kind != "grow"})
     arrays.update(methods_on(strategy))
-    if workdir:
-        if replicas == 1:
-            # The truth, and half of it as a checkpoint that another number of replicas goes on from.
-            arrays["resumed"] = train("sharded", strategy, steps=8)[0].classes.gathered()
-            train("sharded", strategy, workdir, steps=4)
-        else:
-            app, loop, curve = train("sharded", strategy, workdir, steps=8)
-            assert len(curve) == 4, f"{len(curve)} steps ran after the checkpoint of step 4"
-            arrays["resumed"] = app.classes.gathered()
+    arrays.update(verification_on(strategy, data))
+    if replicas == 1:
+        # The truth, and half of it as a checkpoint that another number of replicas goes on from.
+        arrays["resumed"] = train("sharded", strategy, steps=8)[0].classes.gathered()
+        train("sharded", strategy, workdir, steps=4)
+    else:
+        app, loop, curve = train("sharded", strategy, workdir, steps=8)
+        assert len(curve) == 4, f"{len(curve)} steps ran after the checkpoint of step 4"
+        arrays["resumed"] = app.classes.gathered()
     np.savez(out, **arrays)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2], *sys.argv[3:])
+    main(int(sys.argv[1]), *sys.argv[2:])

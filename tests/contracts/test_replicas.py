@@ -1,6 +1,5 @@
 """Equal weights on 1, 2 and 4 replicas: one process a replica count walks everything."""
 
-import os
 import pathlib
 import shutil
 import subprocess
@@ -11,13 +10,15 @@ import pytest
 
 from keras_apps.build import methods
 from tests.contracts.dummies import APPS
+from tfrecords.sources.digits import DigitsSource
+from tfrecords.write import write
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def run(replicas, out, workdir):
-    done = subprocess.run([sys.executable, "-m", "tests.contracts.replicas", str(replicas), str(out), str(workdir)],
-                          cwd=ROOT, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}, capture_output=True, text=True)
+def run(replicas, out, workdir, data):
+    words = [sys.executable, "-m", "tests.contracts.replicas", str(replicas), str(out), str(workdir), str(data)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return dict(np.load(out))
 
@@ -25,10 +26,12 @@ def run(replicas, out, workdir):
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("replicas")
-    found = {1: run(1, folder / "1.npz", folder / "work")}
+    write([DigitsSource()], folder / "digits", shards=2)
+    found = {1: run(1, folder / "1.npz", folder / "work", folder / "digits")}
     for replicas in (2, 4):
         shutil.copytree(folder / "work", folder / f"work{replicas}")
-        found[replicas] = run(replicas, folder / f"{replicas}.npz", folder / f"work{replicas}")
+        found[replicas] = run(replicas, folder / f"{replicas}.npz", folder / f"work{replicas}",
+                              folder / "digits")
     return found
 
 
@@ -40,6 +43,14 @@ def test_weights_and_gradients_equal_those_of_one_replica(results, replicas, kin
     for name in names:
         gap = np.abs(results[1][name] - results[replicas][name]).max()
         assert gap <= 1e-5, f"{name} differs by {gap}"
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_the_verification_app_trains_to_equal_weights(results, replicas):
+    names = [name for name in results[1] if name.startswith("verification/")]
+    assert len(names) > 15
+    for name in names:
+        np.testing.assert_allclose(results[replicas][name], results[1][name], atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("replicas", [2, 4])

@@ -20,7 +20,7 @@ BUILDS = {"BUILD", "BUILD.bazel"}
 
 
 def files_below(folder, ignored=frozenset(), cut=False):
-    """Relative paths of all files; `cut` leaves out folders that are packages of their own, as Bazel's glob does."""
+    """Relative paths of all files; `cut` leaves out folders that are packages of their own, as glob does."""
     for place, folders, names in os.walk(folder):
         place = pathlib.Path(place)
         folders[:] = [name for name in folders if name != "__pycache__"
@@ -154,8 +154,9 @@ def test_glob_stops_at_packages_and_ignored_folders(tmp_path):
 
 
 def test_no_absolute_path_is_kept():
-    kept = [ROOT / name for name in ("WORKSPACE", ".bazelrc", ".bazelignore", "BUILD.bazel", "tools/bazel.sh")]
-    kept += [ROOT / folder / "BUILD.bazel" for folder in FOLDERS] + sorted((ROOT / "tools").glob("*.bzl"))
+    kept = [ROOT / name for name in ("WORKSPACE", ".bazelrc", ".bazelignore", "BUILD.bazel")]
+    kept += [ROOT / folder / "BUILD.bazel" for folder in PACKAGES]
+    kept += [ROOT / "tools" / "bazel.sh", *(ROOT / "tools").glob("*.bzl")]
     for part in ("offline", "python"):
         kept += [path for path in (ROOT / "tools" / part).rglob("*") if path.is_file()]
     pattern = re.compile(r"(?<![\w./*@%})\]])/\w[\w./-]*")
@@ -174,8 +175,8 @@ def fake_suite(folder, version):
     for name in ("sh", "dirname", "mv", "rm"):
         (programs / name).symlink_to(shutil.which(name))
     if version:
-        (programs / "bazel").write_text(f'#!{shutil.which("sh")}\n[ "$1" = --version ] && echo "{version}" && exit\n'
-                                        'echo "$SUITE_PYTHON, $SUITE_DATA: $*"\n')
+        says = f'[ "$1" = --version ] && echo "{version}" && exit\necho "$SUITE_PYTHON, $SUITE_DATA: $*"\n'
+        (programs / "bazel").write_text(f"#!{shutil.which('sh')}\n{says}")
         (programs / "bazel").chmod(0o755)
     return folder / "a suite"
 

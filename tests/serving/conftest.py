@@ -43,6 +43,6 @@ def served(tmp_path_factory):
         log = running.log.read_text()
         assert f"listening on 127.0.0.1:{running.address.split(':')[1]}\n" in log
         assert "tensorflow/" not in log and "Traceback" not in log, log  # nothing but the server's own lines
-        ends_after_the_last_answer(running, "toy", signal.SIGTERM)
+        ends_after_the_last_answer(running, signal.SIGTERM, "toy", 2.0)
     finally:
         stop(running)

@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def channel(folder):
     configs = [ModelConfig(name, str(folder / name)) for name in ("moving", "steady")]
-    with Server(configs, port=0, poll_seconds=0.1, load_retries=0) as running:
+    with Server(configs, port=0, poll_seconds=0.05, load_retries=0) as running:
         with grpc.insecure_channel(running.address) as channel:
             yield channel
 
@@ -108,7 +108,7 @@ def test_35_broken_versions_leave_the_old_one_serving(folder, stub, models):
     # The folder of the only loaded version going away, and then all of them, changes nothing.
     for number in (1, 2, 3, 4):
         shutil.rmtree(folder / str(number))
-    time.sleep(0.4)
+    time.sleep(0.3)
     assert stub.Predict(request({"x": X}, model="steady")).outputs["y"].float_val == [2.0, 3.5]
     # A number that failed may come back whole.
     appear(folder, 2, lambda path: Toy(20.0).save(path, "serving_default"))
@@ -132,7 +132,9 @@ def test_35_version_that_cannot_be_loaded_at_start_up(tmp_path):
 def test_retries_show_their_reason_and_end_in_a_timeout(tmp_path):
     Toy(1.0).save(tmp_path / "a" / "1", "serving_default")
     models = [ModelConfig("a", str(tmp_path / "a")), ModelConfig("b", str(tmp_path / "b"))]
-    with Server(models, port=0, poll_seconds=0.05, retry_seconds=0.3, tensor_content=True) as running:
+    with Server(
+        models, port=0, poll_seconds=0.05, load_retries=50, retry_seconds=0.2, tensor_content=True
+    ) as running:
         with pytest.raises(TimeoutError, match=r"model b \(no version loaded yet\)"):
             running.wait_until_available(0.2)
         (tmp_path / "b").mkdir()

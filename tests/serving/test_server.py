@@ -26,7 +26,7 @@ from tensorflow_serving.apis import (
 from serving import server
 from serving.config import ModelConfig
 from serving.servable import Servable
-from tests.serving.toys import ROOT, Toy, run_here, run_process, start, until
+from tests.serving.toys import ROOT, Toy, run_here, run_process, start, stop, until
 from tests.serving.wire import (
     FP,
     IA,
@@ -246,9 +246,10 @@ def test_message_above_grpcs_own_default_size(served):
     np.testing.assert_array_equal(tf.make_ndarray(answer.outputs["y"]), x / 2 + 3)
 
 
-def test_other_calls_are_unimplemented(stub):
-    code, _ = refused(stub.Classify, classification_pb2.ClassificationRequest())
-    assert code == grpc.StatusCode.UNIMPLEMENTED
+def test_other_calls_are_unimplemented(served, stub):
+    code, text = refused(stub.Classify, classification_pb2.ClassificationRequest())
+    assert code == grpc.StatusCode.UNIMPLEMENTED and "does not answer this call" in text
+    assert "Traceback" not in served.log.read_text()
 
 
 def test_39_unix_socket(served):
@@ -328,7 +329,10 @@ def test_sigint_ends_it_as_sigterm_does(tmp_path):
     running = start(
         ["--model_name=m", f"--model_base_path={os.path.relpath(tmp_path / 'm', ROOT)}"], tmp_path
     )
-    ends_after_the_last_answer(running, "m", signal.SIGINT)
+    try:
+        ends_after_the_last_answer(running, signal.SIGINT, "m", 1.0)
+    finally:
+        stop(running)
 
 
 BAD = "model_config_list { config { name: 3 } }"

@@ -65,8 +65,11 @@ def broken(path):
     (path / "saved_model.pb").write_bytes(b"\xff not a protocol buffer")
 
 
-def ends_after_the_last_answer(running, model, number):
-    """Signals a server process while version 1 of `model` works on a request, and waits for its end."""
+def ends_after_the_last_answer(running, number, model, offset):
+    """Signals a server process while version 1 of `model` works on a request, and waits for its end.
+
+    offset: what the model answers.
+    """
     folder = running.log.parent
     with grpc.insecure_channel(running.address) as channel, concurrent.futures.ThreadPoolExecutor() as pool:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
@@ -79,7 +82,7 @@ def ends_after_the_last_answer(running, model, number):
             assert running.process.poll() is None and not slow.done()
         finally:
             (folder / "last").touch()
-        assert len(slow.result(timeout=5).outputs["offset"].float_val) == 1
+        assert slow.result(timeout=5).outputs["offset"].float_val == [offset]
         since = time.monotonic()
         assert running.process.wait(timeout=20) == 0, running.log.read_text()
         assert time.monotonic() - since < 4.0, "an idle connection must not use up the grace"
