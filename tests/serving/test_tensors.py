@@ -11,7 +11,8 @@ from serving.status import StatusError
 from tests.serving.wire import IA, shape
 
 NUMBERS = (
-    "float16 bfloat16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool complex64 complex128"
+    "float16 bfloat16 float32 float64 int8 int16 int32 int64 uint8 uint16 uint32 uint64 bool "
+    "complex64 complex128"
 ).split()
 
 

@@ -13,8 +13,8 @@ from keras_apps.config import base
 def get_config():
     config = base()
     config.update({
-        "app": "verification", "steps": 3000, "batch": 128, "checkpoint_every": 1000, "size": 32,
-        "backbone": "small_cnn(widths=(64, 64, 64, 64))", "pooling": "flatten()", "head": "cosface(scale=16.0)",
+        "app": "verification", "steps": 2500, "batch": 128, "checkpoint_every": 1000, "size": 28,
+        "backbone": "small_cnn(widths=(32, 64, 128, 256))", "pooling": "flatten()", "head": "cosface(scale=16.0)",
         "embedding": 128, "dropout": 0.2, "mirror": False, "weights": {"head": 1.0, "loss": 1.0},
         "schedule": "cosine(warmup=100)", "ema": 0.998,
     })
