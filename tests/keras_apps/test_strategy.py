@@ -1,0 +1,10 @@
+import pytest
+
+from keras_apps.strategy import make_strategy
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="`strategy` is 'two' but must be one of one, mirrored"):
+        make_strategy("two")
+    with pytest.raises(ValueError, match="no GPU; give --replicas=2 to split the CPU"):
+        make_strategy("mirrored")
