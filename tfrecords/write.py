@@ -13,7 +13,6 @@ Several sources in one data folder (--pattern and --images_split once for all --
 
 import importlib
 import inspect
-import io
 import json
 import os
 import pathlib
@@ -28,11 +27,11 @@ from array import array
 import numpy as np
 import tensorflow as tf
 from absl import app, flags
-from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from tfrecords import decode, read, schema
+from tfrecords import read, schema
+from tfrecords.examine import as_png, examine
 from tfrecords.sources.digits import DigitsSource
 from tfrecords.sources.folder import FolderSource
 from tfrecords.sources.npz import NpzSource
@@ -41,12 +40,6 @@ MOST_SKIPPED = 0.05
 MOST_SHARDS = 10_000
 
 _MOST_LISTED = 1000
-_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")     # what Pillow may open
-_STORED_AS_PNG = ("WEBP", "TIFF", "PPM")                            # what TensorFlow cannot decode
-_ORIENTATION = 0x0112                                               # EXIF
-_BITS_PER_SAMPLE = 258                                              # TIFF
-_SPACE = rb"(?:\s|#[^\r\n]*[\r\n])+"
-_PPM_MAXIMUM = re.compile(rb"P[2356]" + (_SPACE + rb"\d+") * 2 + _SPACE + rb"(\d+)")
 
 
 def write(sources, out, shards=8, name=None, overwrite=False):
@@ -159,7 +152,7 @@ class _Table:
             data = item.read()
             if zlib.crc32(data) != self.crc[row]:
                 raise ValueError(f"`{item.path}` was changed while it was being written; start again.")
-            record = {"image": _as_png(data) if self.converted[row] else data, "height": self.height[row],
+            record = {"image": as_png(data) if self.converted[row] else data, "height": self.height[row],
                       "width": self.width[row], "channels": self.channels[row], "index": row,
                       "path": item.path}
             for column, values in self.columns.items():
@@ -236,36 +229,6 @@ class _Table:
         return names
 
 
-def examine(data):
-    """Checks one encoded image: its header first, then all of its pixels.
-
-    Args:    data: bytes.
-    Returns: height, width, channels as it will be stored (1, 2 = grey and alpha, 3, 4), whether it must
-             become PNG, whether it has an EXIF orientation other than upright.
-    Raises:  ValueError with the reason why it cannot be used.
-    """
-    image = _opened(data)
-    width, height = image.size
-    if min(width, height) < 1 or width * height > decode.MAX_PIXELS:
-        raise ValueError(f"{height} x {width} pixels are not 1 to {decode.MAX_PIXELS:,} pixels")
-    if _is_deep(image, data):
-        raise ValueError("16-bit images are not supported yet")
-    turned = _is_turned(image)
-    if image.format not in _STORED_AS_PNG:
-        try:
-            pixels = _decoded(data, image.format).numpy()
-        except tf.errors.InvalidArgumentError:
-            pixels = None
-        if image.format != "BMP":
-            if pixels is None:
-                raise ValueError("the image is damaged or truncated")
-            return *pixels.shape, False, turned
-        # TensorFlow reads only some bitmaps, and takes palette numbers for grey values.
-        if pixels is not None and np.array_equal(pixels[..., :3], _pixels(image)[..., :3]):
-            return *pixels.shape, False, turned
-    return *_pixels(image).shape, True, turned
-
-
 def natural_order(names):
     """Names sorted as people do: numbers by value, "s2" before "s10"; the order is total."""
     names = list(names)
@@ -278,71 +241,6 @@ def _natural_key(name):
     # Every second part is a number; compared by length first, so that none is too long to convert.
     parts = re.split(r"([0-9]+)", name)
     return [(len(part.lstrip("0")), part.lstrip("0")) if i % 2 else part for i, part in enumerate(parts)]
-
-
-@tf.function(input_signature=[tf.TensorSpec([], tf.string)])
-def _decode_gif(data):
-    return decode.decode(data)
-
-
-def _decoded(data, kind):
-    """What `Decoder` will read, by the same op."""
-    if kind == "GIF":                       # whose frames may be larger than its header says
-        return _decode_gif(data)
-    # The size is known to be small enough; a call of the whole graph takes five times as long.
-    return tf.io.decode_image(data, channels=0, expand_animations=False)
-
-
-def _opened(data):
-    if not data:
-        raise ValueError("the file is empty")
-    try:
-        return Image.open(io.BytesIO(data), formats=_FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ValueError(f"the image has more than {decode.MAX_PIXELS:,} pixels") from None
-    except Exception:       # damaged headers raise anything from SyntaxError to struct.error
-        raise ValueError("the file is not an image of a known format") from None
-
-
-def _pixels(image):
-    """All pixels through Pillow: uint8 [h, w, c], of several frames or pages the first."""
-    try:
-        image.load()
-        if image.mode == "1":
-            image = image.convert("L")
-        elif image.mode not in ("L", "LA", "RGB", "RGBA"):
-            image = image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
-    except Exception:       # as in _opened
-        raise ValueError("the image is damaged or truncated") from None
-    pixels = np.asarray(image)
-    return pixels if pixels.ndim == 3 else pixels[..., None]
-
-
-def _as_png(data):
-    return tf.io.encode_png(_pixels(_opened(data))).numpy()
-
-
-def _is_deep(image, data):
-    """More than 8 bits a channel, which Pillow partly hides."""
-    if image.mode[0] in "IF":
-        return True
-    if image.format == "PNG":
-        return data[24] == 16
-    if image.format == "TIFF":
-        bits = image.tag_v2.get(_BITS_PER_SAMPLE, 1)
-        return any(count > 8 for count in (bits if isinstance(bits, tuple) else (bits,)))
-    maximum = _PPM_MAXIMUM.match(data[:4096]) if image.format == "PPM" else None
-    return maximum is not None and (len(maximum[1]) > 9 or int(maximum[1]) > 255)
-
-
-def _is_turned(image):
-    # Pillow turns a TIFF upright itself.
-    if image.format == "TIFF" or "exif" not in image.info:
-        return False
-    try:
-        return image.getexif().get(_ORIENTATION, 1) not in (0, 1)
-    except Exception:       # a damaged EXIF block is no reason to leave the image out
-        return False
 
 
 def _write_folder(table, work, shards, name):
