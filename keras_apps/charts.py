@@ -42,8 +42,10 @@ def histogram(scores, same, threshold=None):
     return _pixels(figure)
 
 
-def pairs(images, vectors, identities, threshold, count=8):
-    """The hardest pairs: same ones with the lowest scores, different ones with the highest."""
+def pairs(images, vectors, identities, threshold, count=8, most=2000):
+    """The hardest pairs among the first `most` images: same ones with the lowest scores, different ones with the
+    highest."""
+    images, vectors, identities = images[:most], vectors[:most], identities[:most]
     scores = vectors @ vectors.T
     same = identities[:, None] == identities[None]
     upper = np.triu(np.ones_like(same), 1).astype(bool)

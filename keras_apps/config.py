@@ -31,6 +31,7 @@ def base():
             "train_identities": "",   # "0-4,7"; "" = by `holdout`
             "train_split": "",        # rows of this split only; "" = every row that has no other use
             "holdout": 0.0,           # share of the identities (by hash) kept for evaluation
+            "test_images": 10000,     # whole identities (by hash) are evaluated up to this many images
             "sampler": "pk(images=4)",
             "augment": (),            # ("flip()", "affine(rotate=0.1)"), in this order
             "mixing": (),
@@ -55,6 +56,8 @@ def settle(config):
         raise ValueError(f"`ema` is {config.ema} but must lie in [0, 1); 0 switches it off.")
     if not 0 <= config.data.holdout < 1:
         raise ValueError(f"`data.holdout` is {config.data.holdout} but must lie in [0, 1).")
+    if config.data.test_images < 2:
+        raise ValueError(f"`data.test_images` is {config.data.test_images} but must be at least 2.")
     if config.clip < 0 or config.labels < 0:
         raise ValueError("`clip` and `labels` must not be negative; 0 switches them off.")
     if config.init:

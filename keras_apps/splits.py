@@ -25,10 +25,6 @@ class Split:
         records = self.images.records
         return records.column(name)[self.rows] if records.has(name) else None
 
-    def of(self, chosen):
-        """The sub-split of the places `chosen` (mask or index)."""
-        return dataclasses.replace(self, rows=self.rows[chosen], identities=self.identities[chosen])
-
 
 def select(images, config):
     """Deals the rows by the config.
@@ -36,7 +32,8 @@ def select(images, config):
     `data.train_split` names the split to train on; else `data.train_identities` the identities; else `data.holdout` is
     the share of identities, chosen by hash, that is kept back. Where too few identities would be left on a side
     (two of two images), that share of every identity's images is kept back instead. `labels` keeps that many images an
-    identity for training, the rest of them are neither trained nor evaluated on.
+    identity for training, the rest of them are neither trained nor evaluated on. `data.test_images` bounds the memory
+    and time of an evaluation.
 
     Returns: labels [N] int32: class of a training row, -1 elsewhere; {"test": Split}; names of the classes.
     Raises:  ValueError where the data have no identities, one only, or an unknown one is named.
@@ -78,7 +75,7 @@ def select(images, config):
                          "`data.train_split`, `data.train_identities` and `data.holdout`.")
     labels = np.full(records.count, -1, np.int32)
     labels[train] = np.searchsorted(classes, identities[train])
-    rows = np.flatnonzero(test)
+    rows = np.flatnonzero(_at_most(test, identities, names, settings.test_images))
     splits = {"test": Split(images, rows, identities[rows], names, unseen)} if len(rows) else {}
     return labels, splits, [names[i] for i in classes]
 
@@ -113,6 +110,16 @@ def held_identities(identities, names, share):
     if share and min(sum(counts[i] >= 2 for i in held), sum(counts[i] >= 2 for i in left)) < 2:
         return None
     return held
+
+
+def _at_most(chosen, identities, names, most):
+    """Whole identities of the chosen rows, in the order of their hashes, while they are at most `most` images."""
+    if chosen.sum() <= most:
+        return chosen
+    counts = np.bincount(identities[chosen], minlength=len(names))
+    order = np.array(sorted(np.flatnonzero(counts), key=lambda i: hashed(f"test {names[i]}")))
+    kept = order[np.cumsum(counts[order]) <= most]
+    return chosen & np.isin(identities, kept if len(kept) > 1 else order[:2])
 
 
 def hashed(text):

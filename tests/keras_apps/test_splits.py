@@ -60,6 +60,11 @@ def test_holdout_is_a_share_of_the_identities_by_name():
     assert chosen(collection, holdout=0.4)[2] == names
 
 
+def test_a_large_test_set_is_cut_by_whole_identities():
+    _, splits, _ = chosen(people(), train_identities="1-2", test_images=20)
+    assert len(splits["test"].rows) == 18 and set(np.bincount(splits["test"].identities)) == {0, 6}
+
+
 def test_with_too_few_identities_images_are_held_out_instead():
     labels, splits, names = chosen(people(count=3), holdout=0.4)
     assert names == ["1", "2", "3"] and not splits["test"].unseen
