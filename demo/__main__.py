@@ -25,6 +25,7 @@ from keras_apps.strategy import make_strategy
 from serving.client import Client, ServingError
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+MARK = "MADE_BY_DEMO"                    # only a folder with this file is emptied
 ENROLLED, ASKED, SHOWN = 5, 40, 8       # gallery images an identity, queries, queries on the page
 
 
@@ -76,16 +77,18 @@ def server(models, out):
     with open(out / "server.log", "w") as log:
         process = subprocess.Popen(words, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
     try:
-        for _ in range(600):
-            if port_file.exists():
-                break
-            if process.poll() is not None:
-                sys.exit(f"error: the server stopped at once; see {out / 'server.log'}.")
+        deadline = time.monotonic() + 120
+        while not port_file.exists():
+            if process.poll() is not None or time.monotonic() > deadline:
+                sys.exit(f"error: the server did not start; see {out / 'server.log'}.")
             time.sleep(0.1)
         yield f"localhost:{port_file.read_text().strip()}"
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def ask(address, out):
@@ -122,8 +125,11 @@ def main(_):
     start = time.perf_counter()
     out = pathlib.Path(FLAGS.out)
     out = out if out.is_absolute() else ROOT / out
+    if out.exists() and any(out.iterdir()) and not (out / MARK).exists():
+        sys.exit(f"error: `out` is {FLAGS.out} and holds something else than a demo; name an empty or new folder.")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
+    (out / MARK).write_text("Made by `python -m demo`, which empties this folder when it runs again.\n")
     data, workdir, models = out / "data", out / "run", out / "models"
     choice = "folder" if FLAGS.images else "digits"
     source = f"--images={os.path.abspath(FLAGS.images)}" if FLAGS.images else "--digits"

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from keras_apps import charts
+from keras_apps.card import threshold_note
 
 STYLE = """
 :root { color-scheme: light; --ink: #1d2733; --quiet: #66707c; --line: #e3e7ec; --good: #1b7f4d; --bad: #c0392b; }
@@ -58,8 +59,7 @@ def page(run, result, history, pictures, answers, shown):
 <section><h2>How well are same and different told apart?</h2><div class="pair">
 {picture((pictures / "roc.png").read_bytes(), "ROC curves")}
 {picture((pictures / "scores.png").read_bytes(), "score histograms")}</div>
-<p>The threshold is fitted for a false-accept rate of 0.01 on pairs of half of the held-out identities.
-{check(result)}</p></section>
+<p>{threshold_note(result)}</p></section>
 <section><h2>What the served gallery answers</h2>{picture(charts.png(sheet(answers, shown)), "queries and neighbours")}
 <p>Left the query, then its nearest enrolled images by cosine: green frames are right, red ones wrong.</p></section>
 <section><h2>What the served model says about two pairs</h2>{verified(answers)}
@@ -73,13 +73,6 @@ def page(run, result, history, pictures, answers, shown):
 </section>
 </main></html>
 """
-
-
-def check(result):
-    if "far_at_threshold" not in result:
-        return "Too few identities are held out to check it on others."
-    return (f"On the other half it accepts {result['far_at_threshold']:.1%} of the different and "
-            f"{result['tar_at_threshold']:.1%} of the same pairs.")
 
 
 def picture(data, alt):

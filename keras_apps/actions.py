@@ -47,7 +47,7 @@ class WriteHistory:
 
     def __call__(self, loop, logs):
         minutes, wall = self.spent()
-        row = {"step": int(loop.step.numpy()), **{name: round(value, 6) for name, value in logs.items()},
+        row = {"step": int(loop.step.numpy()), **{name: float(f"{value:.6g}") for name, value in logs.items()},
                "minutes": round(minutes, 4), "minutes_wall": round(wall, 4)}
         with open(self.path, "a") as file:
             file.write(json.dumps(row) + "\n")

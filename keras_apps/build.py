@@ -58,8 +58,7 @@ def build(folder, text, **facts):
     """
     name, words = parse(text)
     found = method_class(folder, name)
-    # What a Keras base class takes (name, dtype, ...) is not a hyper-parameter of the method.
-    accepted = list(inspect.signature(found.__init__).parameters)[1:] if "__init__" in vars(found) else []
+    accepted = list(arguments(found))
     for key in words:
         if key not in accepted or key in facts:
             own = [word for word in accepted if word not in facts]
@@ -67,6 +66,14 @@ def build(folder, text, **facts):
             raise ValueError(f"`{key}` is not a hyper-parameter of {folder}/{name}; "
                              f"did you mean {', '.join(near)}?")
     return found(**words, **{key: value for key, value in facts.items() if key in accepted})
+
+
+def arguments(found):
+    """The constructor's arguments by name, as `inspect` has them; those of a library's base class do not count."""
+    own = next((base for base in found.__mro__ if "__init__" in vars(base)), object)
+    if own.__module__.split(".")[0] not in ("keras_apps", "tfrecords"):
+        return {}
+    return {name: word for name, word in inspect.signature(own.__init__).parameters.items() if name != "self"}
 
 
 def _path(folder):

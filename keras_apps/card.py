@@ -5,7 +5,7 @@ def model_card(task, run, result):
     """Markdown: what was trained on what, how well it does beside the floor, and what it must not be trusted with."""
     records, config = run.records, run.config
     rows = "\n".join(f"| {name} | {value:.4f} | {_floor(result, name)} |" for name, value in sorted(result.items())
-                     if isinstance(value, float) and not name.startswith(("floor_", "minutes")))
+                     if isinstance(value, float) and not name.startswith(("floor_", "minutes", "unseen")))
     held = ("identities that were never trained on" if result.get("unseen_identities", 1.0) else
             "other images of the trained identities: too few identities to hold any back")
     return f"""# {task}
@@ -18,14 +18,23 @@ seed {config.seed}, in {result["minutes_wall"]:.1f} minutes. Judged on {held}.
 |---|---|---|
 {rows}
 
-The decision threshold is fitted for a false-accept rate of 0.01 on the pairs of one half of the held-out identities;
-`far_at_threshold` and `tar_at_threshold` are what it does on the other half. Other cameras, other light or another kind
+{threshold_note(result)} Other cameras, other light or another kind
 of object need a new threshold, found on pairs of that kind.
 
 Network: `{config.backbone}`, `{config.pooling}`, {run.app.config.get("embedding", "")} dimensions;
 head `{config.head or "none"}`, loss `{config.loss or "none"}`.
 Commit `{result["commit"][:12] or "unknown"}`.
 """
+
+
+def threshold_note(result):
+    """How the exported threshold was fitted, and what it does where that could be checked."""
+    if "far_at_threshold" not in result:
+        return ("The decision threshold is fitted for a false-accept rate of 0.01 on all held-out pairs: too few "
+                "identities are held out to check it on others.")
+    return ("The decision threshold is fitted for a false-accept rate of 0.01 on the pairs of one half of the held-out "
+            f"identities. On the other half it accepts {result['far_at_threshold']:.1%} of the different and "
+            f"{result['tar_at_threshold']:.1%} of the same pairs.")
 
 
 def _floor(result, name):

@@ -52,6 +52,8 @@ def settle(config):
     for key in ("steps", "batch", "checkpoint_every", "size", "log_every"):
         if config[key] < 1:
             raise ValueError(f"`{key}` is {config[key]} but must be at least 1.")
+    if not 0 <= config.seed < 2 ** 31:
+        raise ValueError(f"`seed` is {config.seed} but must lie in [0, 2^31).")
     if not 0 <= config.ema < 1:
         raise ValueError(f"`ema` is {config.ema} but must lie in [0, 1); 0 switches it off.")
     if not 0 <= config.data.holdout < 1:

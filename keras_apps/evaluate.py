@@ -14,7 +14,7 @@ from rich.table import Table
 from keras_apps import charts
 from keras_apps.actions import WriteHistory, WriteTensorBoard
 from keras_apps.config import run as run_command
-from keras_apps.run import Run, commit, stored_config, write_file
+from keras_apps.run import Run, claim, commit, stored_config, write_file
 from keras_apps.strategy import make_strategy
 
 
@@ -26,16 +26,15 @@ def evaluate(run, loop, workdir, history):
     board = WriteTensorBoard(workdir)
     with loop.averaged():
         metrics = run.app.evaluate(run.splits)
-        pictures = run.app.pictures(run.splits)
-        projection = run.app.projection(run.splits)
-    board.evaluation(loop.step.numpy(), metrics, pictures, projection)
-    os.makedirs(os.path.join(workdir, "pictures"), exist_ok=True)
-    for tag, pixels in pictures.items():
-        write_file(os.path.join(workdir, "pictures", f"{tag}.png"), charts.png(pixels))
     minutes, wall = history.spent()
     result = {**metrics, "step": int(loop.step.numpy()), "seed": run.config.seed, "minutes": round(minutes, 3),
               "minutes_wall": round(wall, 3), "commit": commit(), "data_sha256": run.records.manifest["data_sha256"]}
     write_file(os.path.join(workdir, "evaluation.json"), json.dumps(result, indent=1, sort_keys=True))
+    pictures = run.app.pictures(run.splits)
+    board.evaluation(loop.step.numpy(), metrics, pictures, run.app.projection(run.splits))
+    os.makedirs(os.path.join(workdir, "pictures"), exist_ok=True)
+    for tag, pixels in pictures.items():
+        write_file(os.path.join(workdir, "pictures", f"{tag}.png"), charts.png(pixels))
     return result
 
 
@@ -43,7 +42,7 @@ def show(result):
     """A table of the metrics with their floors, on stdout."""
     table = Table("metric", "value", "floor")
     for name, value in result.items():
-        if isinstance(value, float) and not name.startswith(("floor_", "minutes")):
+        if isinstance(value, float) and not name.startswith(("floor_", "minutes", "unseen")):
             floor = result.get(f"floor_{name}")
             table.add_row(name, f"{value:.4f}", "" if floor is None else f"{floor:.4f}")
     Console().print(table)
@@ -53,6 +52,7 @@ def main(_):
     workdir = FLAGS.workdir
     config = stored_config(workdir)
     run = Run(config, FLAGS.data, make_strategy("one"))
+    claim(workdir, run)
     loop = run.loop(workdir)
     if not loop.restore():
         raise ValueError(f"{workdir} holds no checkpoint to evaluate; train first.")

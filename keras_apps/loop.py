@@ -125,13 +125,14 @@ class Loop:
                 step += 1
                 if since is None:           # the first step traces the graph: not counted in the rate
                     clock, since = time.perf_counter(), step
-                if step % self.config.log_every == 0 or step in (1, self.steps):
+                saves = step % self.config.checkpoint_every == 0 or step == self.steps
+                if saves or step % self.config.log_every == 0 or step == 1:
                     now = time.perf_counter()
                     if step > since:
                         logs["images_per_second"] = (step - since) * draws * stage["batch"] / (now - clock)
                         clock, since = now, step
                     self._log(stage, step, logs)
-                if step % self.config.checkpoint_every == 0 or step == self.steps:
+                if saves:
                     self.save()
 
     def _iterator(self, batches, start):
@@ -153,6 +154,10 @@ class Loop:
             action(self, logs)
 
     def save(self):
+        """A checkpoint; weights that are not finite are refused, so that the one before stays the newest."""
+        if not all(np.isfinite(variable.numpy()).all() for variable in self.trained):
+            raise ValueError(f"the weights are not finite at step {self._position()}; use a lower rate or set `clip`, "
+                             "with another --workdir.")
         if self.manager:
             self.manager.save(checkpoint_number=self._position())
 
@@ -190,9 +195,10 @@ class Loop:
     def _seed(self, stage, phase, occurrence, context):
         """[2] int32 from run seed, step, phase occurrence and replica."""
         place = [*stage["phases"]].index(phase) * 1000 + occurrence
-        seed = tf.bitcast(tf.cast(self.step, tf.int64), tf.int32) + [self.config.seed, 0]
-        seed = tf.random.experimental.stateless_fold_in(seed, place)
-        return tf.random.experimental.stateless_fold_in(seed, context.replica_id_in_sync_group)
+        seed = tf.constant([self.config.seed, 1], tf.int32)
+        for part in (tf.cast(self.step, tf.int64), place, context.replica_id_in_sync_group):
+            seed = tf.random.experimental.stateless_fold_in(seed, part)
+        return seed
 
     def _reduce(self, phase, terms, context):
         """This replica's share of the loss, and the global value of every term for the log."""

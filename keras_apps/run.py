@@ -29,8 +29,9 @@ class Run:
         config = self.config
         tf.keras.utils.set_random_seed(config.seed)
         self.records = Records(data)
-        self.decoder = Decoder(config.size, self.records.channels, config.data.fit)
-        self.images = Images(self.records, self.decoder, config.data.cache_mb)
+        self._images = {}
+        self.images = self.images_of(config.size)
+        self.decoder = self.images.decoder
         self.labels, self.splits, self.names = dealing.select(self.images, config)
         self.rows = (self.labels >= 0).nonzero()[0]
         self.mixing = [build("tfrecords/mixing", text) for text in config.data.mixing]
@@ -38,51 +39,69 @@ class Run:
         classes = len(self.names)
         for method in self.mixing:
             classes *= getattr(method, "times", 1)
-        info = types.SimpleNamespace(classes=classes, names=self.names, channels=self.records.channels,
+        info = types.SimpleNamespace(classes=classes, names=self.names, splits=self.splits,
                                      shape=(*self.decoder.size, self.records.channels))
         with strategy.scope():
             self.app = build("apps", config.app, config=config, info=info)
 
+    def images_of(self, size):
+        """The decoded images at a size; stages of a growing network ask for several."""
+        if size not in self._images:
+            decoder = Decoder(size, self.records.channels, self.config.data.fit)
+            self._images[size] = Images(self.records, decoder, self.config.data.cache_mb)
+        return self._images[size]
+
     def batches(self, stage):
         """The training batches of a stage."""
         sampler = build("tfrecords/samplers", self.config.data.sampler, batch=stage["batch"])
-        return Batches(self.images, Table(self.rows, self.labels), sampler, self.augment, self.mixing,
-                       self.config.seed)
+        return Batches(self.images_of(stage["size"]), Table(self.rows, self.labels), sampler, self.augment,
+                       self.mixing, self.config.seed)
 
-    def loop(self, workdir, actions=()):
-        """The loop; data that cannot be read or sampled are refused here, before the first step."""
+    def check(self):
+        """Refuses, before anything is written, data that cannot be read or sampled."""
         if len(self.rows) <= self.images.limit:
             self.images.load(self.rows, "decoding")
         for stage in self.app.stages():
             self.batches(stage).dataset(0, self.strategy.num_replicas_in_sync)
+
+    def loop(self, workdir, actions=()):
+        """The loop over the app's stages."""
         return Loop(self.app, self.config, self.batches, self.strategy, workdir, actions)
 
 
-def claim(workdir, config):
-    """Makes the workdir this config's own, or checks that it is.
+def claim(workdir, run):
+    """Makes the workdir this run's own (config.json, data.json), or checks that it is.
 
-    Raises:  ValueError where another config trained here.
+    Raises:  ValueError where another config or other data trained here.
     """
-    path = os.path.join(workdir, "config.json")
-    text = to_json(settle(config))
-    if os.path.exists(path):
-        with open(path) as file:
-            changed = differences(json.load(file), json.loads(text))
+    mine = {"config.json": to_json(run.config),
+            "data.json": json.dumps({"name": run.records.name, "sha256": run.records.manifest["data_sha256"]})}
+    for name, text in mine.items():
+        stored = read_json(os.path.join(workdir, name))
+        changed = [] if stored is None else differences(stored, json.loads(text))
         if changed:
-            raise ValueError(f"{workdir} holds a run whose {', '.join(f'`{key}`' for key in changed)} differ from this "
-                             "config; use another --workdir or the same config.")
-        return
+            keys = ", ".join(f"`{key}`" for key in changed)
+            raise ValueError(f"{workdir} holds a run whose {name[:-len('.json')]} differs in {keys}; use another "
+                             "--workdir or the same as before.")
     os.makedirs(workdir, exist_ok=True)
-    write_file(path, text)
+    for name, text in mine.items():
+        write_file(os.path.join(workdir, name), text)
+
+
+def read_json(path):
+    """The file's content, None where there is no such file."""
+    if not os.path.exists(path):
+        return None
+    with open(path) as file:
+        return json.load(file)
 
 
 def stored_config(workdir):
     """The config a workdir was trained with."""
-    path = os.path.join(workdir, "config.json")
-    if not os.path.exists(path):
+    config = read_json(os.path.join(workdir, "config.json"))
+    if config is None:
         raise ValueError(f"{workdir} holds no config.json, so no run; give the --workdir of a `keras_apps.train`.")
-    with open(path) as file:
-        return ConfigDict(json.load(file))
+    return ConfigDict(config)
 
 
 def write_file(path, content):

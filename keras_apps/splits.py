@@ -16,9 +16,9 @@ class Split:
     names: list
     unseen: bool            # identities never trained on
 
-    def load(self):
-        """Decoded images, float32 [n,H,W,C]."""
-        return self.images.load(self.rows, "decoding")
+    def load(self, places=slice(None)):
+        """Decoded images of the places, float32 [n,H,W,C]."""
+        return self.images.load(self.rows[places], "decoding")
 
     def column(self, name):
         """Values of a column at the rows, or None where the data have no such column."""
@@ -83,13 +83,13 @@ def select(images, config):
 def parse_identities(text, names):
     """Indices of "1-20,cat": names, or ranges of names that are numbers."""
     places = {name: i for i, name in enumerate(names)}
-    numbers = {int(name): i for i, name in enumerate(names) if name.isdigit()}
+    numbers = {int(name): i for i, name in enumerate(names) if _is_number(name)}
     found = []
     for part in (word.strip() for word in text.split(",") if word.strip()):
         first, dash, last = part.partition("-")
         if part in places:
             found.append(places[part])
-        elif dash and first.isdigit() and last.isdigit():
+        elif dash and _is_number(first) and _is_number(last):
             inside = [i for number, i in numbers.items() if int(first) <= number <= int(last)]
             if not inside:
                 raise ValueError(f"`data.train_identities` names {part} but the data have no identity in that range, "
@@ -99,6 +99,10 @@ def parse_identities(text, names):
             raise ValueError(f"`data.train_identities` names {part!r} but the data have no such identity, only such as "
                              f"{', '.join(names[:5])}.")
     return sorted(set(found))
+
+
+def _is_number(text):
+    return text.isascii() and text.isdecimal()
 
 
 def held_identities(identities, names, share):
@@ -128,11 +132,12 @@ def hashed(text):
 
 
 def _held_rows(identities, share):
-    """At least two images of every identity, where it has four."""
+    """A share of the images of every identity that has four, two at least."""
     held = np.zeros(len(identities), bool)
     for identity in np.unique(identities[identities >= 0]):
         rows = sorted(np.flatnonzero(identities == identity), key=lambda row: hashed(f"row {row}"))
-        held[rows[:max(round(share * len(rows)), 2 if len(rows) >= 4 else 0)]] = True
+        if len(rows) >= 4:
+            held[rows[:max(round(share * len(rows)), 2)]] = True
     return held
 
 

@@ -42,8 +42,9 @@ def export_run(run, loop, result, models):
 def main(_):
     workdir = FLAGS.workdir
     strategy = make_strategy(FLAGS.strategy, FLAGS.replicas)
-    claim(workdir, CONFIG.value)
     run = Run(CONFIG.value, FLAGS.data, strategy)
+    run.check()
+    claim(workdir, run)
     history = WriteHistory(workdir)
     loop = run.loop(workdir, [ShowProgress(), history, WriteTensorBoard(workdir)])
     done = os.path.join(workdir, "evaluation.json")

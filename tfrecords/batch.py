@@ -112,8 +112,8 @@ class Batches:
         memo = {name: tf.constant(values) for name, values in (memo or {}).items()}
 
         def finish(place, rows, data):
-            # Any int64 draw goes into the seed without loss.
-            seed = tf.bitcast(place[0], tf.int32) + [self.seed, 0]
+            # Folded, not added: runs of neighbouring seeds must not share streams shifted by a draw.
+            seed = tf.random.experimental.stateless_fold_in(tf.constant([self.seed, 0], tf.int64), place[0])
             seed = tf.random.experimental.stateless_fold_in(seed, place[1])
             images = data if cached else self.images.decoder.images(data)
             for number, method in enumerate(self.augment):

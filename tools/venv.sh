@@ -4,11 +4,11 @@ set -eu
 cd "$(dirname "$0")/.."
 stamp=".venv/lock-$(cksum < requirements.txt | tr ' ' '-')"
 [ -e "$stamp" ] && exit 0
-rm -rf .venv
 for python in python3.11 python3 python; do
     if command -v "$python" > /dev/null 2>&1 &&
         "$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' > /dev/null 2>&1; then
         echo "making .venv with $python (about a minute, 2 GB)" >&2
+        rm -rf .venv
         "$python" -m venv .venv
         .venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
         touch "$stamp"
@@ -17,6 +17,7 @@ for python in python3.11 python3 python; do
 done
 if command -v uv > /dev/null 2>&1; then
     echo "making .venv with uv (about a minute, 2 GB)" >&2
+    rm -rf .venv
     uv venv --quiet --python 3.11 .venv
     uv pip install --quiet --python .venv/bin/python -r requirements.txt
     touch "$stamp"

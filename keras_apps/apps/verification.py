@@ -11,7 +11,9 @@ from keras_apps.metrics import ranking, verification
 from keras_apps.splits import hashed
 
 MAX_PAIRS = 10_000_000
-FAR = 1e-2      # of the exported threshold
+FAR = 1e-2          # of the exported threshold
+FLOOR_SIDE = 48     # pixels; bounds the memory of the floor
+SHOWN = 2000        # held-out images in pictures and projector
 
 
 class VerificationApp(App):
@@ -19,7 +21,7 @@ class VerificationApp(App):
 
     Config:  embedding (D), dropout, mirror (average over the mirror image when embedding), weights.head, weights.loss.
     Terms:   head = heads/<head>.loss, loss = losses/metric/<loss>.
-    Info:    classes, channels, shape (H, W, C).
+    Info:    classes, shape (H, W, C), splits.
     """
 
     def __init__(self, config, info):
@@ -27,15 +29,16 @@ class VerificationApp(App):
         if not config.head and not config.loss:
             raise ValueError("`head` and `loss` are both empty but at least one must be named, such as "
                              "--config.head=\"cosface()\".")
+        _require_pairs(info.splits)
         self.network = EmbeddingNetwork(config.backbone, config.pooling, config.embedding, info.shape, config.dropout)
         self.head = config.head and build("heads", config.head, classes=info.classes, dimension=config.embedding,
                                           seed=config.seed)
         self.loss = config.loss and build("losses/metric", config.loss)
         self.calibration = {}
-        self._vectors = {}
+        self._held = {}
 
     def variables(self, stage, phase):
-        head = list(self.head.trainable_variables) if self.head else []
+        head = [*self.head.trainable_variables, *self.head.local] if self.head else []
         apart = "head" in self.config.optimizers
         groups = {"network": self.network.trainable_variables + ([] if apart else head)}
         return {**groups, "head": head} if apart else groups
@@ -61,33 +64,51 @@ class VerificationApp(App):
     def evaluate(self, splits):
         """Pairs and ranking on the held-out split, pixels beside them as the floor; fits the threshold.
 
-        The threshold and the probability of the exported model are fitted on the pairs of one half of the held-out
-        identities (by hash) and checked on the other half; auc, eer, tar, rank1 and map need no threshold and use all.
+        Episodes (rows with a `case` and a `role`) are judged inside their case only: two episodes may show the same
+        thing under two names. The threshold and the probability of the exported model are fitted on the pairs of one
+        half of the held-out identities (by hash) and checked on the other half, where both halves have pairs of both
+        kinds; auc, eer, tar, rank1 and map need no threshold and use all.
         """
-        test = splits.get("test")
-        if test is None:
-            raise ValueError("no identity is held out to evaluate on; set `data.holdout` or `data.train_identities`.")
-        images = test.load()
-        self._vectors = {"test": self._embed_all(images)}
-        found = self._measure(self._vectors["test"], test)
-        pixels = images.reshape(len(images), -1)
-        floor = self._measure(pixels - pixels.mean(axis=1, keepdims=True), test)
+        test = splits["test"]
+        vectors, pixels = self._vectors_of(test)
+        self._held = {"embedding": self._pairs(vectors, test), "pixels": self._pairs(pixels, test), "vectors": vectors}
+        found = self._measure(vectors, self._held["embedding"], test)
+        floor = self._measure(pixels, self._held["pixels"], test)
         found.update({f"floor_{name}": value for name, value in floor.items()})
-        found.update(self._calibrate(self._vectors["test"], test))
+        found.update(self._calibrate(vectors, test))
         found.update({"identities": len(np.unique(test.identities)), "images": len(test.rows),
                       "unseen_identities": float(test.unseen)})
         return found
 
-    def _embed_all(self, images):
+    def _vectors_of(self, split):
+        """Embeddings [n,D] and the floor: pixels [n,P] of at most 48 x 48, each image about its own mean."""
         function = tf.function(self.embed, input_signature=[tf.TensorSpec([None, *self.info.shape], tf.float32)])
-        return np.concatenate([function(images[i:i + 256]).numpy() for i in range(0, len(images), 256)])
+        side = [min(FLOOR_SIDE, length) for length in self.info.shape[:2]]
+        vectors, pixels = [], []
+        for start in range(0, len(split.rows), 256):
+            images = split.load(slice(start, start + 256))
+            vectors.append(function(images).numpy())
+            small = images if side == list(images.shape[1:3]) else tf.image.resize(images, side, antialias=True).numpy()
+            small = small.reshape(len(small), -1)
+            pixels.append(small - small.mean(axis=1, keepdims=True))
+        return np.concatenate(vectors), np.concatenate(pixels)
 
-    def _measure(self, vectors, split):
-        scores, same = verification.pair_scores(vectors, split.identities, max_pairs=MAX_PAIRS)
-        found = verification.all_metrics(scores, same)
-        ranked = ranking.ranking(vectors, vectors, split.identities, split.identities,
-                                 same_index=np.arange(len(vectors)))
-        found.update({name: ranked[name] for name in ("rank1", "rank5", "map")})
+    def _pairs(self, vectors, split, among=None):
+        """Scores and truth of the pairs of a split (or of the rows `among`), of episodes those inside a case."""
+        groups = [np.flatnonzero(rows if among is None else rows & among) for rows in _episodes(split)]
+        found = [verification.pair_scores(vectors[rows], split.identities[rows], max_pairs=MAX_PAIRS // len(groups))
+                 for rows in groups if len(rows) > 1]
+        if not found:
+            return np.zeros(0, np.float32), np.zeros(0, bool)
+        return tuple(np.concatenate(part) for part in zip(*found))
+
+    def _measure(self, vectors, pairs, split):
+        found = verification.all_metrics(*pairs)
+        ranked = [ranking.ranking(vectors[rows], vectors[rows], split.identities[rows], split.identities[rows],
+                                  same_index=np.arange(rows.sum())) for rows in _episodes(split)]
+        counts = [one["queries"] for one in ranked]
+        found.update({name: float(np.average([one[name] for one in ranked], weights=counts))
+                      for name in ("rank1", "rank5", "map")})
         roles, cases = split.column("role"), split.column("case")
         if roles is not None and cases is not None:
             names = split.images.records.names("role")
@@ -99,38 +120,33 @@ class VerificationApp(App):
         return found
 
     def _calibrate(self, vectors, split):
-        half = np.array([hashed(f"half {split.names[i]}") % 2 for i in split.identities])
-        sides = []
-        for side in (half == 0, half == 1):
-            scores, same = verification.pair_scores(vectors[side], split.identities[side], max_pairs=MAX_PAIRS) \
-                if side.sum() > 1 else (np.zeros(0), np.zeros(0, bool))
-            sides.append((scores, same) if same.any() and not same.all() else None)
-        both = verification.pair_scores(vectors, split.identities, max_pairs=MAX_PAIRS)
-        scores, same = sides[0] or both
+        half = np.zeros(len(split.rows), bool)
+        for number, rows in enumerate(_episodes(split)):
+            keys = [f"case {number}"] * rows.sum() if not rows.all() else [split.names[i] for i in split.identities]
+            half[rows] = [hashed(f"half {key}") % 2 == 0 for key in keys]
+        sides = [self._pairs(vectors, split, among) for among in (half, ~half)]
+        if not all(same.any() and not same.all() for _, same in sides):
+            sides = [self._held["embedding"], None]
+        scores, same = sides[0]
         self.calibration = {"threshold": verification.threshold_at_far(scores, same, FAR), "far": FAR,
                             **verification.calibrate(scores, same), "pairs": len(scores)}
         found = {"threshold": self.calibration["threshold"]}
-        if sides[0] and sides[1]:
+        if sides[1]:
             accepted = sides[1][0] >= found["threshold"]
             found["far_at_threshold"] = float(accepted[~sides[1][1]].mean())
             found["tar_at_threshold"] = float(accepted[sides[1][1]].mean())
         return found
 
     def pictures(self, splits):
-        test = splits["test"]
-        vectors = self._vectors["test"]
-        images = test.load()
-        pixels = images.reshape(len(images), -1)
-        ours = verification.pair_scores(vectors, test.identities, max_pairs=MAX_PAIRS)
-        floor = verification.pair_scores(pixels - pixels.mean(axis=1, keepdims=True), test.identities,
-                                         max_pairs=MAX_PAIRS)
-        return {"roc": charts.roc({"embedding": verification.roc(*ours)[:2], "pixels": verification.roc(*floor)[:2]}),
-                "scores": charts.histogram(*ours, self.calibration.get("threshold")),
-                "pairs": charts.pairs(images, vectors, test.identities, self.calibration.get("threshold", 0.0))}
+        shown = slice(0, SHOWN)
+        return {"roc": charts.roc({name: verification.roc(*self._held[name])[:2] for name in ("embedding", "pixels")}),
+                "scores": charts.histogram(*self._held["embedding"], self.calibration["threshold"]),
+                "pairs": charts.pairs(splits["test"].load(shown), self._held["vectors"][shown],
+                                      splits["test"].identities[shown], self.calibration["threshold"])}
 
     def projection(self, splits):
-        test = splits["test"]
-        return (self._vectors["test"], [test.names[i] for i in test.identities], test.load())
+        test, shown = splits["test"], slice(0, SHOWN)
+        return self._held["vectors"][shown], [test.names[i] for i in test.identities[shown]], test.load(shown)
 
     # ---- serving
 
@@ -148,3 +164,21 @@ class VerificationApp(App):
             return {"score": score, "probability": tf.sigmoid(fitted["scale"] * score + fitted["bias"]),
                     "decision": score >= threshold, "threshold": threshold}
         return {"embed": {"function": embed, "images": 1}, "verify": {"function": verify, "images": 2}}
+
+
+def _episodes(split):
+    """Masks of the rows to be compared with each other: one a case where the split holds episodes, else one of all."""
+    cases = split.column("case")
+    if cases is None or split.column("role") is None:
+        return [np.ones(len(split.rows), bool)]
+    return [cases == case for case in np.unique(cases)]
+
+
+def _require_pairs(splits):
+    """Refuses before the training what could not be judged after it."""
+    test = splits.get("test")
+    counts = np.unique(test.identities, return_counts=True)[1] if test is not None else np.zeros(0, int)
+    if len(counts) < 2 or counts.max() < 2:
+        raise ValueError(f"{counts.sum()} images of {len(counts)} identities are held out but judging needs 2 "
+                         "identities, one of them with 2 images; hold back more by `data.holdout` or "
+                         "`data.train_identities`, or add images (4 or more of each).")

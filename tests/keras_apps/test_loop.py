@@ -150,6 +150,20 @@ def test_between_runs_before_each_round_and_survives_a_restart(tmp_path):
     assert seen == [0, 0, 10, 10, 10, 20, 20]
 
 
+def test_weights_that_are_not_finite_never_become_a_checkpoint(tmp_path):
+    class Exploding(WeighedApp):
+        def losses(self, phase, batch, seed, step):
+            # The loss of step 4 is finite, its gradient is not.
+            bad = tf.cast(step == 3, tf.float32)
+            return {"main": batch["x"] * tf.sqrt(self.w * (1.0 - bad) + 0.0)}, None
+    config = dummy_config(steps=8, batch=4, checkpoint_every=2, log_every=50, optimizer="sgd(rate=0.001)")
+    app = Exploding(config)
+    loop = Loop(app, config, app.data, STRATEGY, str(tmp_path))
+    with pytest.raises(ValueError, match="the weights are not finite at step 4"):
+        loop.run()
+    assert loop.manager.latest_checkpoint.endswith("ckpt-2")
+
+
 def test_refusals():
     config = dummy_config()
     app = APPS["gan"](config)

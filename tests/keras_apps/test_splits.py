@@ -71,6 +71,11 @@ def test_with_too_few_identities_images_are_held_out_instead():
     assert len(splits["test"].rows) == 6 and not set(splits["test"].rows) & set(np.flatnonzero(labels >= 0))
 
 
+def test_three_images_are_too_few_to_hold_any_back():
+    labels, splits, _ = chosen(people(count=3, each=3), holdout=0.4)
+    assert (labels >= 0).all() and not splits
+
+
 def test_labels_keeps_that_many_images_an_identity_and_the_rest_is_not_tested_on():
     labels, splits, _ = chosen(people(), train_identities="1-5", labels=2)
     np.testing.assert_array_equal(np.bincount(labels[labels >= 0]), [2] * 5)

@@ -68,6 +68,17 @@ def test_a_restart_goes_on_with_the_very_next_batch():
     assert (other[0]["image"] != again[0]["image"]).any()
 
 
+def test_neighbouring_seeds_do_not_share_draws():
+    """Seed 0 at draw 1 and seed 1 at draw 0 must not augment alike."""
+    def shifts(seed):
+        found = take(batches(augment=(JitterAugment(brightness=0.2),), seed=seed).dataset(0), 6)
+        return np.concatenate([np.sort(batch["image"][:, 0, 0, 0] - batch["index"] * 10 / 255) for batch in found])
+    one, two = shifts(0), shifts(1)
+    for offset in range(-5, 6):
+        a, b = one[max(0, offset) * 8:][:8], two[max(0, -offset) * 8:][:8]
+        assert np.abs(a - b).max() > 1e-4
+
+
 def test_augmentation_differs_between_draws_and_replicas():
     dataset = batches(augment=(JitterAugment(brightness=0.2),)).dataset(0, replicas=2, here=(0, 1))
     shifts = [batch["image"][:, 0, 0, 0] - batch["index"] * 10 / 255 for batch in take(dataset, 4)]

@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_apps.actions import WriteHistory
+from keras_apps.apps.verification import VerificationApp
+from keras_apps.configs.verification.digits import get_config
 from keras_apps.run import Run, stored_config
 from keras_apps.strategy import make_strategy
 from tfrecords.sources.digits import DigitsSource
@@ -167,7 +170,51 @@ def test_a_damaged_record_is_named(data, tmp_path, cache):
 
 def test_a_workdir_belongs_to_one_config(trained, data):
     done = train(data, trained[0], "--config.seed=7")
-    assert done.returncode == 1 and "holds a run whose `seed` differ from this config" in done.stderr
+    assert done.returncode == 1 and "holds a run whose config differs in `seed`" in done.stderr
+
+
+def test_a_workdir_belongs_to_its_data(trained, data, tmp_path):
+    write([DigitsSource()], tmp_path / "other", shards=2)
+    done = train(tmp_path / "other", trained[0])
+    assert done.returncode == 1 and "holds a run whose data differs in `name`, `sha256`" in done.stderr
+
+
+def test_a_mistake_does_not_claim_the_workdir(data, tmp_path):
+    assert train(data, tmp_path / "run", "--config.batch=30").returncode == 1
+    assert not (tmp_path / "run").exists()
+
+
+class Held:
+    """A split of given rows, with the columns of episodes."""
+
+    def __init__(self, identities, cases=None, roles=None):
+        self.rows, self.identities = np.arange(len(identities)), np.array(identities)
+        self.names, self.columns = [f"id{i}" for i in range(9)], {"case": cases, "role": roles}
+        self.images = types.SimpleNamespace(records=types.SimpleNamespace(names=lambda name: ["gallery", "query"]))
+
+    def column(self, name):
+        values = self.columns[name]
+        return None if values is None else np.array(values)
+
+
+def test_episodes_are_compared_inside_their_case_only():
+    # Two episodes show the same two things; across them, equal vectors would count as false accepts.
+    vectors = np.eye(2)[[0, 1, 0, 1, 0, 1, 0, 1]]
+    split = Held([0, 1, 0, 1, 2, 3, 2, 3], cases=[0] * 4 + [1] * 4, roles=[0, 0, 1, 1] * 2)
+    app = VerificationApp.__new__(VerificationApp)
+    scores, same = app._pairs(vectors, split)
+    assert len(scores) == 12 and same.sum() == 4
+    found = app._measure(vectors, (scores, same), split)
+    assert found["auc"] == found["rank1"] == found["map"] == found["oneshot_accuracy"] == 1.0
+    whole = Held([0, 1, 0, 1, 2, 3, 2, 3])
+    assert app._measure(vectors, app._pairs(vectors, whole), whole)["auc"] < 1.0
+
+
+@pytest.mark.parametrize("identities", [None, [0, 0, 0], [0, 1, 2]])
+def test_what_cannot_be_judged_is_refused_before_training(identities):
+    splits = {} if identities is None else {"test": Held(identities)}
+    with pytest.raises(ValueError, match="held out but judging needs 2 identities, one of them with 2 images"):
+        VerificationApp(get_config(), types.SimpleNamespace(splits=splits, classes=3, shape=(16, 16, 1)))
 
 
 @pytest.mark.slow
