@@ -85,6 +85,32 @@ def euclidean_distances(first, second):
     return tf.where(certain, scale * roots, tf.zeros_like(roots))
 
 
+def check_distance(distance, known, normalise):
+    """Refuses a distance that is not among `known`, and the cosine of embeddings left at their length.
+
+    For constructors; `distances` takes any of the three.
+    """
+    if distance not in known:
+        raise ValueError(f"`distance` is {distance!r} but must be one of {', '.join(known)}.")
+    if distance == "cosine" and not normalise:
+        raise ValueError(
+            "`normalise` is False but the cosine compares directions only; leave it True or use "
+            "distance='euclidean'."
+        )
+
+
+def distances(first, second, distance):
+    """All pairs at a distance by name.
+
+    Args:    first: [b, D].  second: [B, D], both of length one for the cosine.
+             distance: "euclidean" |a - b|, "squared" |a - b|^2 or "cosine" 1 - cos.
+    Returns: [b, B], >= 0.
+    """
+    if distance == "cosine":
+        return tf.nn.relu(1 - cosines(first, second))  # rounding: cos > 1
+    return squared_distances(first, second) if distance == "squared" else euclidean_distances(first, second)
+
+
 def cosines(first, second):
     """a_i . b_j for all pairs of unit vectors.
 

@@ -1,14 +1,20 @@
 """A gallery of enrolled images as a SavedModel version: encoder and vectors in one servable folder."""
 import difflib
+import functools
 import hashlib
+import io
 import json
 import os
 import re
 import sys
 import time
+import warnings
+import zipfile
+import zlib
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -16,9 +22,16 @@ from saved_models import verify
 from saved_models.export import export
 
 BATCH = 64                                        # images embedded at once
-IMAGE_BYTES = 64 * 2**20                          # largest image file, and largest sum of a batch
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".gif", ".bmp")
-OTHER_IMAGES = (".webp", ".tif", ".tiff", ".pgm", ".ppm", ".heic", ".avif")
+BATCH_BYTES = 64 * 2**20                          # largest sum of a batch of several
+IMAGE_BYTES = 256 * 2**20                         # largest image file
+PIXELS = 50_000_000                               # largest image
+MOST_SKIPPED = 0.05                               # share of images that may be unreadable
+MOST_LISTED = 1000                                # of them in gallery.json
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
+
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")     # what Pillow may open
+_AS_IT_IS = ("PNG", "JPEG", "GIF")                # TensorFlow misreads some bitmaps, and the others all
+_BITS_PER_SAMPLE = 258                            # TIFF
 
 
 def build(model, entries, models, task="gallery", k=10, threshold=None, keep=None, check=True):
@@ -28,14 +41,17 @@ def build(model, entries, models, task="gallery", k=10, threshold=None, keep=Non
     scores in the order of enrolment; unknown = best score < threshold. The search is exact.
 
     Args:    model: version folder with a signature `embed` (image_bytes string [n] -> embedding [n, D]).
-             entries: iterable of (identity, entry name, image bytes); entry names are unique.
+             entries: iterable of (identity, entry name, image); an image is the bytes of a PNG, JPEG, GIF,
+             BMP, WEBP, TIFF, PGM or PPM, or a function that reads them; entry names are unique.
              models, task, keep: as in export.
              k: answers a query, at most the number of entries.
              threshold: cosine in [-1, 1]; None takes that of the encoder's assets/calibration.json, else -1.
              check: False skips the verification of the version written.
     Returns: path of the version, with the signatures `search`, `search_embedding` and, where the encoder has
-             `embed_tensor`, `search_tensor`.
-    Raises:  ValueError naming the entry or argument at fault; nothing is written then.
+             `embed_tensor`, `search_tensor`. Images that cannot be read are left out; assets/gallery.json
+             counts and lists them.
+    Raises:  ValueError naming the entry or argument at fault, or where more than 5 % of the images cannot
+             be read; nothing is written then.
     """
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise ValueError(f"`k` is {k!r} but must be an integer of at least 1.")
@@ -47,8 +63,8 @@ def build(model, entries, models, task="gallery", k=10, threshold=None, keep=Non
     facts = {"k_wanted": k, "threshold": _checked_threshold(threshold, calibration, model),
              "encoder_sha256": _folder_hash(model), "data_sha256": _data_hash(calibration, model)}
     encoder = tf.saved_model.load(model)
-    content = _embed(encoder, entries, ())
-    return _write(encoder, content, facts, models, task, keep, check)
+    *content, skipped = _embed(encoder, entries, ())
+    return _write(encoder, content, {**facts, "skipped": skipped}, models, task, keep, check)
 
 
 def enrol(gallery_version, entries, keep=None, check=True):
@@ -59,9 +75,9 @@ def enrol(gallery_version, entries, keep=None, check=True):
     models, task, facts = _open(gallery_version)
     vectors, identities, names = load_entries(gallery_version)
     encoder = _load_encoder(gallery_version)
-    new_vectors, new_identities, new_names = _embed(encoder, entries, names)
+    new_vectors, new_identities, new_names, skipped = _embed(encoder, entries, names)
     content = np.concatenate([vectors, new_vectors]), identities + new_identities, names + new_names
-    return _write(encoder, content, facts, models, task, keep, check)
+    return _write(encoder, content, {**facts, "skipped": skipped}, models, task, keep, check)
 
 
 def remove(gallery_version, identities=(), entries=(), keep=None, check=True):
@@ -103,81 +119,215 @@ def load_entries(gallery_version):
     return vectors, [item.decode("utf-8") for item in identities], [item.decode("utf-8") for item in names]
 
 
-def folder_entries(directory):
-    """Entries of a folder with one sub-folder an identity: (sub-folder, relative path, bytes), sorted.
+def read_facts(gallery_version):
+    """What assets/gallery.json says: k, threshold, count, identities, skipped ...; None without it."""
+    return _read_json(os.path.join(gallery_version, "assets", "gallery.json"), None)
 
-    Files are read one at a time while iterating; len() is known. Hidden files and other types are ignored.
-    Raises: FileNotFoundError for no folder; ValueError for no image, an image outside a sub-folder, a format
-            that the graph cannot decode, or a file above 64 MB.
+
+def folder_entries(location):
+    """Entries of a folder or a zip with one sub-folder an identity: (sub-folder, path, function that reads).
+
+    The rules are those of `python -m tfrecords.write --images=...`: one folder around all others is passed
+    over, hidden files and other types are ignored, links to folders are followed, a zip is never unpacked.
+    Entries come in the order of their paths, which are relative to `location`; len() is known.
+    Raises: FileNotFoundError for nothing there; ValueError for what is neither folder nor zip, holds no
+            image, or holds images outside of sub-folders.
     """
-    if not os.path.isdir(directory):
-        raise FileNotFoundError(f"`{directory}` is not a folder; pass one with "
-                                "a sub-folder for each identity.")
-    return _FolderEntries(directory)
+    return _FolderEntries(location)
 
 
 class _FolderEntries:
-    def __init__(self, directory):
-        self.directory = directory
-        self.paths = []
-        for folder, folders, files in os.walk(directory):
-            folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-            for name in files:
-                if not name.startswith(".") and name.lower().endswith(EXTENSIONS + OTHER_IMAGES):
-                    relative = os.path.relpath(os.path.join(folder, name), directory).replace(os.sep, "/")
-                    self._require_usable(relative)
-                    self.paths.append(relative)
-        self.paths.sort()
+    def __init__(self, location):
+        self._location = location = os.path.expanduser(str(location))
+        self._zip = None if os.path.isdir(location) else _open_zip(location)
+        if self._zip is None:
+            self._found = dict.fromkeys(_walk(location))
+        else:
+            self._found = {entry.filename.replace("\\", "/").removeprefix("./"): entry
+                           for entry in self._zip.infolist() if not entry.is_dir()}
+        self.paths = sorted(path for path in self._found if _is_image(path))
         if not self.paths:
-            raise ValueError(f"`{directory}` holds no image; put {', '.join(EXTENSIONS)} files into a "
-                             "sub-folder for each identity.")
-
-    def _require_usable(self, relative):
-        if "/" not in relative:
-            raise ValueError(f"`{relative}` lies directly in `{self.directory}` but the sub-folder names the "
-                             "identity; move it into one.")
-        if relative.lower().endswith(OTHER_IMAGES):
-            raise ValueError(f"`{relative}` in `{self.directory}` has a format that a served model cannot "
-                             "decode; convert it to PNG or JPEG, or move it away.")
+            raise ValueError(f"`{location}` holds no image; put files that end in {' '.join(EXTENSIONS)} "
+                             "into a sub-folder for each identity.")
+        self._above = _common_folder(self.paths)
+        outside = [path for path in self.paths if path.find("/", self._above) <= self._above]
+        if outside:
+            where = os.path.join(location, self.paths[0][:self._above]).rstrip("/")
+            raise ValueError(f"{len(outside):,} of {len(self.paths):,} images lie directly in `{where}`, "
+                             f"such as `{outside[0]}`, but a sub-folder names the identity; move each "
+                             "into one.")
 
     def __len__(self):
         return len(self.paths)
 
     def __iter__(self):
-        for relative in self.paths:
-            file = os.path.join(self.directory, *relative.split("/"))
-            size = os.path.getsize(file)
-            if size > IMAGE_BYTES:
-                raise ValueError(f"`{relative}` has {size:,} bytes but at most {IMAGE_BYTES:,} are read; "
-                                 "use a smaller image.")
-            with open(file, "rb") as stream:
-                yield relative.split("/")[0], relative, stream.read()
+        for path in self.paths:
+            identity = path[self._above:].partition("/")[0]
+            yield identity, path, functools.partial(self._read, path)
+
+    def _read(self, path):
+        if self._zip is None:
+            return read_image(os.path.join(self._location, *path.split("/")))
+        _require_size(self._found[path].file_size)
+        try:
+            with self._zip.open(self._found[path]) as stream:      # gives no more than the size it states
+                return stream.read()
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+            # A damaged, an encrypted or an unusually packed entry.
+            raise OSError(f"the zip entry cannot be read: {error}") from error
+
+
+def read_image(file):
+    """The bytes of an image file.   Raises: OSError; ValueError for more than 256 MB."""
+    _require_size(os.path.getsize(file))
+    with open(file, "rb") as stream:
+        return stream.read(IMAGE_BYTES)
+
+
+def _require_size(size):
+    if size > IMAGE_BYTES:
+        raise ValueError(f"the file has {size:,} bytes, more than the {IMAGE_BYTES:,} that are read")
+
+
+def _open_zip(location):
+    if not os.path.exists(location):
+        raise FileNotFoundError(f"`{location}` does not exist; pass a folder or a zip with a sub-folder for "
+                                "each identity.")
+    try:
+        return zipfile.ZipFile(location)
+    except (zipfile.BadZipFile, NotImplementedError) as error:
+        raise ValueError(f"`{location}` is neither a folder nor a zip that can be read ({error}); pass one "
+                         "with a sub-folder for each identity.") from error
+
+
+def _walk(folder, below="", above=()):
+    """Paths of all files below a folder."""
+    status = os.stat(folder)
+    above = (*above, (status.st_dev, status.st_ino))
+    if above[-1] in above[:-1]:                   # a link to a folder it lies in would never end
+        return
+    with os.scandir(folder) as items:
+        for item in items:
+            if item.is_dir():
+                yield from _walk(item.path, f"{below}{item.name}/", above)
+            elif item.is_file():
+                yield below + item.name
+
+
+def _is_image(path):
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
+    return not hidden and path.lower().endswith(EXTENSIONS)
+
+
+def _common_folder(paths):
+    """Length of the one folder around everything, 0 where there is none or it holds no further folder."""
+    top = paths[0].partition("/")[0] + "/"
+    inside = all(path.startswith(top) for path in paths)
+    return len(top) if inside and any("/" in path[len(top):] for path in paths) else 0
+
+
+def decodable(data):
+    """Bytes of an image that a served graph can decode: the same, or a PNG of the same pixels.
+
+    Only the header of PNG, JPEG and GIF is looked at: whether their pixels can be decoded, the graph says.
+    Raises: ValueError with the reason for an unknown format, a damaged image, more than 50 million pixels, or
+            more than 8 bits a channel.
+    """
+    if not data:
+        raise ValueError("the file is empty")
+    try:
+        with warnings.catch_warnings():           # the size is judged below
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except Image.DecompressionBombError:
+        raise ValueError(f"the image has more than {PIXELS:,} pixels") from None
+    except Exception:                             # a damaged header raises anything, even SyntaxError
+        raise ValueError("the file is not an image of a known format") from None
+    width, height = image.size
+    if not 1 <= width * height <= PIXELS:
+        raise ValueError(f"{height} x {width} pixels are not 1 to {PIXELS:,} pixels")
+    if _is_deep(image, data):
+        raise ValueError("16-bit images are not supported yet")
+    if image.format in _AS_IT_IS:
+        return data
+    try:
+        image.load()
+        if image.mode == "1":
+            image = image.convert("L")
+        elif image.mode not in ("L", "LA", "RGB", "RGBA"):
+            image = image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
+    except Exception:                             # as above
+        raise ValueError("the image is damaged or truncated") from None
+    png = io.BytesIO()
+    Image.fromarray(np.asarray(image)).save(png, "PNG", compress_level=1)   # pixels only, no colour profile
+    return png.getvalue()
+
+
+def _is_deep(image, data):
+    """More than 8 bits a channel, which Pillow partly hides."""
+    if image.format == "PNG":
+        return data[24] == 16
+    if image.format == "TIFF":
+        bits = image.tag_v2.get(_BITS_PER_SAMPLE, 1)
+        return max(bits if isinstance(bits, tuple) else (bits,)) > 8
+    if image.format == "PPM" and data[:2] in (b"P2", b"P3", b"P5", b"P6"):
+        header = re.sub(rb"#[^\r\n]*", b" ", data[:4096]).split(maxsplit=4)
+        return len(header) > 3 and header[3].isdigit() and int(header[3]) > 255
+    return image.mode[0] in "IF"
 
 
 def _embed(encoder, entries, enrolled):
-    """(vectors of length 1 [n, D], identities, names) of new entries, in batches."""
-    taken, vectors, identities, names = set(enrolled), [], [], []
+    """(vectors of length 1 [n, D], identities, names) of new entries, and the facts about those skipped."""
+    taken, vectors, identities, names, skipped = set(enrolled), [], [], [], []
     batch, size = [], 0
-    total = len(entries) if hasattr(entries, "__len__") else None
-    with _Progress(total) as advance:
+
+    def embed_batch():
+        results = _embed_batch(encoder, [(name, image) for _, name, image in batch])
+        for (identity, name, _), result in zip(batch, results):
+            if isinstance(result, str):
+                skipped.append({"path": name, "reason": result})
+            else:
+                vectors.append(result)
+                identities.append(identity)
+                names.append(name)
+        advance(len(batch))
+
+    with _Progress(len(entries) if hasattr(entries, "__len__") else None) as advance:
         for identity, name, image in entries:
             _require_entry(identity, name, image, taken)
             taken.add(name)
-            identities.append(identity)
-            names.append(name)
+            try:
+                image = image() if callable(image) else image
+                _require_size(len(image))
+                image = decodable(image)
+            except (ValueError, OSError) as error:
+                reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+                skipped.append({"path": name, "reason": reason})
+                advance(1)
+                continue
             # Also by bytes, so that a batch of huge files cannot fill the memory.
-            if batch and (len(batch) == BATCH or size + len(image) > IMAGE_BYTES):
-                vectors.append(_embed_batch(encoder, batch))
-                advance(len(batch))
+            if batch and (len(batch) == BATCH or size + len(image) > BATCH_BYTES):
+                embed_batch()
                 batch, size = [], 0
-            batch.append((name, image))
+            batch.append((identity, name, image))
             size += len(image)
         if batch:
-            vectors.append(_embed_batch(encoder, batch))
-            advance(len(batch))
-    if not names:
-        raise ValueError("`entries` is empty but must hold at least one (identity, entry name, image bytes).")
-    return np.concatenate(vectors), identities, names
+            embed_batch()
+    _judge(len(names), skipped)
+    return np.stack(vectors), identities, names, {"count": len(skipped), "unreadable": skipped[:MOST_LISTED]}
+
+
+def _judge(count, skipped):
+    total = count + len(skipped)
+    examples = "; ".join(f"{entry['path']}: {entry['reason']}" for entry in skipped[:3])
+    if not total:
+        raise ValueError("`entries` is empty but must hold at least one (identity, entry name, image).")
+    if not count:
+        raise ValueError(f"None of the {total:,} images can be used ({examples}); repair or replace them.")
+    if len(skipped) > MOST_SKIPPED * total:
+        raise ValueError(f"{len(skipped):,} of {total:,} images ({len(skipped) / total:.1%}) cannot be used, "
+                         f"more than the {MOST_SKIPPED:.0%} that are skipped ({examples}); repair or remove "
+                         "them.")
 
 
 def _require_entry(identity, name, image, taken):
@@ -186,18 +336,22 @@ def _require_entry(identity, name, image, taken):
     if name in taken:
         raise ValueError(f"Entry `{name}` is enrolled twice but entry names are unique; rename it or remove "
                          "the enrolled one first.")
-    if not isinstance(image, bytes) or len(image) > IMAGE_BYTES:
-        raise ValueError(f"Entry `{name}` must be the bytes of an encoded image, at most {IMAGE_BYTES:,}.")
+    if not isinstance(image, bytes) and not callable(image):
+        raise ValueError(f"Entry `{name}` must be the bytes of an encoded image, or a function that reads "
+                         "them.")
 
 
 def _embed_batch(encoder, batch):
+    """A vector of length 1 for each (entry name, image), or the reason why the graph cannot read it."""
     function = encoder.signatures["embed"]
     try:
         values = function(image_bytes=tf.constant([image for _, image in batch]))["embedding"].numpy()
     except tf.errors.OpError as error:
         if len(batch) > 1:                        # which one? The graph does not say.
-            return np.concatenate([_embed_batch(encoder, [item]) for item in batch])
+            return [result for item in batch for result in _embed_batch(encoder, [item])]
         reason = verify.core_message(error)
+        if isinstance(error, tf.errors.InvalidArgumentError):
+            return [f"the model cannot read it: {reason}"]
         raise ValueError(f"Entry `{batch[0][0]}` cannot be embedded ({reason}); "
                          "replace the image or leave it out.") from error
     values = values.astype(np.float32)
@@ -206,7 +360,7 @@ def _embed_batch(encoder, batch):
         if not np.isfinite(length) or length == 0.0:
             raise ValueError(f"Entry `{name}` has an embedding of length {length} but it must be finite and "
                              "not 0; leave the image out or check the encoder.")
-    return values / lengths
+    return list(values / lengths)
 
 
 class _Progress:
@@ -232,7 +386,7 @@ class _Progress:
         self.bar.stop()
         seconds = time.monotonic() - self.start
         if kind is None and self.bar.disable and seconds > 2.0:
-            print(f"embedded {self.count} images in {seconds:.0f} s", file=sys.stderr)
+            print(f"embedding: {self.count:,} images in {seconds:.0f} s", file=sys.stderr)
 
 
 def _write(encoder, content, facts, models, task, keep, check):
@@ -295,7 +449,7 @@ def _warmup(encoder, vectors):
 def _open(gallery_version):
     """(models, task, facts to carry over) of a gallery version folder."""
     path = os.path.abspath(gallery_version)
-    facts = _read_json(os.path.join(path, "assets", "gallery.json"), None)
+    facts = read_facts(path)
     if facts is None or not os.path.basename(path).isdigit():
         raise ValueError(f"`{gallery_version}` is not a gallery version folder (a number that holds "
                          "assets/gallery.json); pass one such as models/gallery/1.")

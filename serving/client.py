@@ -4,7 +4,8 @@
     python -m serving.client verify IMAGE IMAGE --model=verification
     python -m serving.client search IMAGE... --model=gallery [--k=5]
 
-It prints a table, or with --json one JSON line an image.
+It prints a table, or with --json one JSON line an image. A server that is still starting is waited for, up
+to --wait=30 seconds; --wait=0 asks at once.
 """
 
 import json
@@ -106,9 +107,13 @@ class Client:
             options=[
                 ("grpc.max_receive_message_length", -1),
                 ("grpc.max_send_message_length", -1),
+                # A proxy cannot reach this machine's own address.
                 ("grpc.enable_http_proxy", 0 if local else 1),
+                # A server that starts is seen at once: gRPC's own pauses grow to two minutes.
+                ("grpc.initial_reconnect_backoff_ms", 200),
+                ("grpc.max_reconnect_backoff_ms", 1000),
             ],
-        )  # a proxy cannot reach this machine's own address
+        )
         self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
 
@@ -346,6 +351,9 @@ def define_flags():
     flags.DEFINE_integer("version", None, "Version of the model instead of the newest.", lower_bound=0)
     flags.DEFINE_string("label", None, "Version label of the model instead of the newest.")
     flags.DEFINE_float("timeout", 10.0, "Seconds to wait for each answer.")
+    flags.DEFINE_float(
+        "wait", 30.0, "Seconds to wait until the server is up and the model available.", lower_bound=0
+    )
     flags.DEFINE_string("out", None, "embed: .npz that gets `embeddings` [n, D] and `images` (paths).")
     flags.DEFINE_integer("k", None, "search: entries to show of those the gallery returns.", lower_bound=1)
     flags.DEFINE_bool("json", False, "One JSON line an image instead of a table.")
@@ -398,6 +406,29 @@ def _search(client, images, values):
 
 
 _COMMANDS = {"embed": _embed, "verify": _verify, "search": _search}
+
+
+def _wait(client, values):
+    """Until the model can answer, at most --wait seconds; what is wrong then, the question will say."""
+    began = time.monotonic()
+    try:
+        client.wait_ready(min(values.wait, QUIET_SECONDS))
+        return
+    except DeadlineExceeded as error:
+        last = " ".join(error.message.partition("last answer: ")[2].split())
+    except ServingError:  # such as a server that tells no status
+        return
+    left = values.wait - (time.monotonic() - began)
+    if left > 0:
+        print(
+            f"waiting for model {values.model} on {values.server}, up to {values.wait:g} s ({last})",
+            file=sys.stderr,
+            flush=True,
+        )
+        try:
+            client.wait_ready(left)
+        except ServingError:
+            pass
 
 
 def _plain(value):
@@ -524,6 +555,8 @@ def main(argv):
             if not os.path.isfile(image):
                 raise FileNotFoundError(f"Image `{image}` is not a file; check the path.")
         with Client(values.server, values.model, values.timeout, values.version, values.label) as client:
+            if values.wait:
+                _wait(client, values)
             rows = _COMMANDS[signature](client, images, values)
         if values.json:
             for row in rows:

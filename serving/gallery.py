@@ -1,20 +1,26 @@
 """Build and change a searchable gallery; each change is a new version, which a running server picks up.
 
-    python -m serving.gallery build  --model=DIR --images=FOLDER --models=DIR [--k=10] [--threshold=0.6]
-    python -m serving.gallery enrol  --gallery=DIR --images=FOLDER
+    python -m serving.gallery build  --model=DIR --images=PHOTOS --models=DIR [--k=10] [--threshold=0.6]
+    python -m serving.gallery enrol  --gallery=DIR --images=PHOTOS
     python -m serving.gallery enrol  --gallery=DIR --identity=NAME IMAGE...
     python -m serving.gallery remove --gallery=DIR --identity=NAME [--identity=NAME ...] [--entry=NAME ...]
 
-FOLDER holds one sub-folder an identity. DIR of --model and --gallery is a version folder or the folder above
-it, of which the newest version is taken. An entry's name is its path below FOLDER, or NAME/<file name>.
+PHOTOS is a folder or a zip with one sub-folder an identity, read by the rules of `tfrecords.write`: one
+folder around all others is passed over; images that cannot be read are left out, counted and listed in the
+version's assets/gallery.json; more than 5 % of them are an error. DIR of --model and --gallery is a version
+folder or the folder above it, of which the newest version is taken. An entry's name is its path below
+PHOTOS, or NAME/<file name>.
 """
 
+import functools
 import os
 import sys
 
 from absl import app, flags, logging
 
 from saved_models import gallery, versions
+
+SHOWN = 5  # images left out that are named on the screen
 
 FLAGS_OF = {
     "build": ("model", "images", "models", "task", "k", "threshold", "keep"),
@@ -34,7 +40,7 @@ def define_flags():
     flags.DEFINE_string(
         "gallery", None, "enrol, remove: gallery to change, version folder or folder of versions."
     )
-    flags.DEFINE_string("images", None, "build, enrol: folder with one sub-folder of images an identity.")
+    flags.DEFINE_string("images", None, "build, enrol: folder or zip with one sub-folder an identity.")
     flags.DEFINE_multi_string(
         "identity", [], "enrol: whose images follow; remove: to remove, may be repeated."
     )
@@ -52,7 +58,7 @@ def newest(directory):
 
 def _build(values, images):
     if images:
-        raise ValueError(f"`{images[0]}` is one file but build takes a folder; use --images=FOLDER.")
+        raise ValueError(f"`{images[0]}` is one file but build takes a folder or zip; use --images=PHOTOS.")
     return gallery.build(
         newest(_required(values, "model")),
         gallery.folder_entries(_required(values, "images")),
@@ -66,10 +72,10 @@ def _build(values, images):
 
 def _enrol(values, images):
     if bool(values.images) == bool(values.identity):
-        raise ValueError("enrol takes either --images=FOLDER or --identity=NAME IMAGE..., and not both.")
+        raise ValueError("enrol takes either --images=PHOTOS or --identity=NAME IMAGE..., and not both.")
     if values.images and images:
         raise ValueError(
-            f"`{images[0]}` follows --images=FOLDER; name whose image it is with --identity=NAME instead."
+            f"`{images[0]}` follows --images=PHOTOS; name whose image it is with --identity=NAME instead."
         )
     version = newest(_required(values, "gallery"))
     if values.images:
@@ -97,13 +103,9 @@ _COMMANDS = {"build": _build, "enrol": _enrol, "remove": _remove}
 
 def _entries(identity, images):
     for image in images:
-        if os.path.getsize(image) > gallery.IMAGE_BYTES:
-            raise ValueError(
-                f"`{image}` has {os.path.getsize(image):,} bytes but at most {gallery.IMAGE_BYTES:,} "
-                "are read; use a smaller image."
-            )
-        with open(image, "rb") as stream:
-            yield identity, f"{identity}/{os.path.basename(image)}", stream.read()
+        if not os.path.isfile(image):
+            raise FileNotFoundError(f"Image `{image}` is not a file; check the path.")
+        yield identity, f"{identity}/{os.path.basename(image)}", functools.partial(gallery.read_image, image)
 
 
 def _required(values, flag):
@@ -128,10 +130,25 @@ def main(argv):
                     f"{', --'.join(FLAGS_OF[argv[1]])}."
                 )
         path = _COMMANDS[argv[1]](values, argv[2:])
-        _, identities, entries = gallery.load_entries(path)
+        facts = gallery.read_facts(path)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
-    print(f"{path}: {len(entries)} entries of {len(set(identities))} identities")
+    print("\n".join(_report(path, facts)))
+
+
+def _report(path, facts):
+    """What was written, as lines for people."""
+    line = f"{path}: {facts['count']:,} entries of {facts['identities']:,} identities"
+    if "skipped" not in facts:  # nothing was read
+        return [line]
+    count, listed = facts["skipped"]["count"], facts["skipped"]["unreadable"]
+    if not count:
+        return [line + ", no image skipped"]
+    lines = [f"{line}, {count:,} image{'s' if count > 1 else ''} skipped that cannot be used:"]
+    lines += [f"  {entry['path']}: {entry['reason']}" for entry in listed[:SHOWN]]
+    if count > SHOWN:
+        lines.append(f"  and {count - SHOWN:,} more; see {os.path.join(path, 'assets', 'gallery.json')}")
+    return lines
 
 
 if __name__ == "__main__":

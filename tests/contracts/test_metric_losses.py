@@ -5,6 +5,7 @@ Where not every loss can promise the same, a loss is held to what its own docstr
 
 import functools
 import inspect
+import itertools
 
 import numpy as np
 import pytest
@@ -22,30 +23,24 @@ def make(text):
     return build("losses/metric", text, classes=4, dimension=5, seed=1)
 
 
-def written(name, words):
-    return f"{name}({', '.join(f'{key}={value!r}' for key, value in words.items())})"
-
-
 def accepted(texts):
     """The texts that build, one a set of attributes: a default written out is not another form."""
     found = {}
     for text in texts:
         try:
-            found.setdefault(str(sorted(vars(make(text)).items())) if vars(make(text)) else text, text)
+            found.setdefault(str(sorted(vars(make(text)).items())), text)
         except ValueError:  # some choices exclude each other
             pass
     return list(found.values())
 
 
 def forms(name):
-    """Every mining with every distance, and in each of these every switch of the constructor turned alone."""
-    choices = [{}]
-    for key in ("mining", "distance"):
-        values = [words[key] for _, words in map(parse, variants(name)) if key in words]
-        choices = [{**words, key: value} for words in choices for value in values] or choices
+    """Every mining with every distance, and every switch turned with every mining and with every distance."""
+    singles = [parse(text)[1] for text in variants(name)]
     given = inspect.signature(method_class("losses/metric", name)).parameters.values()
     switches = [{each.name: not each.default} for each in given if isinstance(each.default, bool)]
-    return accepted(written(name, {**words, **switch}) for words in choices for switch in [{}, *switches])
+    words = [{**one, **other} for one, other in itertools.product(singles, singles + switches)]
+    return accepted(f"{name}({', '.join(f'{key}={value!r}' for key, value in each.items())})" for each in words)
 
 
 NAMES = methods("losses/metric")

@@ -69,6 +69,24 @@ def test_distances_equal_the_differences_loop(shift):
                                atol=1e-9)
 
 
+def test_distances_by_name():
+    generator = np.random.default_rng(6)
+    first, second = (geometry.unit(tf.constant(generator.normal(size=[rows, 5]))) for rows in (4, 7))
+    gaps = np.linalg.norm(first.numpy()[:, None] - second.numpy()[None], axis=2)
+    for distance, wanted in (("euclidean", gaps), ("squared", gaps**2), ("cosine", gaps**2 / 2)):
+        np.testing.assert_allclose(geometry.distances(first, second, distance), wanted, atol=1e-12)
+    thirds = np.full([1, 3], 1.0000001 / np.sqrt(3), np.float32)
+    assert geometry.distances(thirds, thirds, "cosine").numpy().min() == 0, "never below, whatever the rounding"
+
+
+def test_a_wrong_distance_is_refused():
+    geometry.check_distance("squared", ("euclidean", "squared"), False)
+    with pytest.raises(ValueError, match="`distance` is 'L2' but must be one of euclidean, squared"):
+        geometry.check_distance("L2", ("euclidean", "squared"), True)
+    with pytest.raises(ValueError, match="`normalise` is False but the cosine"):
+        geometry.check_distance("cosine", ("euclidean", "cosine"), False)
+
+
 def test_distances_of_a_crowded_batch_keep_their_digits_in_float32():
     # All rows within 1e-3 of one point of length 10: an uncentred product has errors of 1e-5 in the squares.
     rows = (10 + 1e-3 * np.random.default_rng(2).normal(size=[6, 8])).astype(np.float32)

@@ -1,11 +1,14 @@
+import io
 import json
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from saved_models import gallery, verify
 from saved_models.export import export
@@ -102,7 +105,7 @@ def test_facts_vectors_and_names_are_kept(version, built, content):
     encoder_sha256 = facts(built)["encoder_sha256"]
     assert len(encoder_sha256) == 64 and facts(built) == {
         "count": 7, "identities": 4, "k": 4, "k_wanted": 4, "threshold": 0.5, "dimension": 4,
-        "encoder_sha256": encoder_sha256, "data_sha256": "ab" * 32}
+        "encoder_sha256": encoder_sha256, "data_sha256": "ab" * 32, "skipped": {"count": 0, "unreadable": []}}
     vectors, identities, names = gallery.load_entries(built)
     np.testing.assert_allclose(vectors, vectors_of(version, [image for _, _, image in content]), atol=1e-6)
     assert list(zip(identities, names)) == [(identity, name) for identity, name, _ in content]
@@ -174,8 +177,10 @@ def test_enrol_names_the_entry_at_fault_and_writes_nothing(copied, png):
         gallery.enrol(copied, [("x", "person 0/1.png", png(1))])
     with pytest.raises(ValueError, match="Entry `x/2` is enrolled twice"):
         gallery.enrol(copied, [("x", "x/2", png(1)), ("x", "x/2", png(2))])
-    with pytest.raises(ValueError, match="Entry `x/2` cannot be embedded .Unknown image file format.*; rep"):
+    with pytest.raises(ValueError, match="1 of 3 images .33.3%. cannot be used, .*x/2: the file is not an image"):
         gallery.enrol(copied, [("x", "x/1", png(1)), ("x", "x/2", b"no image"), ("x", "x/3", png(3))])
+    with pytest.raises(ValueError, match="None of the 1 images can be used .x/1: the model cannot read it: "):
+        gallery.enrol(copied, [("x", "x/1", png(1)[:-100])])
     with pytest.raises(ValueError, match="Entry `x/1` must be the bytes of an encoded image"):
         gallery.enrol(copied, [("x", "x/1", "path.png")])
     with pytest.raises(ValueError, match="must have non-empty strings"):
@@ -224,39 +229,122 @@ def test_batches_do_not_change_the_vectors(version, png, tmp_path, monkeypatch):
     whole = gallery.build(version, content, str(tmp_path), check=False)
     monkeypatch.setattr(gallery, "BATCH", 2)
     halves = gallery.build(version, iter(content), str(tmp_path), check=False)
-    monkeypatch.setattr(gallery, "IMAGE_BYTES", len(content[0][2]) + 50)
+    monkeypatch.setattr(gallery, "BATCH_BYTES", len(content[0][2]) + 50)
     singles = gallery.build(version, content, str(tmp_path), check=False)
     for path in (halves, singles):
         np.testing.assert_allclose(gallery.load_entries(path)[0], gallery.load_entries(whole)[0], atol=1e-6)
         assert gallery.load_entries(path)[2] == gallery.load_entries(whole)[2]
 
 
-def test_folder_entries_are_sorted_and_named_by_the_first_level(tmp_path, png):
-    for name in ("b/2.png", "b/10.JPG", "a/deep/1.gif", "a/.hidden.png", ".git/x/1.png", "a/notes.txt"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(name.encode())
-    found = gallery.folder_entries(str(tmp_path))
-    assert len(found) == 3
-    assert list(found) == [("a", "a/deep/1.gif", b"a/deep/1.gif"), ("b", "b/10.JPG", b"b/10.JPG"),
-                           ("b", "b/2.png", b"b/2.png")] == list(found)
+def fill(folder, names, data=None):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode() if data is None else data)
 
 
-@pytest.mark.parametrize("name, text", [
-    ("1.png", "`1.png` lies directly in"), ("a/1.webp", "`a/1.webp` .* convert it to PNG or JPEG"),
-    ("a/1.txt", "holds no image"),
+def as_zip(folder, file):
+    with zipfile.ZipFile(file, "w") as archive:
+        for path in sorted(folder.rglob("*"), reverse=True):
+            archive.write(path, path.relative_to(folder))
+    return str(file)
+
+
+def read(entries):
+    return [(identity, name, image()) for identity, name, image in entries]
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("above", ["", "all/"])
+def test_folder_entries_are_sorted_and_named_by_the_first_level(tmp_path, above, zipped):
+    folder = tmp_path / "photos"
+    fill(folder, [above + name for name in ("b/2.png", "b/10.JPG", "a/deep/1.gif", "a/.hidden.png", ".git/x/1.png",
+                                            "a/notes.jpg.txt", "__MACOSX/b/2.png", "c/1.webp")])
+    found = gallery.folder_entries(as_zip(folder, tmp_path / "photos.zip") if zipped else folder)
+    expected = [(name[0], above + name, (above + name).encode())
+                for name in ("a/deep/1.gif", "b/10.JPG", "b/2.png", "c/1.webp")]
+    assert len(found) == 4 and read(found) == expected == read(found)
+
+
+def test_one_identity_alone_is_no_folder_around_all_others(tmp_path):
+    fill(tmp_path, ["ann/1.png", "ann/2.png"])
+    assert [entry[:2] for entry in gallery.folder_entries(tmp_path)] == [("ann", "ann/1.png"), ("ann", "ann/2.png")]
+
+
+def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
+    fill(tmp_path / "far", ["1.png"])
+    (tmp_path / "photos" / "a").mkdir(parents=True)
+    (tmp_path / "photos" / "ann").symlink_to(tmp_path / "far")
+    (tmp_path / "photos" / "a" / "up").symlink_to(tmp_path / "photos")
+    names = [name for _, name, _ in gallery.folder_entries(tmp_path / "photos")]
+    assert names == ["ann/1.png"]
+
+
+@pytest.mark.parametrize("names, text", [
+    (["1.png", "a/2.png"], "1 of 2 images lie directly in `[^`]*photos`, such as `1.png`, but a sub-folder"),
+    (["all/1.png", "all/a/2.png"], "1 of 2 images lie directly in `[^`]*photos/all`, such as `all/1.png`"),
+    (["a/1.txt", "a/2.jpg.txt"], "holds no image; put files that end in .png"),
 ])
-def test_folder_entries_refuse_what_cannot_be_enrolled(tmp_path, name, text):
-    (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_bytes(b"x")
+def test_folder_entries_refuse_what_cannot_be_enrolled(tmp_path, names, text):
+    fill(tmp_path / "photos", names)
     with pytest.raises(ValueError, match=text):
-        gallery.folder_entries(str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="is not a folder"):
-        gallery.folder_entries(str(tmp_path / "nowhere"))
+        gallery.folder_entries(tmp_path / "photos")
+    (tmp_path / "photos.zip").write_bytes(b"PK\x05\x06 no zip")
+    with pytest.raises(ValueError, match="is neither a folder nor a zip that can be read"):
+        gallery.folder_entries(tmp_path / "photos.zip")
+    with pytest.raises(FileNotFoundError, match="does not exist; pass a folder or a zip"):
+        gallery.folder_entries(tmp_path / "nowhere")
 
 
-def test_folder_entries_bound_the_size_of_a_file(tmp_path):
-    (tmp_path / "a").mkdir()
-    with open(tmp_path / "a" / "1.png", "wb") as stream:
+def test_what_cannot_be_read_is_skipped_and_listed(version, tmp_path, png, monkeypatch):
+    monkeypatch.setattr(gallery, "MOST_SKIPPED", 0.5)
+    folder = tmp_path / "photos"
+    fill(folder, [f"a/{i}.png" for i in range(5)], png(1))
+    fill(folder, ["b/cut.png"], png(2)[:-100])
+    fill(folder, ["b/text.jpg"], b"no image")
+    with open(folder / "b" / "large.png", "wb") as stream:
         stream.truncate(gallery.IMAGE_BYTES + 1)
-    with pytest.raises(ValueError, match="`a/1.png` has 67,108,865 bytes"):
-        list(gallery.folder_entries(str(tmp_path)))
+    archive = as_zip(folder, tmp_path / "photos.zip")
+    with open(archive, "r+b") as stream:          # the bytes of one stored entry; its checksum tells
+        stream.seek(Path(archive).read_bytes().index(b"a/4.png") + 60)
+        stream.write(b"!!!!")
+    for location, extra in ((folder, []), (archive, ["a/4.png"])):
+        path = gallery.build(version, gallery.folder_entries(location), str(tmp_path), check=False)
+        skipped = facts(path)["skipped"]
+        reasons = {entry["path"]: entry["reason"] for entry in skipped["unreadable"]}
+        assert sorted(reasons) == sorted(extra + ["b/cut.png", "b/large.png", "b/text.jpg"])
+        assert skipped["count"] == len(reasons) and facts(path)["count"] == 5 - len(extra)
+        assert reasons["b/large.png"] == "the file has 268,435,457 bytes, more than the 268,435,456 that are read"
+        assert reasons["b/cut.png"].startswith("the model cannot read it: ")
+        assert "a/4.png" not in reasons or reasons["a/4.png"].startswith("the zip entry cannot be read: Bad CRC")
+    monkeypatch.setattr(gallery, "MOST_SKIPPED", 0.05)
+    with pytest.raises(ValueError, match="3 of 8 images .37.5%. cannot be used, more than the 5% that are skipped"):
+        gallery.build(version, gallery.folder_entries(folder), str(tmp_path), check=False)
+    assert len(os.listdir(tmp_path / "gallery")) == 2
+
+
+def test_one_in_twenty_is_skipped_and_no_trace_stays_after_a_removal(version, tmp_path, png):
+    content = entries_of(png, 19) + [("x", "x/cut.png", b"")]
+    path = gallery.build(version, content, str(tmp_path), check=False)
+    assert facts(path)["count"] == 19 and facts(path)["skipped"]["unreadable"] == [
+        {"path": "x/cut.png", "reason": "the file is empty"}]
+    assert "skipped" not in facts(gallery.remove(path, ["person 1"], check=False))
+    with pytest.raises(ValueError, match="2 of 21 images"):
+        gallery.build(version, content + [("x", "x/2.png", b"")], str(tmp_path), check=False)
+
+
+def test_formats_the_graph_cannot_decode_give_the_vectors_of_their_pixels(version, tmp_path):
+    picture = Image.fromarray(np.random.default_rng(3).integers(0, 256, (12, 10, 3), np.uint8))
+    for name, options in (("p.png", {}), ("t.tiff", {}), ("w.webp", {"lossless": True}), ("m.ppm", {}), ("b.bmp", {})):
+        (tmp_path / "photos" / name[0]).mkdir(parents=True)
+        picture.save(tmp_path / "photos" / name[0] / name, **options)
+    path = gallery.build(version, gallery.folder_entries(tmp_path / "photos"), str(tmp_path), check=False)
+    vectors, identities, _ = gallery.load_entries(path)
+    assert identities == ["b", "m", "p", "t", "w"]
+    np.testing.assert_allclose(vectors, vectors[:1].repeat(5, 0), atol=1e-6)
+
+
+def test_16_bit_images_are_refused(tmp_path):
+    deep = io.BytesIO()
+    Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 100).save(deep, "PNG")
+    with pytest.raises(ValueError, match="16-bit images are not supported yet"):
+        gallery.decodable(deep.getvalue())

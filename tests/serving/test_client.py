@@ -3,6 +3,8 @@
 import concurrent.futures
 import json
 import socket
+import threading
+import time
 
 import grpc
 import numpy as np
@@ -221,6 +223,61 @@ def test_tables_and_json(served, files, capsys):
     assert row["decision"] is True and row["first"] == row["second"] and row["score"] == pytest.approx(1.0)
 
 
+def test_the_command_waits_for_the_server_and_for_the_model(served, files, capsys, monkeypatch):
+    monkeypatch.setattr(client, "QUIET_SECONDS", 0.3)
+    relay, port = grpc.server(concurrent.futures.ThreadPoolExecutor(2)), free_port()
+    answering = threading.Event()
+    add_relay(relay, served.address, answering)
+    assert relay.add_insecure_port(f"127.0.0.1:{port}") == port
+    timers = [threading.Timer(0.8, relay.start), threading.Timer(1.6, answering.set)]
+    for timer in timers:
+        timer.start()
+    here = (f"--server=127.0.0.1:{port}", "--model=toy", "--version=1", "--json")
+    try:
+        code, out, error = run_here(client, capsys, "embed", files / "red.png", *here, "--wait=20")
+    finally:
+        for timer in timers:
+            timer.join()
+        relay.stop(0)
+    assert code == 0 and len(json.loads(out)["embedding"]) == 3, error
+    assert error.count("\n") == 1 and error.startswith(f"waiting for model toy on 127.0.0.1:{port}, up to 20 s (")
+
+
+def test_errors_after_the_wait_are_those_of_the_question(served, files, capsys):
+    arguments = ("embed", files / "red.png", f"--server={served.address}", "--model=nobody")
+    for wait in ("0", "0.5"):
+        began = time.monotonic()
+        code, out, error = run_here(client, capsys, *arguments, f"--wait={wait}")
+        assert (code, out, error.count("\n")) == (1, "", 1)
+        assert "NOT_FOUND: Servable not found for request: Latest(nobody)" in error
+        assert time.monotonic() - began >= float(wait) - 0.3
+    nowhere = (*arguments[:2], f"--server=127.0.0.1:{free_port()}")
+    code, out, error = run_here(client, capsys, *nowhere, "--wait=0.5")
+    assert code == 1 and error.startswith("error: ") and "start it with `python -m serving.server`" in error
+
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def add_relay(peer, address, answering):
+    """Passes questions on to a server; until `answering` is set, its model is unknown."""
+    channel = grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)])
+
+    class Relay(grpc.GenericRpcHandler):
+        def service(self, details):
+            def pass_on(request, context):
+                if not answering.is_set():
+                    context.abort(grpc.StatusCode.NOT_FOUND, "Could not find any versions of model toy")
+                return channel.unary_unary(details.method)(request, timeout=5)
+
+            return grpc.unary_unary_rpc_method_handler(pass_on)
+
+    peer.add_generic_rpc_handlers((Relay(),))
+
+
 @pytest.mark.parametrize("signature", ["embed", "verify", "search"])
 def test_tables_fit_80_columns_and_keep_every_name_and_number(signature, capsys, monkeypatch):
     image = "a/long/path/of/folders/below/the/current/one/identity_00012/photo_00034.png"
@@ -273,5 +330,6 @@ def test_command_errors_are_one_sentence(served, files, capsys, arguments, text)
     arguments = [argument.format(**names) for argument in arguments]
     if not any("--model" in argument for argument in arguments):
         arguments += ["--model=toy", "--version=1"]
+    arguments += ["--wait=0"]
     code, out, error = run_here(client, capsys, *arguments, f"--server={served.address}")
     assert (code, out, error.count("\n")) == (1, "", 1) and error.startswith("error: ") and text in error

@@ -44,7 +44,7 @@ def build_arguments(folder, task):
 @pytest.mark.slow
 def test_build_as_a_process(folder):
     code, out, error = run_process("serving.gallery", *build_arguments(folder, "other"))
-    assert (code, out) == (0, f"{folder}/models/other/1: 6 entries of 3 identities\n"), error
+    assert (code, out) == (0, f"{folder}/models/other/1: 6 entries of 3 identities, no image skipped\n"), error
 
 
 def test_build_search_enrol_remove_while_a_server_runs(folder, capsys, monkeypatch):
@@ -52,7 +52,7 @@ def test_build_search_enrol_remove_while_a_server_runs(folder, capsys, monkeypat
         function = functools.partial(getattr(gallery.gallery, name), check=False)
         monkeypatch.setattr(gallery.gallery, name, function)
     code, out, error = run_here(gallery, capsys, *build_arguments(folder, "gallery"))
-    assert (code, out) == (0, f"{folder}/models/gallery/1: 6 entries of 3 identities\n"), error
+    assert (code, out) == (0, f"{folder}/models/gallery/1: 6 entries of 3 identities, no image skipped\n"), error
     with (
         Server(
             [ModelConfig("gallery", str(folder / "models" / "gallery"))], port=0, poll_seconds=0.1
@@ -89,7 +89,7 @@ def test_build_search_enrol_remove_while_a_server_runs(folder, capsys, monkeypat
             "--identity=yellow",
             folder / "yellow.png",
         )
-        assert (code, out) == (0, f"{folder}/models/gallery/2: 7 entries of 4 identities\n"), error
+        assert (code, out) == (0, f"{folder}/models/gallery/2: 7 entries of 4 identities, no image skipped\n"), error
         assert until(lambda: asked.search(folder / "yellow.png")["identities"][0, 0] == "yellow")
         assert asked.search(folder / "yellow.png")["entries"][0, 0] == "yellow/yellow.png"
 
@@ -108,23 +108,36 @@ def test_build_search_enrol_remove_while_a_server_runs(folder, capsys, monkeypat
         assert sorted(path.name for path in (folder / "models" / "gallery").iterdir()) == ["3"]
 
 
+def test_the_report_counts_and_names_what_was_skipped():
+    unreadable = [{"path": f"a/{i}.png", "reason": "the file is empty"} for i in range(7)]
+    facts = {"count": 1200, "identities": 3, "skipped": {"count": 7, "unreadable": unreadable}}
+    lines = gallery._report("models/gallery/1", facts)
+    assert lines[0] == (
+        "models/gallery/1: 1,200 entries of 3 identities, 7 images skipped that cannot be used:"
+    )
+    assert lines[1:6] == [f"  a/{i}.png: the file is empty" for i in range(5)]
+    assert lines[6:] == ["  and 2 more; see models/gallery/1/assets/gallery.json"]
+    facts["skipped"] = {"count": 1, "unreadable": unreadable[:1]}
+    assert gallery._report("x", facts)[0].endswith("1 image skipped that cannot be used:")
+
+
 @pytest.mark.parametrize(
     "arguments, text",
     [
         ([], "`` is not a command; use one of build, enrol, remove."),
         (["build", "--images=x", "--models=y"], "`--model` is missing"),
-        (["build", "--model={toy}", "--images=/nowhere", "--models=y"], "`/nowhere` is not a folder"),
+        (["build", "--model={toy}", "--images=/nowhere", "--models=y"], "`/nowhere` does not exist; pass a folder or a zip"),
         (["build", "--model=/nowhere/toy", "--images={images}", "--models=y"], "holds no version of `toy`"),
-        (["build", "a.png"], "is one file but build takes a folder"),
+        (["build", "a.png"], "is one file but build takes a folder or zip; use --images=PHOTOS."),
         (["build", "--gallery=x"], "`--gallery` does not belong to build"),
-        (["enrol", "--gallery=x"], "either --images=FOLDER or --identity=NAME"),
+        (["enrol", "--gallery=x"], "either --images=PHOTOS or --identity=NAME"),
         (["enrol", "--gallery={toy}", "--identity=a"], "No image to enrol for `a`"),
         (
             ["enrol", "--gallery={toy}", "--identity=a", "--identity=b", "c.png"],
             "one enrolment is of one identity",
         ),
-        (["enrol", "--gallery={toy}", "--images=x", "c.png"], "`c.png` follows --images=FOLDER"),
-        (["enrol", "--gallery={toy}", "--identity=a", "gone.png"], "gone.png"),
+        (["enrol", "--gallery={toy}", "--images=x", "c.png"], "`c.png` follows --images=PHOTOS"),
+        (["enrol", "--gallery={toy}", "--identity=a", "gone.png"], "`gone.png` is not a file; check"),
         (["remove", "--gallery=x"], "Nothing to remove"),
     ],
 )

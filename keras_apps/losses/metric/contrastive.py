@@ -33,17 +33,11 @@ class ContrastiveLoss:
     """
 
     def __init__(self, margin=0.5, distance="cosine", squared=True, normalise=True):
-        if distance not in _DISTANCES:
-            raise ValueError(f"`distance` is {distance!r} but must be one of {', '.join(_DISTANCES)}.")
+        geometry.check_distance(distance, _DISTANCES, normalise)
         if not (math.isfinite(margin) and margin > 0):
             raise ValueError(f"`margin` is {margin} but must be a finite number above 0; use 0.5.")
         if distance == "cosine" and margin > 2:
             raise ValueError(f"`margin` is {margin} but a cosine distance never exceeds 2; use 0.5.")
-        if distance == "cosine" and not normalise:
-            raise ValueError(
-                "`normalise` is False but the cosine compares directions only; leave it True or use "
-                "distance='euclidean'."
-            )
         self.margin = float(margin)
         self.distance = distance
         self.squared = squared
@@ -59,10 +53,7 @@ class ContrastiveLoss:
         same = labels[:, None] == all_labels[None]
         own = (offset + tf.range(tf.shape(labels)[0]))[:, None] == tf.range(tf.shape(all_labels)[0])[None]
 
-        if self.distance == "cosine":
-            distances = tf.nn.relu(1 - geometry.cosines(embeddings, everyone))  # rounding: cos > 1
-        else:
-            distances = geometry.euclidean_distances(embeddings, everyone)
+        distances = geometry.distances(embeddings, everyone, self.distance)
         pull, push = distances, tf.nn.relu(self.margin - distances)
         if self.squared:
             pull, push = tf.square(pull) / 2, tf.square(push) / 2

@@ -37,15 +37,9 @@ class TripletLoss:
     def __init__(self, margin=0.2, mining="batch_hard", soft=False, distance="euclidean", normalise=True):
         if mining not in _MININGS:
             raise ValueError(f"`mining` is {mining!r} but must be one of {', '.join(_MININGS)}.")
-        if distance not in _DISTANCES:
-            raise ValueError(f"`distance` is {distance!r} but must be one of {', '.join(_DISTANCES)}.")
+        geometry.check_distance(distance, _DISTANCES, normalise)
         if not (math.isfinite(margin) and margin >= 0):
             raise ValueError(f"`margin` is {margin} but must be a finite number of at least 0; use 0.2.")
-        if distance == "cosine" and not normalise:
-            raise ValueError(
-                "`normalise` is False but the cosine compares directions only; leave it True or use "
-                "distance='euclidean'."
-            )
         self.margin = float(margin)
         self.mining = mining
         self.soft = soft
@@ -69,12 +63,7 @@ class TripletLoss:
         if self.mining == "batch_hard":
             return self._batch_hard(embeddings, labels, everyone, all_labels, anchor)
 
-        if self.distance == "cosine":
-            distances = 1 - geometry.cosines(embeddings, everyone)
-        elif self.distance == "squared":
-            distances = geometry.squared_distances(embeddings, everyone)
-        else:
-            distances = geometry.euclidean_distances(embeddings, everyone)
+        distances = geometry.distances(embeddings, everyone, self.distance)
         slots = tf.range(tf.maximum(tf.reduce_max(tf.where(anchor, count, 0)), 1))
         positives = tf.gather(order, tf.minimum(start[:, None] + slots, tf.shape(order)[0] - 1))
         own = offset + tf.range(tf.shape(labels)[0])

@@ -1,0 +1,1 @@
+"""Layers: tensor -> tensor; one file each."""

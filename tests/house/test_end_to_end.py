@@ -1,0 +1,204 @@
+"""A stranger's folder through the commands of the README, as real processes; nothing of ours in between."""
+
+import io
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from saved_models import gallery
+from tfrecords.examine import as_png, examine
+from tfrecords.sources.folder import FolderSource
+from tfrecords.write import write
+
+ROOT = pathlib.Path(__file__).parents[2]
+COLOURS = {"ann": "red", "bob": "lime", "cat": "blue", "dan": "gold", "eve": "magenta", "fay": "cyan"}
+IMAGES = 8
+
+
+def drawn(name, number):
+    """A shape of the identity's colour somewhere on a noisy ground."""
+    random = np.random.default_rng([number, *name.encode()])
+    image = Image.fromarray(random.integers(60, 120, (40, 48, 3), np.uint8))
+    x, y = random.integers(2, 18, 2).tolist()
+    place = (x, y, x + 18, y + 18)
+    draw = ImageDraw.Draw(image)
+    (draw.ellipse if list(COLOURS).index(name) % 2 else draw.rectangle)(place, fill=COLOURS[name])
+    return image
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """photos/all/<name>/<n>.jpg with two files that are no images, and the same as photos.zip."""
+    folder = tmp_path_factory.mktemp("stranger") / "photos"
+    for name in COLOURS:
+        (folder / "all" / name).mkdir(parents=True)
+        for number in range(IMAGES):
+            drawn(name, number).save(folder / "all" / name / f"{number}.jpg", quality=90)
+    whole = (folder / "all" / "ann" / "0.jpg").read_bytes()
+    (folder / "all" / "bob" / "broken.jpg").write_bytes(whole[:len(whole) // 2])
+    (folder / "all" / "bob" / "notes.jpg.txt").write_text("the second one is at the lake")
+    with zipfile.ZipFile(folder.parent / "photos.zip", "w") as archive:
+        for path in folder.rglob("*"):
+            archive.write(path, path.relative_to(folder))
+    return folder
+
+
+def command(*words):
+    done = subprocess.run([sys.executable, "-m", *map(str, words)], cwd=ROOT, capture_output=True, text=True,
+                          timeout=200)
+    assert done.returncode == 0, f"{words[0]}: {done.stdout[-1000:]} {done.stderr[-3000:]}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def models(photos):
+    """From the folder to a data folder and an encoder, from the zip to a gallery."""
+    out = photos.parent
+    said = command("tfrecords.write", f"--images={photos}", f"--out={out / 'data'}", "--shards=2")
+    assert "48 colour images" in said and "skipped          1 files" in said
+    command("keras_apps.train", "--config=keras_apps/configs/verification/folder.py", f"--data={out / 'data'}",
+            f"--workdir={out / 'run'}", f"--models={out / 'models'}", "--config.steps=20",
+            "--config.checkpoint_every=20", "--config.size=24", "--config.embedding=16", "--config.batch=16",
+            "--config.backbone=small_cnn(widths=(8, 16, 16))", "--config.schedule=cosine(warmup=5)",
+            "--config.ema=0.8")
+    said = command("serving.gallery", "build", f"--model={out / 'models' / 'verification'}",
+                   f"--images={photos}.zip", f"--models={out / 'models'}", "--k=5")
+    first, second = said.splitlines()
+    assert first == (f"{out / 'models' / 'gallery' / '1'}: 48 entries of 6 identities, 1 image skipped that cannot "
+                     "be used:") and second.startswith("  all/bob/broken.jpg: ")
+    return out / "models"
+
+
+@pytest.fixture(scope="module")
+def address(models):
+    config, port, log = (models.parent / name for name in ("models.config", "port", "server.log"))
+    entries = [f'config {{ name: "{name}" base_path: "{models / name}" model_platform: "tensorflow" }}'
+               for name in ("verification", "gallery")]
+    config.write_text(f"model_config_list {{ {' '.join(entries)} }}")
+    with open(log, "w") as stream:
+        process = subprocess.Popen([sys.executable, "-m", "serving.server", "--port=0", f"--port_file={port}",
+                                    f"--model_config_file={config}"], cwd=ROOT, stdout=stream, stderr=stream)
+    try:
+        deadline = time.monotonic() + 100
+        while not port.exists():
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
+            time.sleep(0.05)
+        yield f"localhost:{port.read_text().strip()}"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0, log.read_text()[-3000:]
+    finally:
+        process.kill()
+
+
+def ask(address, model, signature, *images):
+    said = command("serving.client", signature, *images, "--json", f"--server={address}", f"--model={model}")
+    return [json.loads(line) for line in said.splitlines()]
+
+
+def test_what_was_written_lists_what_cannot_be_read(models):
+    manifest = json.loads((models.parent / "data" / "manifest.json").read_text())
+    facts = json.loads((models / "gallery" / "1" / "assets" / "gallery.json").read_text())
+    assert manifest["count"] == facts["count"] == len(COLOURS) * IMAGES
+    for skipped in (manifest["skipped"], facts["skipped"]):
+        assert skipped["count"] == 1
+        assert [entry["path"] for entry in skipped["unreadable"]] == ["all/bob/broken.jpg"]
+    assert [sorted(names) for names in manifest["names"].values()] == [sorted(COLOURS)]
+    assert (models.parent / "run" / "evaluation.json").exists()
+
+
+def test_the_served_models_answer(address, photos):
+    first, second = (photos / "all" / name / "1.jpg" for name in ("ann", "bob"))
+    rows = ask(address, "verification", "embed", first, second)
+    assert [row["image"] for row in rows] == [str(first), str(second)]
+    np.testing.assert_allclose([np.linalg.norm(row["embedding"]) for row in rows], 1.0, atol=1e-4)
+
+    row, = ask(address, "verification", "verify", first, first)
+    assert row["decision"] is True and row["score"] > 0.999
+
+    # Each image is enrolled itself: it comes first, and the next is of its identity for most.
+    asked = [photos / "all" / name / f"{number}.jpg" for name in COLOURS for number in range(IMAGES)]
+    rows = ask(address, "gallery", "search", *asked)
+    right = 0
+    for path, row in zip(asked, rows):
+        best, other = row["matches"][:2]
+        assert best["score"] > 0.999 and not row["unknown"]
+        assert best["entry"] == f"all/{path.parent.name}/{path.name}" or other["score"] > 0.999
+        assert best["identity"] == best["entry"].split("/")[1]
+        right += other["identity"] == path.parent.name
+    assert right > len(asked) / 2, f"the nearest other image is of the same identity for {right} of {len(asked)}"
+
+
+def test_folder_and_zip_are_the_same_images(photos, tmp_path):
+    folder, archive = (list(gallery.folder_entries(place)) for place in (photos, f"{photos}.zip"))
+    assert [(*names, read()) for *names, read in folder] == [(*names, read()) for *names, read in archive]
+    manifests = [write([FolderSource(place)], tmp_path / name, shards=2, name="photos")
+                 for place, name in ((photos, "folder"), (f"{photos}.zip", "zip"))]
+    sums = [[shard["sha256"] for shard in manifest["shards"]] for manifest in manifests]
+    assert sums[0] == sums[1]
+
+
+def encoded(image, kind, **options):
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def kinds_of_images():
+    colour = drawn("ann", 0)
+    deep = Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 100)
+    jpeg, png, tiff = (encoded(colour, kind) for kind in ("JPEG", "PNG", "TIFF"))
+    ppm = encoded(colour, "PPM")
+    return {
+        "jpeg": jpeg, "png": png, "gif": encoded(colour, "GIF"), "bmp": encoded(colour, "BMP"), "tiff": tiff,
+        "ppm": ppm, "pgm": encoded(colour.convert("L"), "PPM"), "pbm": encoded(colour.convert("1"), "PPM"),
+        "webp": encoded(colour, "WEBP", lossless=True), "bmp palette": encoded(colour.convert("P"), "BMP"),
+        "png alpha": encoded(colour.convert("RGBA"), "PNG"), "tiff grey alpha": encoded(colour.convert("LA"), "TIFF"),
+        "tiff palette": encoded(colour.convert("P"), "TIFF"), "tiff cmyk": encoded(colour.convert("CMYK"), "TIFF"),
+        "16 bit png": encoded(deep, "PNG"), "16 bit tiff": encoded(deep, "TIFF"), "16 bit pgm": encoded(deep, "PPM"),
+        "16 bit ppm": b"P6 # two bytes each\n2 1\n65535\n" + bytes(12), "float tiff": encoded(deep.convert("F"), "TIFF"),
+        "empty": b"", "text": b"the second one is at the lake", "jpeg cut": jpeg[:-200], "png cut": png[:-200],
+        "tiff cut": tiff[:3000], "ppm cut": ppm[:-9], "bmp cut": encoded(colour, "BMP")[:-99],
+        "png huge": png[:16] + (60_000).to_bytes(4, "big") * 2 + png[24:],
+    }
+
+
+@pytest.mark.parametrize("kind", kinds_of_images())
+def test_the_gallery_takes_and_refuses_what_the_shards_do(kind, reads):
+    data = kinds_of_images()[kind]
+    try:
+        *_, convert, _ = examine(data)
+        expected = reads(as_png(data) if convert else data)
+    except ValueError:
+        expected = None
+    try:
+        found = reads(gallery.decodable(data))
+    except ValueError:
+        found = None
+    if expected is None:
+        assert found is None
+    else:
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.fixture(scope="module")
+def reads():
+    """What a served model reads, by the suite's own decoder."""
+    import tensorflow as tf
+
+    from tfrecords.decode import Decoder
+    decoder = Decoder((40, 48), 3)
+
+    def read(data):
+        try:
+            return decoder.image(data).numpy()
+        except tf.errors.InvalidArgumentError as error:
+            raise ValueError(str(error)) from error
+    return read
