@@ -418,15 +418,14 @@ def _wait(client, values):
         last = " ".join(error.message.partition("last answer: ")[2].split())
     except ServingError:  # such as a server that tells no status
         return
-    left = values.wait - (time.monotonic() - began)
-    if left > 0:
+    if values.wait > QUIET_SECONDS:
         print(
             f"waiting for model {values.model} on {values.server}, up to {values.wait:g} s ({last})",
             file=sys.stderr,
             flush=True,
         )
         try:
-            client.wait_ready(left)
+            client.wait_ready(values.wait - (time.monotonic() - began))
         except ServingError:
             pass
 

@@ -19,8 +19,7 @@ SHOWN = 2000        # held-out images in pictures and projector
 class VerificationApp(App):
     """An embedding trained by a classification head, a metric loss, or both; judged on held-out identities.
 
-    Config:  entry (a layer in front of the backbone, "" = none), embedding (D), dropout, mirror (average over the
-             mirror image when embedding), weights.head, weights.loss.
+    Config:  embedding (D), dropout, mirror (average over the mirror image when embedding), weights.head, weights.loss.
     Terms:   head = heads/<head>.loss, loss = losses/metric/<loss>.
     Info:    classes, shape (H, W, C), splits.
     """
@@ -31,8 +30,7 @@ class VerificationApp(App):
             raise ValueError("`head` and `loss` are both empty but at least one must be named, such as "
                              "--config.head=\"cosface()\".")
         _require_pairs(info.splits)
-        self.network = EmbeddingNetwork(config.backbone, config.pooling, config.embedding, info.shape, config.dropout,
-                                        config.entry)
+        self.network = EmbeddingNetwork(config.backbone, config.pooling, config.embedding, info.shape, config.dropout)
         self.head = config.head and build("heads", config.head, classes=info.classes, dimension=config.embedding,
                                           seed=config.seed)
         self.loss = config.loss and build("losses/metric", config.loss)

@@ -177,7 +177,7 @@ def test_enrol_names_the_entry_at_fault_and_writes_nothing(copied, png):
         gallery.enrol(copied, [("x", "person 0/1.png", png(1))])
     with pytest.raises(ValueError, match="Entry `x/2` is enrolled twice"):
         gallery.enrol(copied, [("x", "x/2", png(1)), ("x", "x/2", png(2))])
-    with pytest.raises(ValueError, match="1 of 3 images .33.3%. cannot be used, .*x/2: the file is not an image"):
+    with pytest.raises(ValueError, match="1 of 3 images .33.3%. cannot be used, .*x/2: the file is not an "):
         gallery.enrol(copied, [("x", "x/1", png(1)), ("x", "x/2", b"no image"), ("x", "x/3", png(3))])
     with pytest.raises(ValueError, match="None of the 1 images can be used .x/1: the model cannot read it: "):
         gallery.enrol(copied, [("x", "x/1", png(1)[:-100])])
@@ -257,8 +257,9 @@ def read(entries):
 @pytest.mark.parametrize("above", ["", "all/"])
 def test_folder_entries_are_sorted_and_named_by_the_first_level(tmp_path, above, zipped):
     folder = tmp_path / "photos"
-    fill(folder, [above + name for name in ("b/2.png", "b/10.JPG", "a/deep/1.gif", "a/.hidden.png", ".git/x/1.png",
-                                            "a/notes.jpg.txt", "__MACOSX/b/2.png", "c/1.webp")])
+    fill(folder, [above + name for name in (
+        "b/2.png", "b/10.JPG", "a/deep/1.gif", "a/.hidden.png", ".git/x/1.png", "a/notes.jpg.txt",
+        "__MACOSX/b/2.png", "c/1.webp")])
     found = gallery.folder_entries(as_zip(folder, tmp_path / "photos.zip") if zipped else folder)
     expected = [(name[0], above + name, (above + name).encode())
                 for name in ("a/deep/1.gif", "b/10.JPG", "b/2.png", "c/1.webp")]
@@ -267,7 +268,8 @@ def test_folder_entries_are_sorted_and_named_by_the_first_level(tmp_path, above,
 
 def test_one_identity_alone_is_no_folder_around_all_others(tmp_path):
     fill(tmp_path, ["ann/1.png", "ann/2.png"])
-    assert [entry[:2] for entry in gallery.folder_entries(tmp_path)] == [("ann", "ann/1.png"), ("ann", "ann/2.png")]
+    found = [entry[:2] for entry in gallery.folder_entries(tmp_path)]
+    assert found == [("ann", "ann/1.png"), ("ann", "ann/2.png")]
 
 
 def test_links_to_folders_are_followed_but_not_in_circles(tmp_path):
@@ -313,11 +315,11 @@ def test_what_cannot_be_read_is_skipped_and_listed(version, tmp_path, png, monke
         reasons = {entry["path"]: entry["reason"] for entry in skipped["unreadable"]}
         assert sorted(reasons) == sorted(extra + ["b/cut.png", "b/large.png", "b/text.jpg"])
         assert skipped["count"] == len(reasons) and facts(path)["count"] == 5 - len(extra)
-        assert reasons["b/large.png"] == "the file has 268,435,457 bytes, more than the 268,435,456 that are read"
+        assert reasons["b/large.png"].startswith("the file has 268,435,457 bytes, more than the 268,435,456 ")
         assert reasons["b/cut.png"].startswith("the model cannot read it: ")
-        assert "a/4.png" not in reasons or reasons["a/4.png"].startswith("the zip entry cannot be read: Bad CRC")
+        assert not extra or reasons["a/4.png"].startswith("the zip entry cannot be read: Bad CRC")
     monkeypatch.setattr(gallery, "MOST_SKIPPED", 0.05)
-    with pytest.raises(ValueError, match="3 of 8 images .37.5%. cannot be used, more than the 5% that are skipped"):
+    with pytest.raises(ValueError, match="3 of 8 images .37.5%. cannot be used, more than the 5% that are s"):
         gallery.build(version, gallery.folder_entries(folder), str(tmp_path), check=False)
     assert len(os.listdir(tmp_path / "gallery")) == 2
 
@@ -334,9 +336,9 @@ def test_one_in_twenty_is_skipped_and_no_trace_stays_after_a_removal(version, tm
 
 def test_formats_the_graph_cannot_decode_give_the_vectors_of_their_pixels(version, tmp_path):
     picture = Image.fromarray(np.random.default_rng(3).integers(0, 256, (12, 10, 3), np.uint8))
-    for name, options in (("p.png", {}), ("t.tiff", {}), ("w.webp", {"lossless": True}), ("m.ppm", {}), ("b.bmp", {})):
+    for name in ("p.png", "t.tiff", "w.webp", "m.ppm", "b.bmp"):
         (tmp_path / "photos" / name[0]).mkdir(parents=True)
-        picture.save(tmp_path / "photos" / name[0] / name, **options)
+        picture.save(tmp_path / "photos" / name[0] / name, **({"lossless": True} if name == "w.webp" else {}))
     path = gallery.build(version, gallery.folder_entries(tmp_path / "photos"), str(tmp_path), check=False)
     vectors, identities, _ = gallery.load_entries(path)
     assert identities == ["b", "m", "p", "t", "w"]

@@ -228,8 +228,12 @@ def test_the_command_waits_for_the_server_and_for_the_model(served, files, capsy
     relay, port = grpc.server(concurrent.futures.ThreadPoolExecutor(2)), free_port()
     answering = threading.Event()
     add_relay(relay, served.address, answering)
-    assert relay.add_insecure_port(f"127.0.0.1:{port}") == port
-    timers = [threading.Timer(0.8, relay.start), threading.Timer(1.6, answering.set)]
+
+    def begin():
+        assert relay.add_insecure_port(f"127.0.0.1:{port}") == port
+        relay.start()
+
+    timers = [threading.Timer(0.8, begin), threading.Timer(1.6, answering.set)]
     for timer in timers:
         timer.start()
     here = (f"--server=127.0.0.1:{port}", "--model=toy", "--version=1", "--json")
@@ -240,7 +244,8 @@ def test_the_command_waits_for_the_server_and_for_the_model(served, files, capsy
             timer.join()
         relay.stop(0)
     assert code == 0 and len(json.loads(out)["embedding"]) == 3, error
-    assert error.count("\n") == 1 and error.startswith(f"waiting for model toy on 127.0.0.1:{port}, up to 20 s (")
+    assert error.count("\n") == 1
+    assert error.startswith(f"waiting for model toy on 127.0.0.1:{port}, up to 20 s (UNAVAILABLE: ")
 
 
 def test_errors_after_the_wait_are_those_of_the_question(served, files, capsys):

@@ -44,7 +44,8 @@ def build_arguments(folder, task):
 @pytest.mark.slow
 def test_build_as_a_process(folder):
     code, out, error = run_process("serving.gallery", *build_arguments(folder, "other"))
-    assert (code, out) == (0, f"{folder}/models/other/1: 6 entries of 3 identities, no image skipped\n"), error
+    written = f"{folder}/models/other/1: 6 entries of 3 identities, no image skipped\n"
+    assert (code, out) == (0, written), error
 
 
 def test_build_search_enrol_remove_while_a_server_runs(folder, capsys, monkeypatch):
@@ -52,7 +53,8 @@ def test_build_search_enrol_remove_while_a_server_runs(folder, capsys, monkeypat
         function = functools.partial(getattr(gallery.gallery, name), check=False)
         monkeypatch.setattr(gallery.gallery, name, function)
     code, out, error = run_here(gallery, capsys, *build_arguments(folder, "gallery"))
-    assert (code, out) == (0, f"{folder}/models/gallery/1: 6 entries of 3 identities, no image skipped\n"), error
+    written = f"{folder}/models/gallery/1: 6 entries of 3 identities, no image skipped\n"
+    assert (code, out) == (0, written), error
     with (
         Server(
             [ModelConfig("gallery", str(folder / "models" / "gallery"))], port=0, poll_seconds=0.1
@@ -89,7 +91,8 @@ def test_build_search_enrol_remove_while_a_server_runs(folder, capsys, monkeypat
             "--identity=yellow",
             folder / "yellow.png",
         )
-        assert (code, out) == (0, f"{folder}/models/gallery/2: 7 entries of 4 identities, no image skipped\n"), error
+        written = f"{folder}/models/gallery/2: 7 entries of 4 identities, no image skipped\n"
+        assert (code, out) == (0, written), error
         assert until(lambda: asked.search(folder / "yellow.png")["identities"][0, 0] == "yellow")
         assert asked.search(folder / "yellow.png")["entries"][0, 0] == "yellow/yellow.png"
 
@@ -126,7 +129,10 @@ def test_the_report_counts_and_names_what_was_skipped():
     [
         ([], "`` is not a command; use one of build, enrol, remove."),
         (["build", "--images=x", "--models=y"], "`--model` is missing"),
-        (["build", "--model={toy}", "--images=/nowhere", "--models=y"], "`/nowhere` does not exist; pass a folder or a zip"),
+        (
+            ["build", "--model={toy}", "--images=/nowhere", "--models=y"],
+            "`/nowhere` does not exist; pass a folder or a zip",
+        ),
         (["build", "--model=/nowhere/toy", "--images={images}", "--models=y"], "holds no version of `toy`"),
         (["build", "a.png"], "is one file but build takes a folder or zip; use --images=PHOTOS."),
         (["build", "--gallery=x"], "`--gallery` does not belong to build"),

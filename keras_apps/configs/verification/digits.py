@@ -13,7 +13,7 @@ def get_config():
     config.update({
         "app": "verification", "steps": 1000, "batch": 40, "checkpoint_every": 250, "size": 16, "labels": 20,
         "backbone": "small_cnn(widths=(32, 64, 128))", "pooling": "flatten()", "head": "cosface(scale=8.0, margin=0.1)",
-        "entry": "", "embedding": 64, "dropout": 0.2, "mirror": False, "weights": {"head": 1.0, "loss": 1.0},
+        "embedding": 64, "dropout": 0.2, "mirror": False, "weights": {"head": 1.0, "loss": 1.0},
         "schedule": "cosine(warmup=20)", "ema": 0.99,
     })
     config.optimizers.network = "adam(rate=1e-3, decay=1e-3)"

@@ -13,9 +13,9 @@ from keras_apps.config import base
 def get_config():
     config = base()
     config.update({
-        "app": "verification", "steps": 6000, "batch": 64, "checkpoint_every": 1000, "size": 28,
+        "app": "verification", "steps": 12000, "batch": 32, "checkpoint_every": 2000, "size": 28,
         "backbone": "small_cnn(widths=(32, 64, 128, 256))", "pooling": "flatten()", "head": "cosface(scale=16.0)",
-        "entry": "", "embedding": 128, "dropout": 0.0, "mirror": False, "weights": {"head": 1.0, "loss": 1.0},
+        "embedding": 128, "dropout": 0.0, "mirror": False, "weights": {"head": 1.0, "loss": 1.0},
         "schedule": "cosine(warmup=100)", "ema": 0.998,
     })
     config.optimizers.network = "adam(rate=2e-3, decay=1e-3)"

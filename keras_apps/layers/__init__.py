@@ -1,1 +1,0 @@
-"""Layers: tensor -> tensor; one file each."""
