@@ -168,7 +168,8 @@ def kinds_of_images():
         "tiff palette": encoded(colour.convert("P"), "TIFF"), "tiff cmyk": encoded(colour.convert("CMYK"), "TIFF"),
         "16 bit png": encoded(deep, "PNG"), "16 bit tiff": encoded(deep, "TIFF"), "16 bit pgm": encoded(deep, "PPM"),
         "16 bit ppm": b"P6 # two bytes each\n2 1\n65535\n" + bytes(12),
-        "float tiff": encoded(deep.convert("F"), "TIFF"), "empty": b"", "text": b"the second one is at the lake", "jpeg cut": jpeg[:-200], "png cut": png[:-200],
+        "float tiff": encoded(deep.convert("F"), "TIFF"), "empty": b"",
+        "text": b"the second one is at the lake", "jpeg cut": jpeg[:-200], "png cut": png[:-200],
         "tiff cut": tiff[:3000], "ppm cut": ppm[:-9], "bmp cut": encoded(colour, "BMP")[:-99],
         "png huge": png[:16] + (60_000).to_bytes(4, "big") * 2 + png[24:],
     }
