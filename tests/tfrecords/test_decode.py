@@ -162,6 +162,95 @@ def test_of_an_animation_only_the_first_frame_reaches_the_decoder():
     np.testing.assert_array_equal(decode.decode(start + frame), decode.decode(IMAGES["gif"]))
 
 
+def sub_blocks(sizes):
+    return b"".join(bytes([size]) + RANDOM.bytes(size) for size in sizes) + b"\0"
+
+
+def end_of_first_frame(data):
+    """As the format says it, block by block."""
+    def table(flags):
+        return 3 * 2 ** (flags % 8 + 1) if flags >= 128 else 0
+
+    place = 13 + table(data[10])
+    while True:
+        frame = data[place] == 0x2C
+        assert frame or data[place] == 0x21
+        place += 11 + table(data[place + 9]) if frame else 2
+        while data[place]:
+            place += data[place] + 1
+        place += 1
+        if frame:
+            return place
+
+
+@pytest.mark.parametrize("most", [1, 2, 40, 255])
+def test_the_first_frame_ends_where_its_blocks_do(most, monkeypatch):
+    reached = []
+    monkeypatch.setattr(tf.io, "decode_image",
+                        lambda data, **_: reached.append(data.numpy()) or tf.zeros([1, 1, 3], tf.uint8))
+    for count in (0, 1, 2, 3, 3500 // (most + 1)):  # some windows long
+        for flags, extensions in ((0, 0), (0x81, 1), (0x83, 3), (0, 400 if most < 40 else 2)):
+            sizes = [RANDOM.integers(1, most + 1, count) for _ in range(2)]
+            data = b"GIF89a" + struct.pack("<HH", 4, 3) + bytes([flags, 0, 0])
+            data += RANDOM.bytes(3 * 2 ** (flags % 8 + 1)) if flags else b""
+            data += b"".join(b"\x21\x2c" + sub_blocks(sizes[0] if not i else [1]) for i in range(extensions))
+            data += b"\x2c" + struct.pack("<HHHH", 0, 0, 4, 3) + bytes([flags])
+            data += RANDOM.bytes(3 * 2 ** (flags % 8 + 1)) if flags else b""
+            data += b"\x08" + sub_blocks(sizes[1])
+            end = len(data)
+            assert end_of_first_frame(data) == end
+            for behind in (b";", b"\x21\xfe\x01x\0\x2c" + bytes(4) + struct.pack("<HH", 60_000, 60_000) + b"\0" * 9):
+                decode.decode(data + behind)
+                assert reached.pop() == data + b";"
+
+
+def test_the_walk_through_a_gif_is_short_whatever_its_blocks(monkeypatch):
+    steps = []
+    loop = tf.while_loop
+
+    def counted(condition, body, *arguments, **options):
+        return loop(condition, lambda *state: steps.append(1) or body(*state), *arguments, **options)
+
+    monkeypatch.setattr(tf, "while_loop", counted)
+    gif, start = IMAGES["gif"], 13 + 768
+    for blocks in (b"\x21\xfe" + b"\x01x" * 10_000 + b"\0", b"\x21\xfe\x01x\0" * 4_000):
+        steps.clear()
+        data = gif[:start] + blocks + gif[start:]
+        np.testing.assert_array_equal(decode.decode(data), decode.decode(gif))
+        assert len(steps) < len(data) / 500
+    start = gif.index(b"\x2c", start) + 11
+    with pytest.raises(tf.errors.InvalidArgumentError, match="GIF"):
+        steps.clear()
+        decode.decode(gif[:start] + b"\x01\x00" * 10_000)
+    assert len(steps) < 50
+
+
+@pytest.mark.parametrize("name", ["rgb", "jpeg", "gif", "bmp"])
+def test_the_images_of_a_call_are_bounded_together(name):
+    decoder, data = Decoder(8, 3), [IMAGES[name]] * 3
+    assert decoder.images(data, most_pixels=3 * 12 * 18).shape == (3, 8, 8, 3)
+    limited = tf.function(lambda data: decoder.images(data, most_pixels=3 * 12 * 18 - 1),
+                          input_signature=[STRINGS])
+    assert limited(data[:2]).shape == (2, 8, 8, 3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="have 648 pixels together .* at most 647; send fewer"):
+        limited(data)
+
+
+def test_without_being_asked_four_of_the_largest_images_are_the_most(monkeypatch):
+    monkeypatch.setattr(tf.io, "decode_image", lambda *_, **__: tf.zeros([1, 1, 3], tf.uint8))
+    large = [png_that_claims(7_000, 7_000)] * 5
+    assert Decoder(8, 3).images(large[:4]).shape == (4, 8, 8, 3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="have 245000000 pixels together .* at most 200000000"):
+        Decoder(8, 3).images(large)
+    assert Decoder(8, 3).images(large, most_pixels=None).shape == (5, 8, 8, 3)
+
+
+def test_at_most_two_images_are_decoded_at_once():
+    graph = tf.function(Decoder(8, 3).images, input_signature=[STRINGS]).get_concrete_function().graph
+    loops = [operation for operation in graph.get_operations() if "While" in operation.type]
+    assert [loop.get_attr("parallel_iterations") for loop in loops] == [2]
+
+
 @pytest.mark.parametrize(
     "data, text",
     [
