@@ -3,24 +3,31 @@
     python -m keras_apps.catalog [--folder=losses/metric]
 """
 
+import ast
+import difflib
 import inspect
 
-from absl import app, flags
+from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from keras_apps.build import ROOT, method_class, methods
+from keras_apps.build import ROOT, arguments, method_class, methods
+from keras_apps.config import run
 
 FACTS = ("schedule", "seed")     # defaulted arguments that the caller passes, not the config
 
 
 def folders():
-    """Every folder of methods, found by walking: those in which each file defines one public class with a docstring."""
+    """Every folder of methods: the packages in which each file defines one public class with a docstring.
+
+    The files are read, not imported, so that one that cannot be imported hides nothing.
+    """
     found = []
     for top in ("keras_apps", "tfrecords"):
         for path in sorted((ROOT / top).rglob("__init__.py")):
-            parts = path.parent.relative_to(ROOT / top).parts
-            if parts and parts[0] not in ("configs", "claims", "metrics", "deploy") and _has_methods(path.parent):
+            files = [file for file in path.parent.glob("*.py") if not file.stem.startswith("_")]
+            if files and all(_is_method(file) for file in files):
+                parts = path.parent.relative_to(ROOT / top).parts
                 found.append("/".join(parts if top == "keras_apps" else (top, *parts)))
     return found
 
@@ -29,19 +36,25 @@ def entries(folder):
     """(call with its defaults, first line of the docstring) of each method of a folder."""
     for name in methods(folder):
         found = method_class(folder, name)
-        own = inspect.signature(found.__init__).parameters if "__init__" in vars(found) else {}
+        own = arguments(found)
         words = [f"{key}={value.default!r}" for key, value in own.items()
                  if value.default is not inspect.Parameter.empty and key not in FACTS]
         yield f"{name}({', '.join(words)})", inspect.getdoc(found).splitlines()[0]
 
 
-def _has_methods(path):
-    return any(not file.stem.startswith("_") for file in path.glob("*.py"))
+def _is_method(file):
+    classes = [node for node in ast.parse(file.read_bytes()).body
+               if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+    return len(classes) == 1 and ast.get_docstring(classes[0]) is not None
 
 
 def main(_):
-    chosen = [FLAGS.folder] if FLAGS.folder else folders()
-    for folder in chosen:
+    known = folders()
+    if FLAGS.folder and FLAGS.folder not in known:
+        near = difflib.get_close_matches(FLAGS.folder, known, n=3, cutoff=0.4) or known
+        raise ValueError(f"`{FLAGS.folder}` is not a folder of methods, in which each file defines one public "
+                         f"class with a docstring; did you mean {', '.join(near)}?")
+    for folder in [FLAGS.folder] if FLAGS.folder else known:
         table = Table(title=folder, title_justify="left", show_header=False, box=None, padding=(0, 2))
         for call, line in entries(folder):
             table.add_row(call, line)
@@ -52,4 +65,4 @@ def main(_):
 if __name__ == "__main__":
     FLAGS = flags.FLAGS
     flags.DEFINE_string("folder", None, "one folder only, such as losses/metric")
-    app.run(main)
+    run(main)

@@ -73,7 +73,7 @@ class Decoder:
         found = tf.TensorArray(tf.float32, size=count, element_shape=(*self.size, self.channels))
         _, _, found = tf.while_loop(lambda row, spent, found: row < count, step,
                                     (0, tf.constant(0, tf.int64), found), parallel_iterations=2)
-        return found.stack()
+        return tf.ensure_shape(found.stack(), [*data.shape, *self.size, self.channels])
 
     def tensor(self, values):
         """Images as numbers in data units (0..255): float32 [n, h, w, c] -> float32 [n, H, W, C].

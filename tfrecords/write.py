@@ -53,7 +53,8 @@ def write(sources, out, shards=8, name=None, overwrite=False):
     Args:    sources: iterables of `schema.Item` with `len()` and `description`.
              out: directory to make.  shards: files to spread the records over; never more than images.
              name: what the data are called; default: the last part of `out`.
-             overwrite: replace the data folder that lies at `out`.
+             overwrite: replace the data folder that lies at `out`. Should the process be killed between the
+             two renames of that, the next call for `out` first puts the old data back.
     Returns: the manifest, a dict.
     Raises:  ValueError, FileExistsError or OSError; nothing is left behind.
     """
@@ -66,6 +67,7 @@ def write(sources, out, shards=8, name=None, overwrite=False):
         raise ValueError(f"`shards` is {shards} but must lie in 1 to {MOST_SHARDS:,}.")
     if not sources:
         raise ValueError("there is nothing to write; give at least one source.")
+    _settle_replaced(out)
     _check_out(out, overwrite)
     table = _Table(sources)
     os.makedirs(os.path.dirname(out), exist_ok=True)
@@ -330,21 +332,45 @@ def _appear(work, out, overwrite):
     if not os.path.isfile(os.path.join(out, read.MANIFEST)):
         os.rename(work, out)
     else:
-        old = f"{out}.replaced-{os.getpid()}"
-        os.rename(out, old)
-        os.rename(work, out)
-        shutil.rmtree(old, ignore_errors=True)
+        try:
+            os.rename(out, f"{out}.replaced-{os.getpid()}")
+            os.rename(work, out)
+        finally:
+            _settle_replaced(out)
     _sync(os.path.dirname(out))
+
+
+def _settle_replaced(out):
+    """Data that stepped aside for new ones go back to `out` if nothing is there, and away if data are."""
+    for path, pid in _left_over(out, "replaced"):
+        if not (path / read.MANIFEST).is_file():
+            continue
+        if os.path.isfile(os.path.join(out, read.MANIFEST)):
+            # Under the name of unfinished data first: half removed, they must never go back.
+            doomed = f"{out}.writing-{pid}"
+            shutil.rmtree(doomed, ignore_errors=True)
+            os.rename(path, doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+        elif not os.path.lexists(out):
+            os.rename(path, out)
+            _sync(os.path.dirname(out))
 
 
 def _remove_left_over(out):
     """Removes what killed runs for the same `out` left behind."""
-    start = os.path.basename(out) + ".writing-"
-    for path in pathlib.Path(out).parent.iterdir():
+    for path, _ in _left_over(out, "writing"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _left_over(out, word):
+    """(path, process id) of `out`.word-<process id>, where the process is this one or has ended."""
+    start = f"{os.path.basename(out)}.{word}-"
+    folder = pathlib.Path(out).parent
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         pid = path.name.removeprefix(start)
         if path.name.startswith(start) and re.fullmatch("[0-9]{1,9}", pid):
             if int(pid) == os.getpid() or not _alive(int(pid)):
-                shutil.rmtree(path, ignore_errors=True)
+                yield path, int(pid)
 
 
 def _alive(pid):

@@ -178,12 +178,13 @@ def threshold_at_far(scores, same, far):
 
 
 def accuracy_10_fold(scores, same, folds=10, seed=0):
-    """The share of pairs decided rightly, each by a threshold fitted on the other folds.
+    """Balanced accuracy of deciding pairs, each by a threshold fitted on the other folds.
 
-    Same and different pairs are dealt to the folds separately and at random. The threshold is the one with
-    the highest accuracy on the other folds (the highest such threshold if several), half way between the
-    lowest score it accepts and the highest it refuses. Not balanced: where all pairs of a set are given, the
-    share of different pairs is already reached by refusing everything.
+    accuracy = (share of same pairs accepted + share of different pairs refused) / 2, over all folds; refusing
+    everything has 1/2, however rare same pairs are. Same and different pairs are dealt to the folds
+    separately and at random. The threshold is the one with the highest balanced accuracy on the other folds
+    (the highest such threshold if several), half way between the lowest score it accepts and the highest it
+    refuses. A kind that the other folds lack does not count in the choice.
     Args:    scores, same: as `roc`; their order plays no part.  folds: >= 2.  seed: int, fixes the folds.
     Returns: float in [0, 1].
     Raises:  as `roc`; ValueError for folds < 2.
@@ -319,12 +320,15 @@ def _accuracy(positives, negatives, folds, seed):
     ]
     # Accuracy rises with a lower threshold only when a positive is passed: those are the candidates, and inf.
     candidates = np.append(np.unique(positives), np.inf).astype(positives.dtype)
-    # Right decisions of each fold by candidate, less a constant: different pairs refused less same refused.
-    gains = [_below(unlike, candidates) - _below(alike, candidates) for alike, unlike in zip(*parts)]
-    total = sum(gains)
-    right = 0
-    for fold in range(folds):
-        best = total - gains[fold]
+    refused_same, refused_different = (_below(side, candidates) for side in (positives, negatives))
+    accepted_right = refused_right = 0
+    for fold, (alike, unlike) in enumerate(zip(*parts)):
+        # Balanced accuracy of the other folds times a constant, so that equal ones are exactly equal.
+        best = (refused_different - _below(unlike, candidates)).astype(np.int64)
+        best *= max(1, len(positives) - len(alike))
+        lost = (refused_same - _below(alike, candidates)).astype(np.int64)
+        lost *= max(1, len(negatives) - len(unlike))
+        best -= lost
         at = len(best) - 1 - int(np.argmax(best[::-1]))
         threshold = candidates[at]
         refused = []
@@ -333,5 +337,6 @@ def _accuracy(positives, negatives, folds, seed):
                 refused.extend(part[:int(np.searchsorted(part, threshold))][-1:])
         if refused and not math.isinf(threshold):
             threshold = (float(threshold) + float(max(refused))) / 2
-        right += np.count_nonzero(parts[0][fold] >= threshold) + np.count_nonzero(parts[1][fold] < threshold)
-    return float(right / (len(positives) + len(negatives)))
+        accepted_right += np.count_nonzero(alike >= threshold)
+        refused_right += np.count_nonzero(unlike < threshold)
+    return float(accepted_right / len(positives) + refused_right / len(negatives)) / 2

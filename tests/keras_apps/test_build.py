@@ -3,6 +3,7 @@
 import pytest
 
 from keras_apps.build import build, method_class, methods, parse
+from keras_apps.catalog import folders
 
 
 def test_parse_reads_names_with_literal_keywords():
@@ -45,8 +46,6 @@ def test_unknown_folder():
 
 
 def test_every_method_file_has_one_public_class():
-    folders = ["losses/metric", "heads", "poolings", "backbones", "optimizers", "schedules", "apps",
-               "tfrecords/samplers", "tfrecords/augment", "tfrecords/mixing", "tfrecords/sources"]
-    for folder in folders:
+    for folder in folders():
         for name in methods(folder):
             assert method_class(folder, name).__doc__, f"{folder}/{name} has no docstring"

@@ -199,7 +199,8 @@ def test_the_first_frame_ends_where_its_blocks_do(most, monkeypatch):
             data += b"\x08" + sub_blocks(sizes[1])
             end = len(data)
             assert end_of_first_frame(data) == end
-            for behind in (b";", b"\x21\xfe\x01x\0\x2c" + bytes(4) + struct.pack("<HH", 60_000, 60_000) + b"\0" * 9):
+            bomb = b"\x21\xfe\x01x\0\x2c" + bytes(4) + struct.pack("<HH", 60_000, 60_000) + bytes(9)
+            for behind in (b";", bomb):
                 decode.decode(data + behind)
                 assert reached.pop() == data + b";"
 
@@ -232,7 +233,7 @@ def test_the_images_of_a_call_are_bounded_together(name):
     limited = tf.function(lambda data: decoder.images(data, most_pixels=3 * 12 * 18 - 1),
                           input_signature=[STRINGS])
     assert limited(data[:2]).shape == (2, 8, 8, 3)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="have 648 pixels together .* at most 647; send fewer"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="have 648 pixels .* most 647; send fewer"):
         limited(data)
 
 
@@ -240,9 +241,14 @@ def test_without_being_asked_four_of_the_largest_images_are_the_most(monkeypatch
     monkeypatch.setattr(tf.io, "decode_image", lambda *_, **__: tf.zeros([1, 1, 3], tf.uint8))
     large = [png_that_claims(7_000, 7_000)] * 5
     assert Decoder(8, 3).images(large[:4]).shape == (4, 8, 8, 3)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="have 245000000 pixels together .* at most 200000000"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="have 245000000 pixels .* most 200000000"):
         Decoder(8, 3).images(large)
     assert Decoder(8, 3).images(large, most_pixels=None).shape == (5, 8, 8, 3)
+
+
+def test_a_known_number_of_images_stays_known():
+    function = tf.function(Decoder(8, 3).images, input_signature=[tf.TensorSpec([4], tf.string)])
+    assert function.get_concrete_function().structured_outputs.shape == (4, 8, 8, 3)
 
 
 def test_at_most_two_images_are_decoded_at_once():

@@ -293,6 +293,58 @@ def test_existing_data_are_replaced_only_on_demand(tmp_path):
     assert Records(tmp_path / "d").count == 2 and os.listdir(tmp_path) == ["d"]
 
 
+def ended_process():
+    with subprocess.Popen(["true"]) as process:
+        pass
+    return process.pid
+
+
+def test_a_kill_between_the_two_renames_loses_no_data(tmp_path):
+    write.write([Source(*many(3))], tmp_path / "d")
+    pid = ended_process()
+    (tmp_path / "d").rename(tmp_path / f"d.replaced-{pid}")
+    (tmp_path / f"d.writing-{pid}").mkdir()
+    with pytest.raises(FileExistsError, match="give --overwrite"):
+        write.write([Source(*many(2))], tmp_path / "d")
+    assert Records(tmp_path / "d").count == 3 and not (tmp_path / f"d.replaced-{pid}").exists()
+    write.write([Source(*many(2))], tmp_path / "d", overwrite=True)
+    assert Records(tmp_path / "d").count == 2 and os.listdir(tmp_path) == ["d"]
+
+
+def test_a_kill_after_the_two_renames_leaves_the_new_data(tmp_path):
+    old = tmp_path / f"d.replaced-{ended_process()}"
+    write.write([Source(*many(3))], old, name="d")
+    write.write([Source(*many(2))], tmp_path / "e")
+    (tmp_path / "e").rename(tmp_path / "d")
+    with pytest.raises(FileExistsError, match="give --overwrite"):
+        write.write([Source(*many(2))], tmp_path / "d")
+    assert Records(tmp_path / "d").count == 2 and os.listdir(tmp_path) == ["d"]
+
+
+def test_data_that_another_process_is_replacing_stay_aside(tmp_path):
+    aside = tmp_path / f"d.replaced-{os.getppid()}"  # of a process that lives
+    write.write([Source(*many(3))], aside, name="d")
+    (tmp_path / f"d.replaced-{ended_process()}").mkdir()  # no data folder
+    write.write([Source(*many(2))], tmp_path / "d")
+    assert Records(tmp_path / "d").count == 2 and Records(aside).count == 3
+    assert len(os.listdir(tmp_path)) == 3
+
+
+def test_old_data_come_back_when_the_new_cannot_take_their_place(tmp_path, monkeypatch):
+    write.write([Source(*many(3))], tmp_path / "d")
+    rename = os.rename
+
+    def failing(old, new):
+        if ".writing-" in str(old) and str(new) == str(tmp_path / "d"):
+            raise OSError("the disk went away")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", failing)
+    with pytest.raises(OSError, match="went away"):
+        write.write([Source(*many(2))], tmp_path / "d", overwrite=True)
+    assert Records(tmp_path / "d").count == 3 and os.listdir(tmp_path) == ["d"]
+
+
 def test_a_folder_that_is_no_data_folder_is_never_touched(tmp_path):
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "thesis.txt").write_text("years of work")

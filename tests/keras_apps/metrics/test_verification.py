@@ -1,6 +1,7 @@
 import itertools
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -180,19 +181,21 @@ def test_threshold_at_the_top_and_between_neighbouring_floats():
 def naive_accuracy(positives, negatives, folds, seed):
     generator = np.random.default_rng(seed)
     parts = [np.array_split(generator.permutation(np.sort(side)), folds) for side in (positives, negatives)]
-    right = 0
+    accepted_right = refused_right = 0
     for fold in range(folds):
         train = [np.concatenate(side[:fold] + side[fold + 1 :]) for side in parts]
         levels = np.unique(np.concatenate(train))
         best = (-1, None)
         for at in range(len(levels) + 1):
             accepted = levels[at] if at < len(levels) else np.inf
-            correct = np.sum(train[0] >= accepted) + np.sum(train[1] < accepted)
+            correct = (Fraction(int(np.sum(train[0] >= accepted)), len(train[0]))
+                       + Fraction(int(np.sum(train[1] < accepted)), len(train[1])))
             if correct >= best[0]:
                 middle = accepted if at in (0, len(levels)) else (accepted + levels[at - 1]) / 2
                 best = (correct, middle)
-        right += np.sum(parts[0][fold] >= best[1]) + np.sum(parts[1][fold] < best[1])
-    return right / (len(positives) + len(negatives))
+        accepted_right += np.sum(parts[0][fold] >= best[1])
+        refused_right += np.sum(parts[1][fold] < best[1])
+    return (accepted_right / len(positives) + refused_right / len(negatives)) / 2
 
 
 @pytest.mark.parametrize("scores, same", CASES)
@@ -202,10 +205,24 @@ def test_accuracy_equals_the_loop(scores, same, folds, seed):
     assert value == pytest.approx(naive_accuracy(scores[same], scores[~same], folds, seed), abs=1e-12)
 
 
+def test_refusing_everything_has_half_of_the_accuracy():
+    generator = np.random.default_rng(7)
+    same = np.arange(20_000) < 20  # of 1,000 pairs one is the same
+    chance = verification.accuracy_10_fold(generator.normal(size=20_000), same)
+    assert chance == pytest.approx(0.5, abs=0.15)
+    assert verification.accuracy_10_fold(np.zeros(20_000), same) == 0.5
+    assert verification.accuracy_10_fold(generator.normal(size=20_000) + 4 * same, same) > 0.9
+    # 3/4 of the rare and 9/10 of the common pairs lie on their side, though most pairs above are common ones.
+    scores, rare = np.repeat([1.0, 0.0, 0.0, 1.0], [15, 5, 900, 100]), np.arange(1020) < 20
+    assert verification.accuracy_10_fold(scores, rare) == pytest.approx(0.825)
+    assert verification.accuracy_10_fold(-scores, ~rare) == pytest.approx(0.825)
+
+
 def test_accuracy_of_separable_and_of_few_pairs():
     scores = np.r_[np.linspace(0.8, 1, 20), np.linspace(0, 0.2, 20)]
     assert verification.accuracy_10_fold(scores, np.arange(40) < 20) == 1
-    assert 0 <= verification.accuracy_10_fold([0.9, 0.1, 0.3], [True, False, False]) <= 1
+    # In the fold of a lone same pair nothing is known of its kind and everything is refused.
+    assert verification.accuracy_10_fold([0.9, 0.1, 0.3], [True, False, False]) == 0.5
 
 
 def test_calibration_is_logistic_at_equal_priors():
