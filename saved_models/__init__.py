@@ -1,4 +1,4 @@
-"""SavedModel versions: signatures, export, verification, version folders and the gallery."""
+"""SavedModel versions: signatures, export, verification, version folders, the gallery; how commands start."""
 
 import os
 

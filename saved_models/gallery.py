@@ -23,7 +23,7 @@ from saved_models.export import export
 
 BATCH = 64                                        # images embedded at once
 BATCH_BYTES = 64 * 2**20                          # largest sum of a batch of several
-IMAGE_BYTES = 256 * 2**20                         # largest image file
+FILE_BYTES = 256 * 2**20                          # largest image file
 PIXELS = 50_000_000                               # largest image
 MOST_SKIPPED = 0.05                               # share of images that may be unreadable
 MOST_LISTED = 1000                                # of them in gallery.json
@@ -62,7 +62,7 @@ def build(model, entries, models, task="gallery", k=10, threshold=None, keep=Non
     calibration = _read_json(os.path.join(model, "assets", "calibration.json"), {})
     facts = {"k_wanted": k, "threshold": _checked_threshold(threshold, calibration, model),
              "encoder_sha256": _folder_hash(model), "data_sha256": _data_hash(calibration, model)}
-    encoder = tf.saved_model.load(model)
+    encoder = _load(model)
     *content, skipped = _embed(encoder, entries, ())
     return _write(encoder, content, {**facts, "skipped": skipped}, models, task, keep, check)
 
@@ -113,7 +113,7 @@ def load_entries(gallery_version):
         reader = tf.train.load_checkpoint(os.path.join(gallery_version, "variables", "variables"))
         vectors, identities, names = [reader.get_tensor(f"state/{name}/.ATTRIBUTES/VARIABLE_VALUE")
                                       for name in ("vectors", "identities", "entries")]
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except (tf.errors.OpError, ValueError, RuntimeError, LookupError) as error:
         raise ValueError(f"`{gallery_version}` is not a gallery version (its variables hold no vectors); "
                          "pass one written by saved_models.gallery.") from error
     return vectors, [item.decode("utf-8") for item in identities], [item.decode("utf-8") for item in names]
@@ -181,12 +181,12 @@ def read_image(file):
     """The bytes of an image file.   Raises: OSError; ValueError for more than 256 MB."""
     _require_size(os.path.getsize(file))
     with open(file, "rb") as stream:
-        return stream.read(IMAGE_BYTES)
+        return stream.read(FILE_BYTES)
 
 
 def _require_size(size):
-    if size > IMAGE_BYTES:
-        raise ValueError(f"the file has {size:,} bytes, more than the {IMAGE_BYTES:,} that are read")
+    if size > FILE_BYTES:
+        raise ValueError(f"the file has {size:,} bytes, more than the {FILE_BYTES:,} that are read")
 
 
 def _open_zip(location):
@@ -464,7 +464,15 @@ def _open(gallery_version):
 
 def _load_encoder(gallery_version):
     """The encoder as it was loaded when the gallery was built, whatever the number of generations since."""
-    return tf.saved_model.load(gallery_version).state["encoder"]
+    return _load(gallery_version).state["encoder"]
+
+
+def _load(version):
+    try:
+        return tf.saved_model.load(version)
+    except Exception as error:                    # damaged files raise anything, even IndexError
+        raise ValueError(f"`{version}` cannot be loaded ({verify.core_message(error)}); export the version "
+                         "again.") from error
 
 
 def _require_enrolled(kind, wanted, enrolled):

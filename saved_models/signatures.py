@@ -1,7 +1,10 @@
 """Python functions on images -> the TF signatures of a servable SavedModel, pre-processing in the graph."""
+import os
 import re
 
 import tensorflow as tf
+
+IMAGE_BYTES = 64 * 2**20                          # largest encoded image that is sent to a signature
 
 
 class _ServableModule(tf.Module):
@@ -48,6 +51,25 @@ def build_module(signatures, decoder, variables):
 def signature_functions(module):
     """{signature name: concrete function} of a module from `build_module`, `serving_default` included."""
     return dict(module.functions)
+
+
+def encoded_image(image):
+    """What a signature takes as `image_bytes`: the bytes of an image given as such or as the path of its file.
+
+    Raises: ValueError for an empty image or one of more than 64 MB; OSError for a file that cannot be read.
+    """
+    if isinstance(image, bytes):
+        name, data, size = "An image", image, len(image)
+    else:
+        name = f"`{os.fspath(image)}`"
+        with open(image, "rb") as stream:
+            data = stream.read(IMAGE_BYTES + 1)
+            size = max(len(data), os.fstat(stream.fileno()).st_size)
+    if not data:
+        raise ValueError(f"{name} is empty; give the bytes of an encoded image.")
+    if size > IMAGE_BYTES:
+        raise ValueError(f"{name} has {size:,} bytes but at most {IMAGE_BYTES:,} are sent; use a smaller image.")
+    return data
 
 
 def _variants(name, entry, decoder):

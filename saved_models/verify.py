@@ -11,13 +11,16 @@ import tempfile
 
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 from google.protobuf.message import DecodeError
 from rich.console import Console
 from tensorflow.core.protobuf import saved_model_pb2
 
+from saved_models import command
+from saved_models.signatures import encoded_image
+
 TIMEOUT = 900.0                                   # seconds for the whole subprocess
-IMAGE_BYTES = 64 * 2**20                          # largest --image file
+MESSAGE_CHARACTERS = 2000                         # of what TensorFlow says of an error
 PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 # Reading or writing a path outside the version folder: works here, fails (or leaks) where it is served.
 FILE_OPS = {
@@ -72,29 +75,32 @@ def check(path, samples, expected=None, tolerance=1e-5):
 
 
 def read_saved_model(path):
-    """The parsed saved_model.pb of a version folder; FileNotFoundError or ValueError where there is none."""
+    """The parsed saved_model.pb of a version folder, which may be a URI that TensorFlow reads.
+
+    Raises: FileNotFoundError where there is none; ValueError for a damaged one; OSError for an unreadable one.
+    """
     file = os.path.join(path, "saved_model.pb")
-    if not os.path.isfile(file):
-        raise FileNotFoundError(f"`{path}` holds no saved_model.pb; pass one version folder such as "
-                                "models/verification/1.")
-    model = saved_model_pb2.SavedModel()
     try:
-        with open(file, "rb") as stream:
-            model.ParseFromString(stream.read())
+        with tf.io.gfile.GFile(file, "rb") as stream:
+            return saved_model_pb2.SavedModel.FromString(stream.read())
+    except tf.errors.NotFoundError:
+        raise FileNotFoundError(f"`{path}` holds no saved_model.pb; pass one version folder such as "
+                                "models/verification/1.") from None
+    except tf.errors.OpError as error:
+        raise OSError(f"`{file}` cannot be read: {core_message(error)}.") from error
     except DecodeError as error:
         raise ValueError(f"`{file}` is not a SavedModel protocol buffer ({error}); "
                          "export the version again.") from None
-    return model
 
 
-def serve_graph(model):
-    """The MetaGraphDef with tag `serve`, the one that TF Serving loads."""
+def serve_graph(model, tags=("serve",)):
+    """The MetaGraphDef with just these tags; TF Serving loads the one with `serve`, unless told otherwise."""
     for meta_graph in model.meta_graphs:
-        if set(meta_graph.meta_info_def.tags) == {"serve"}:
+        if set(meta_graph.meta_info_def.tags) == set(tags):
             return meta_graph
-    tags = [sorted(meta_graph.meta_info_def.tags) for meta_graph in model.meta_graphs]
-    raise ValueError(f"The SavedModel has graphs with the tags {tags} but TF Serving needs one tagged "
-                     "`serve`; export it with tf.saved_model.save.")
+    found = [sorted(meta_graph.meta_info_def.tags) for meta_graph in model.meta_graphs]
+    raise ValueError(f"The SavedModel has graphs with the tags {found} but TF Serving needs one tagged "
+                     f"`{','.join(tags)}`; export it with tf.saved_model.save.")
 
 
 def describe(meta_graph):
@@ -109,12 +115,25 @@ def describe(meta_graph):
 
 
 def core_message(error):
-    """What a TensorFlow error says, without node names, stack and operator: one line."""
-    text = str(getattr(error, "message", error)).split("[[{{")[0]
-    lines = [line for line in text.splitlines() if line.strip()] or [type(error).__name__]
-    text = lines[-1] if isinstance(error, tf.errors.OpError) else " ".join(lines)
-    text = re.sub(r"\{\{.*?\}\}|\[Op:\w+\]|^\s*\(\d+\) [A-Z_]+:", " ", text)
-    return " ".join(text.split())[:2000].rstrip(" .")
+    """What went wrong, in one line without the Python frames, node and function names TensorFlow puts around."""
+    text = str(getattr(error, "message", error))[:10 * MESSAGE_CHARACTERS]
+    first_of_many = re.search(r"\(0\) [A-Z_]+:\s*(.*?)\s*(?:\n\s*\(1\)|\n\t|\Z)", text, re.DOTALL)
+    if "root error(s) found" in text and first_of_many:
+        text = first_of_many[1]
+    text = re.sub(r"\[\[\{\{node .*?\}\}\]\]|\{\{function_node .*?\}\}|\[Op:[^\]]*\]|^\s*\[\[\S+\]\]\s*$", "", text,
+                  flags=re.MULTILINE)
+    before, _, frames = text.partition("Traceback (most recent call last)")
+    if frames and not before.strip():             # the last line of a traceback names the error
+        before = frames.strip().rpartition("\n")[2]
+    said, in_frames = "", False
+    for line in before.splitlines():
+        if line.startswith(("Graph execution error", "Detected at node", "<stack traces unavailable>")):
+            in_frames = line.startswith("Detected at node")
+        elif line.strip() and not (in_frames and line.startswith("  ")):
+            in_frames, line = False, line.strip()
+            # A line that begins as a sentence ends the one before it.
+            said += (". " if line[0].isupper() and said[-1:].isalnum() else " ") + line
+    return " ".join(said.split())[:MESSAGE_CHARACTERS].rstrip(" .") or type(error).__name__
 
 
 class GraphInspection:
@@ -409,15 +428,6 @@ def _largest_difference(left, right):
     return float(difference.max(initial=0.0))
 
 
-def _read_image(file):
-    size = os.path.getsize(file)
-    if size > IMAGE_BYTES:
-        raise ValueError(f"`{file}` has {size:,} bytes but at most {IMAGE_BYTES:,} are "
-                         "read; use a smaller image.")
-    with open(file, "rb") as stream:
-        return stream.read()
-
-
 def _report(path, images):
     signatures = describe(serve_graph(read_saved_model(path)))
     samples = sample_inputs(signatures, images)
@@ -440,14 +450,12 @@ def define_flags():
 
 
 def main(argv):
-    try:
-        if argv[1:]:
-            raise ValueError(f"`{argv[1]}` is not a flag; name image files with --image=FILE.")
-        _report(flags.FLAGS.model, [_read_image(file) for file in flags.FLAGS.image])
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    _report(flags.FLAGS.model, [encoded_image(file) for file in flags.FLAGS.image])
+
+
+def start():
+    command.run(main, define_flags)
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    start()

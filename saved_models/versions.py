@@ -8,7 +8,9 @@ import re
 import shutil
 import sys
 
-from absl import app, flags
+from absl import flags
+
+from saved_models import command
 
 LARGEST = 2**63 - 1                               # TF Serving's version numbers are int64
 
@@ -53,7 +55,13 @@ def keep(models, task, n):
 
 def taken_numbers(folder):
     """Every number already used as a name in `folder`, whether or not a version lies there."""
-    return [int(name) for name in os.listdir(folder) if _is_number(name)] if os.path.isdir(folder) else []
+    return [number for number, _ in numbered(os.listdir(folder))] if os.path.isdir(folder) else []
+
+
+def numbered(names):
+    """[(version, name)] of the names that are version numbers: digits only, as int64. "007" is 7, before "7"."""
+    pairs = [(int(name), name) for name in names if re.fullmatch("[0-9]{1,40}", name)]
+    return sorted((pair for pair in pairs if pair[0] <= LARGEST), key=lambda pair: -len(pair[1]))
 
 
 def require_positive(n):
@@ -62,16 +70,12 @@ def require_positive(n):
                          "the newest version always stays.")
 
 
-def _is_number(name):
-    return name.isascii() and name.isdigit() and int(name) <= LARGEST
-
-
 def _folders(models, task):
     root = os.path.join(models, task)
     if not os.path.isdir(root):
         return {}
-    return {int(name): name for name in sorted(os.listdir(root))
-            if _is_number(name) and os.path.isfile(os.path.join(root, name, "saved_model.pb"))}
+    return {number: name for number, name in numbered(os.listdir(root))
+            if os.path.isfile(os.path.join(root, name, "saved_model.pb"))}
 
 
 def _size(path):
@@ -95,8 +99,7 @@ def _print_table(models, task):
     from rich.table import Table
     from rich.text import Text
 
-    # Reading saved_model.pb takes TensorFlow, whose start-up notices would bury the table.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Loads TensorFlow, for which a mistake in a flag need not wait.
     from saved_models import verify
 
     table = Table("version", "MB", "written", "signatures", "model card", title=f"{task} in {models}")
@@ -116,19 +119,17 @@ def define_flags():
 
 
 def main(argv):
-    try:
-        if argv[1:]:
-            raise ValueError(f"`{argv[1]}` is not a flag; name the folder with --models=DIR and --task=NAME.")
-        models, task = flags.FLAGS.models, flags.FLAGS.task
-        latest(models, task)
-        if flags.FLAGS.keep is not None:
-            removed = keep(models, task, flags.FLAGS.keep)
-            print(f"removed versions: {', '.join(map(str, removed)) or 'none'}")
-        _print_table(models, task)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    models, task = flags.FLAGS.models, flags.FLAGS.task
+    latest(models, task)
+    if flags.FLAGS.keep is not None:
+        removed = keep(models, task, flags.FLAGS.keep)
+        print(f"removed versions: {', '.join(map(str, removed)) or 'none'}")
+    _print_table(models, task)
+
+
+def start():
+    command.run(main, define_flags)
 
 
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    start()

@@ -2,6 +2,6 @@
 
 import os
 
-# TensorFlow's start-up notices would bury what a command says; its errors come as exceptions all the same.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+import saved_models  # noqa: F401 - keeps TensorFlow's start-up notices off the screen
+
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # likewise; read once, when grpc is imported

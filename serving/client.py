@@ -16,7 +16,7 @@ import time
 import grpc
 import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
@@ -27,7 +27,9 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-IMAGE_BYTES = 64 * 2**20  # no image file we are meant to send is larger
+from saved_models import command
+from saved_models.signatures import encoded_image
+
 CHUNK = 32  # images a request: most of the speed of a large batch, little memory
 POLL_SECONDS = 0.2  # between two questions of wait_ready
 QUIET_SECONDS = 2.0  # work shorter than this shows no progress
@@ -219,7 +221,7 @@ class Client:
             answer = self.predict(
                 signature,
                 {
-                    name: [_read(image) for image in value[start : start + CHUNK]]
+                    name: [encoded_image(image) for image in value[start : start + CHUNK]]
                     for name, value in images.items()
                 },
             )
@@ -270,21 +272,6 @@ class Client:
 
 def _as_list(images):
     return [images] if isinstance(images, (str, bytes, os.PathLike)) else list(images)
-
-
-def _read(image):
-    """Bytes of an image given as bytes or path, refused where they cannot be one."""
-    if isinstance(image, bytes):
-        data, name = image, "An image"
-    else:
-        name = f"`{os.fspath(image)}`"
-        with open(image, "rb") as stream:
-            data = stream.read(IMAGE_BYTES + 1)
-    if not data:
-        raise ValueError(f"{name} is empty; give the bytes of an encoded image.")
-    if len(data) > IMAGE_BYTES:
-        raise ValueError(f"{name} is larger than {IMAGE_BYTES // 2**20} MB; send a smaller file.")
-    return data
 
 
 def _tensor_proto(name, value):
@@ -536,37 +523,36 @@ def _decision_text(decision):
 
 def main(argv):
     values = flags.FLAGS
-    try:
-        if len(argv) < 2 or argv[1] not in _COMMANDS:
-            raise ValueError(
-                f"`{argv[1] if len(argv) > 1 else ''}` is not a command; use one of "
-                f"{', '.join(_COMMANDS)}, followed by images."
-            )
-        signature, images = argv[1], argv[2:]
-        if not images:
-            raise ValueError(f"No image to {signature}; give at least one path.")
-        for flag, owner in (("out", "embed"), ("k", "search")):
-            if values[flag].present and signature != owner:
-                raise ValueError(f"`--{flag}` belongs to {owner}; leave it away for {signature}.")
-        if values.out and not values.out.endswith(".npz"):
-            raise ValueError(f"`--out` is {values.out} but must end in .npz.")
-        for image in images:  # before the first of many requests, not after the last
-            if not os.path.isfile(image):
-                raise FileNotFoundError(f"Image `{image}` is not a file; check the path.")
-        with Client(values.server, values.model, values.timeout, values.version, values.label) as client:
-            if values.wait:
-                _wait(client, values)
-            rows = _COMMANDS[signature](client, images, values)
-        if values.json:
-            for row in rows:
-                print(json.dumps(row))
-        elif not values.out:
-            _print_table(signature, rows)
-    except (ValueError, OSError, ServingError) as error:
-        sys.exit(f"error: {error}")
+    if len(argv) < 2 or argv[1] not in _COMMANDS:
+        raise ValueError(
+            f"`{argv[1] if len(argv) > 1 else ''}` is not a command; use one of "
+            f"{', '.join(_COMMANDS)}, followed by images."
+        )
+    signature, images = argv[1], argv[2:]
+    if not images:
+        raise ValueError(f"No image to {signature}; give at least one path.")
+    for flag, owner in (("out", "embed"), ("k", "search")):
+        if values[flag].present and signature != owner:
+            raise ValueError(f"`--{flag}` belongs to {owner}; leave it away for {signature}.")
+    if values.out and not values.out.endswith(".npz"):
+        raise ValueError(f"`--out` is {values.out} but must end in .npz.")
+    for image in images:  # before the first of many requests, not after the last
+        if not os.path.isfile(image):
+            raise FileNotFoundError(f"Image `{image}` is not a file; check the path.")
+    with Client(values.server, values.model, values.timeout, values.version, values.label) as client:
+        if values.wait:
+            _wait(client, values)
+        rows = _COMMANDS[signature](client, images, values)
+    if values.json:
+        for row in rows:
+            print(json.dumps(row))
+    elif not values.out:
+        _print_table(signature, rows)
+
+
+def start():
+    command.run(main, define_flags, words=True, errors=(ServingError,))
 
 
 if __name__ == "__main__":
-    define_flags()
-    flags.FLAGS.set_gnu_getopt(True)  # flags may stand after the images
-    app.run(main)
+    start()

@@ -14,11 +14,10 @@ PHOTOS, or NAME/<file name>.
 
 import functools
 import os
-import sys
 
-from absl import app, flags, logging
+from absl import flags, logging
 
-from saved_models import gallery, versions
+from saved_models import command, gallery, versions
 
 SHOWN = 5  # images left out that are named on the screen
 
@@ -118,21 +117,18 @@ def main(argv):
     values = flags.FLAGS
     if not values["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # an export tells much that is of no use here
-    try:
-        if len(argv) < 2 or argv[1] not in _COMMANDS:
+    if len(argv) < 2 or argv[1] not in _COMMANDS:
+        raise ValueError(
+            f"`{argv[1] if len(argv) > 1 else ''}` is not a command; use one of {', '.join(_COMMANDS)}."
+        )
+    for flag in sorted({flag for names in FLAGS_OF.values() for flag in names} - set(FLAGS_OF[argv[1]])):
+        if values[flag].present:
             raise ValueError(
-                f"`{argv[1] if len(argv) > 1 else ''}` is not a command; use one of {', '.join(_COMMANDS)}."
+                f"`--{flag}` does not belong to {argv[1]}, which takes --"
+                f"{', --'.join(FLAGS_OF[argv[1]])}."
             )
-        for flag in sorted({flag for names in FLAGS_OF.values() for flag in names} - set(FLAGS_OF[argv[1]])):
-            if values[flag].present:
-                raise ValueError(
-                    f"`--{flag}` does not belong to {argv[1]}, which takes --"
-                    f"{', --'.join(FLAGS_OF[argv[1]])}."
-                )
-        path = _COMMANDS[argv[1]](values, argv[2:])
-        facts = gallery.read_facts(path)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    path = _COMMANDS[argv[1]](values, argv[2:])
+    facts = gallery.read_facts(path)
     print("\n".join(_report(path, facts)))
 
 
@@ -151,7 +147,9 @@ def _report(path, facts):
     return lines
 
 
+def start():
+    command.run(main, define_flags, words=True)
+
+
 if __name__ == "__main__":
-    define_flags()
-    flags.FLAGS.set_gnu_getopt(True)  # flags may stand after the images
-    app.run(main)
+    start()

@@ -6,7 +6,6 @@ import contextlib
 import gc
 import math
 import os
-import re
 import threading
 import time
 
@@ -14,12 +13,12 @@ import tensorflow as tf
 from absl import logging
 from tensorflow_serving.apis import get_model_status_pb2
 
+from saved_models.versions import numbered
 from serving.servable import Servable
-from serving.status import invalid, not_found, status_of
+from serving.status import first_sentence, invalid, not_found, status_of
 
 State = get_model_status_pb2.ModelVersionStatus.State
 
-LARGEST_VERSION = 2**63 - 1
 REMEMBERED_VERSIONS = 1000  # unloaded versions a model still lists
 NOTICE_SECONDS = 10.0  # between two notes that a model has no version yet
 
@@ -68,7 +67,7 @@ class Manager:
         self._load_retries, self._retry_seconds = load_retries, retry_seconds
         self._noticed = {}  # {name: when its lack of versions was told}
         self._changed = threading.Condition()  # guards the versions, tells of their changes
-        self._polled = False
+        self._polled = self._started = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="versions", daemon=True)
 
@@ -90,6 +89,7 @@ class Manager:
     def wait_until_settled(self):
         """Until each version found by the first look is available or has failed for good, or `interrupt`."""
         self._wait(lambda: self._polled and all(version.is_settled() for version in self._all()), None)
+        self._started = True
 
     def wait_until_available(self, timeout=None):
         """Until every model has a version that serves.   Raises: TimeoutError that says what is missing."""
@@ -99,10 +99,13 @@ class Manager:
             raise TimeoutError(f"Not every model became available within {timeout} s: {reasons}.")
 
     def failures(self):
-        """["NAME version N: reason"] of the versions that are wanted but failed for good."""
+        """[("NAME version N: reason", folder)] of the versions that are wanted but failed for good."""
         with self._changed:
             return [
-                f"{name} version {version.number}: {version.error.message}"
+                (
+                    f"{name} version {version.number}: {first_sentence(version.error.message)}",
+                    version.path,
+                )
                 for name, versions in self._versions.items()
                 for version in versions.values()
                 if version.wanted and version.state == State.END and version.error
@@ -283,11 +286,15 @@ class Manager:
             version.retry_at = time.monotonic() + self._retry_seconds
             if not again:
                 version.state = State.END
+            # What ends the start-up is told by whoever waits for it.
+            level = logging.ERROR if again or self._started else logging.DEBUG
             self._changed.notify_all()
-        logging.error(
-            "Model %s version %d cannot be loaded: %s: %s (%s)",
+        logging.log(
+            level,
+            "Model %s version %d in %s cannot be loaded: %s: %s (%s)",
             name,
             version.number,
+            version.path,
             error.code.name,
             error.message,
             f"next attempt in {self._retry_seconds:g} s" if again else "given up",
@@ -324,13 +331,11 @@ class Manager:
 def _version_folders(base_path):
     """{version: folder} of the numeric folders ("00000123" is 123); {} where the path cannot be read."""
     try:
-        names = sorted((name.rstrip("/") for name in tf.io.gfile.listdir(base_path)), key=len, reverse=True)
+        names = [name.rstrip("/") for name in tf.io.gfile.listdir(base_path)]
         return {
-            int(name): os.path.join(base_path, name)
-            for name in names
-            if re.fullmatch(r"[0-9]{1,40}", name)
-            and int(name) <= LARGEST_VERSION
-            and tf.io.gfile.isdir(os.path.join(base_path, name))
+            number: os.path.join(base_path, name)
+            for number, name in numbered(names)
+            if tf.io.gfile.isdir(os.path.join(base_path, name))
         }
     except (tf.errors.OpError, OSError):
         return {}

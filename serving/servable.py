@@ -5,13 +5,12 @@ import os
 import tensorflow as tf
 from absl import logging
 from google.protobuf import message as protobuf_message
-from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_log_pb2
 
-from serving.status import Code, StatusError, core_of, invalid, not_found, status_of
+from saved_models.export import WARMUP_FILE, WARMUP_RECORDS
+from saved_models.verify import core_message, read_saved_model, serve_graph
+from serving.status import Code, StatusError, invalid, not_found, status_of
 from serving.tensors import read_tensor, write_tensor
-
-WARMUP_RECORDS = 1000
 
 
 class Servable:
@@ -54,7 +53,7 @@ class Servable:
 
         Raises: StatusError; a request that fails makes the version unfit to serve.
         """
-        file = os.path.join(self._path, "assets.extra", "tf_serving_warmup_requests")
+        file = os.path.join(self._path, WARMUP_FILE)
         if not tf.io.gfile.exists(file):
             return 0
         count = 0
@@ -67,7 +66,7 @@ class Servable:
         except tf.errors.DataLossError as error:
             raise StatusError(
                 Code.DATA_LOSS,
-                f"Please verify your warmup data is in TFRecord format. {core_of(error.message)}",
+                f"Please verify your warmup data is in TFRecord format. {core_message(error)}",
             ) from error
         return count
 
@@ -91,18 +90,20 @@ class Servable:
 
 
 def _read_graph(path, tags):
-    file = os.path.join(path, "saved_model.pb")
+    """The graph with just these tags; what is wrong is said in TF Serving's words."""
     try:
-        with tf.io.gfile.GFile(file, "rb") as stream:
-            saved_model = saved_model_pb2.SavedModel.FromString(stream.read())
-    except tf.errors.NotFoundError as error:
+        saved_model = read_saved_model(path)
+    except FileNotFoundError as error:
         raise not_found(f"Could not find saved_model.pb in {path}") from error
-    except protobuf_message.DecodeError as error:
+    except ValueError as error:
+        file = os.path.join(path, "saved_model.pb")
         raise StatusError(Code.DATA_LOSS, f"Can't parse {file} as binary proto") from error
-    for graph in saved_model.meta_graphs:
-        if set(graph.meta_info_def.tags) == set(tags):
-            return graph
-    raise not_found(f"Could not find meta graph def matching supplied tags: {{ {' '.join(tags)} }}")
+    try:
+        return serve_graph(saved_model, tags)
+    except ValueError as error:
+        raise not_found(
+            f"Could not find meta graph def matching supplied tags: {{ {' '.join(tags)} }}"
+        ) from error
 
 
 def _read_inputs(definition, sent):

@@ -16,7 +16,7 @@ from concurrent import futures
 
 import grpc
 import tensorflow as tf
-from absl import app, flags, logging
+from absl import flags, logging
 from google.protobuf import message as protobuf_message
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
@@ -25,6 +25,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from saved_models import command
 from serving.config import ModelConfig, read_config
 from serving.models import Manager
 from serving.status import Code, StatusError, invalid
@@ -230,9 +231,11 @@ class Server:
         failures = [] if self._interrupted else self._manager.failures()
         if failures:
             self.stop(0)
+            reasons, folders = zip(*failures)
             raise StatusError(
                 Code.UNKNOWN,
-                f"{len(failures)} servable(s) did not become available: {{{'; '.join(failures)}}}",
+                f"{len(failures)} servable(s) did not become available: {{{'; '.join(reasons)}}}; "
+                f"export again what is in {', '.join(folders)} or remove it.",
             )
         if not self._interrupted:
             self._serving = True
@@ -334,49 +337,47 @@ def _write_whole(path, text):
 
 
 def main(argv):
-    try:
-        if argv[1:]:
-            raise ValueError(f"`{argv[1]}` is not a flag; every setting is written --name=value.")
-        values = flags.FLAGS
-        if values.port_file and values.port == -1:
-            raise ValueError("`port_file` needs a TCP port but `port` is -1; leave one of the two away.")
-        if not values["verbosity"].present:
-            logging.set_verbosity(logging.INFO)
-        models = _models_from_flags(values)
-        tf.config.threading.set_intra_op_parallelism_threads(values.tensorflow_intra_op_parallelism)
-        tf.config.threading.set_inter_op_parallelism_threads(values.tensorflow_inter_op_parallelism)
-        server = Server(
-            models,
-            port=None if values.port == -1 else values.port,
-            host=values.host,
-            socket_path=values.grpc_socket_path,
-            threads=values.grpc_max_threads,
-            tensor_content=values.enable_serialization_as_tensor_content,
-            poll_seconds=values.file_system_poll_wait_seconds,
-            tags=values.saved_model_tags.split(","),
-            warmup=values.enable_model_warmup,
-            load_retries=values.max_num_load_retries,
-            retry_seconds=values.load_retry_interval_micros / 1e6,
-        )
-        stopping = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: (stopping.set(), server.interrupt()))
-        server.start()
-        if not stopping.is_set():
-            if values.port_file:
-                _write_whole(values.port_file, f"{server.port}\n")
-            print(f"listening on {server.address}", flush=True)
-        while not stopping.wait(1.0):
-            pass
-        finished = server.stop(grace=5.0)
-    except (ValueError, OSError, StatusError) as error:
-        sys.exit(f"error: {error}")
+    values = flags.FLAGS
+    if values.port_file and values.port == -1:
+        raise ValueError("`port_file` needs a TCP port but `port` is -1; leave one of the two away.")
+    if not values["verbosity"].present:
+        logging.set_verbosity(logging.INFO)
+    models = _models_from_flags(values)
+    tf.config.threading.set_intra_op_parallelism_threads(values.tensorflow_intra_op_parallelism)
+    tf.config.threading.set_inter_op_parallelism_threads(values.tensorflow_inter_op_parallelism)
+    server = Server(
+        models,
+        port=None if values.port == -1 else values.port,
+        host=values.host,
+        socket_path=values.grpc_socket_path,
+        threads=values.grpc_max_threads,
+        tensor_content=values.enable_serialization_as_tensor_content,
+        poll_seconds=values.file_system_poll_wait_seconds,
+        tags=values.saved_model_tags.split(","),
+        warmup=values.enable_model_warmup,
+        load_retries=values.max_num_load_retries,
+        retry_seconds=values.load_retry_interval_micros / 1e6,
+    )
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: (stopping.set(), server.interrupt()))
+    server.start()
+    if not stopping.is_set():
+        if values.port_file:
+            _write_whole(values.port_file, f"{server.port}\n")
+        print(f"listening on {server.address}", flush=True)
+    while not stopping.wait(1.0):
+        pass
+    finished = server.stop(grace=5.0)
     logging.info("Stopped.")
     if not finished:
         sys.stdout.flush()
         os._exit(0)  # the interpreter would wait for what is left running
 
 
+def start():
+    command.run(main, define_flags, errors=(StatusError,))
+
+
 if __name__ == "__main__":
-    define_flags()
-    app.run(main)
+    start()

@@ -6,9 +6,9 @@ import urllib.parse
 import grpc
 import tensorflow as tf
 
-Code = grpc.StatusCode
+from saved_models.verify import MESSAGE_CHARACTERS, core_message
 
-MESSAGE_CHARACTERS = 2000  # of an error; gRPC carries it in a header of limited size
+Code = grpc.StatusCode
 
 
 class StatusError(Exception):
@@ -42,30 +42,13 @@ def status_of(error):
     if isinstance(error, StatusError):
         return error
     if isinstance(error, tf.errors.OpError):
-        return StatusError(_CODES.get(error.error_code, Code.UNKNOWN), core_of(error.message))
-    return StatusError(Code.UNKNOWN, core_of(str(error) or type(error).__name__))
+        return StatusError(_CODES.get(error.error_code, Code.UNKNOWN), core_message(error))
+    return StatusError(Code.UNKNOWN, core_message(error))
 
 
 _CODES = {code.value[0]: code for code in Code}
 
 
-def core_of(message):
-    """What went wrong, without the Python frames, node and function names TensorFlow wraps around it."""
-    message = message[: 10 * MESSAGE_CHARACTERS]
-    first_of_many = re.search(r"\(0\) [A-Z_]+:\s*(.*?)\s*(?:\n\s*\(1\)|\n\t|\Z)", message, re.DOTALL)
-    if "root error(s) found" in message and first_of_many:
-        message = first_of_many.group(1)
-    message = re.sub(r"\{\{function_node .*?\}\}\s*", "", message)
-    message = re.sub(r"\s*\[\[\{\{node .*?\}\}\]\]", "", message)
-    message = re.sub(r"\s*\[Op:[^\]]*\]", "", message)
-    before, _, frames = message.partition("Traceback (most recent call last)")
-    if frames and not before.strip():  # the last line of a traceback names the error
-        before = frames.strip().rpartition("\n")[2]
-    kept, in_frames = [], False
-    for line in before.splitlines():
-        if line.startswith(("Graph execution error", "Detected at node", "<stack traces unavailable>")):
-            in_frames = line.startswith("Detected at node")
-        elif not (in_frames and line.startswith("  ")):
-            in_frames = False
-            kept.append(line)
-    return "\n".join(kept).strip() or "TensorFlow gave no reason."
+def first_sentence(message):
+    """What a message begins with, without the full stop: enough where there is room for one line."""
+    return re.split(r"(?<=[.?!]) (?=[A-Z])", message, maxsplit=1)[0].rstrip(".")

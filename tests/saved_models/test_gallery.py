@@ -304,7 +304,7 @@ def test_what_cannot_be_read_is_skipped_and_listed(version, tmp_path, png, monke
     fill(folder, ["b/cut.png"], png(2)[:-100])
     fill(folder, ["b/text.jpg"], b"no image")
     with open(folder / "b" / "large.png", "wb") as stream:
-        stream.truncate(gallery.IMAGE_BYTES + 1)
+        stream.truncate(gallery.FILE_BYTES + 1)
     archive = as_zip(folder, tmp_path / "photos.zip")
     with open(archive, "r+b") as stream:          # the bytes of one stored entry; its checksum tells
         stream.seek(Path(archive).read_bytes().index(b"a/4.png") + 60)
@@ -350,3 +350,15 @@ def test_16_bit_images_are_refused(tmp_path):
     Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 100).save(deep, "PNG")
     with pytest.raises(ValueError, match="16-bit images are not supported yet"):
         gallery.decodable(deep.getvalue())
+
+
+@pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_bytes(b""),
+                                    lambda file: file.write_bytes(bytes(b ^ 255 for b in file.read_bytes()))])
+def test_damaged_versions_are_named(version, copied, tmp_path, png, damage):
+    shutil.copytree(version, tmp_path / "model")
+    for folder in (tmp_path / "model", Path(copied)):
+        damage(next((folder / "variables").glob("variables.data-*")))
+    with pytest.raises(ValueError, match=r"model` cannot be loaded \(.+\); export the version again"):
+        gallery.build(str(tmp_path / "model"), entries_of(png, 1), str(tmp_path), check=False)
+    with pytest.raises(ValueError, match="is not a gallery version"):
+        gallery.enrol(copied, entries_of(png, 1), check=False)

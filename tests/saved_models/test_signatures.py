@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from saved_models import verify
+from saved_models import signatures, verify
 from saved_models.signatures import build_module, signature_functions
 
 
@@ -109,3 +109,17 @@ def test_what_cannot_be_served_is_refused_with_its_name(model, signatures, text)
 def test_images_need_a_decoder():
     with pytest.raises(ValueError, match="`a` takes images but `decoder` is None"):
         build_module({"a": ENTRY}, None, [])
+
+
+def test_an_encoded_image_is_given_as_bytes_or_path_and_bounded(tmp_path, png):
+    (tmp_path / "a.png").write_bytes(png(0))
+    for image in (png(0), tmp_path / "a.png", str(tmp_path / "a.png")):
+        assert signatures.encoded_image(image) == png(0)
+    with open(tmp_path / "huge.png", "wb") as stream:
+        stream.truncate(signatures.IMAGE_BYTES + 1)
+    with pytest.raises(ValueError, match="huge.png` has 67,108,865 bytes but at most 67,108,864 are sent; use a sm"):
+        signatures.encoded_image(tmp_path / "huge.png")
+    with pytest.raises(ValueError, match="An image is empty; give the bytes of an encoded image"):
+        signatures.encoded_image(b"")
+    with pytest.raises(FileNotFoundError, match="absent.png"):
+        signatures.encoded_image(tmp_path / "absent.png")

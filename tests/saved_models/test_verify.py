@@ -236,13 +236,6 @@ def test_made_up_samples_fit_the_signatures(version, png):
     assert verify.sample_inputs({"odd": {"inputs": {"seed": ["int64", []]}}}) == {}
 
 
-def test_core_message_is_one_line_without_nodes():
-    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
-        tf.function(lambda x: tf.io.decode_image(x))(tf.constant(b"nothing"))
-    message = verify.core_message(caught.value)
-    assert message == "Unknown image file format. One of JPEG, PNG, GIF, BMP required"
-
-
 def test_report_of_the_command_lists_signatures_and_verdict(version, png, report, capsys, monkeypatch):
     monkeypatch.setattr(verify, "check", lambda path, samples: report)
     verify._report(version, [png(3)])
@@ -260,8 +253,35 @@ def test_command_answers_a_mistake_with_one_sentence(tmp_path):
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
 
-def test_image_files_are_bounded(tmp_path):
-    with open(tmp_path / "huge.png", "wb") as stream:
-        stream.truncate(verify.IMAGE_BYTES + 1)
-    with pytest.raises(ValueError, match="huge.png` has 67,108,865 bytes"):
-        verify._read_image(str(tmp_path / "huge.png"))
+def test_core_message_of_a_real_graph():
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        tf.function(lambda x: tf.io.decode_image(x))(tf.constant(b"nothing"))
+    message = verify.core_message(caught.value)
+    assert message == "Unknown image file format. One of JPEG, PNG, GIF, BMP required"
+
+
+@pytest.mark.parametrize("text, core", [
+    ("Graph execution error:\n\nDetected at node a/b defined at (most recent call last):\n  File \"x.py\", line 3\n"
+     "    y = 1\nsizes differ\nby 2\n\t [[{{node a/b}}]] [Op:__inference_f_1]", "sizes differ by 2"),
+    ("no files in /m/variables\n You may be trying to load.", "no files in /m/variables. You may be trying to load"),
+    ("too large\n\t [[{{node c}}]]\n\t [[d/_3]]", "too large"),
+    ("", "InvalidArgumentError"),
+    ("x" * 10**5, "x" * 2000),
+])
+def test_core_message_is_one_line_without_nodes(text, core):
+    assert verify.core_message(tf.errors.InvalidArgumentError(None, None, text)) == core
+
+
+def test_a_graph_is_found_by_all_its_tags(version):
+    model = verify.read_saved_model(version)
+    assert verify.serve_graph(model) is model.meta_graphs[0]
+    model.meta_graphs[0].meta_info_def.tags.append("gpu")
+    assert verify.serve_graph(model, ("gpu", "serve")) is model.meta_graphs[0]
+    with pytest.raises(ValueError, match=r"the tags \[\['gpu', 'serve'\]\] but TF Serving needs one tagged `serve`"):
+        verify.serve_graph(model)
+
+
+def test_a_saved_model_that_is_no_file_is_named(tmp_path):
+    (tmp_path / "saved_model.pb").mkdir()
+    with pytest.raises(OSError, match="saved_model.pb` cannot be read: "):
+        verify.read_saved_model(str(tmp_path))

@@ -26,6 +26,12 @@ def test_only_numeric_folders_with_a_saved_model_count(models):
     assert versions.latest(str(models), "task") == str(models / "task" / "00000012")
 
 
+def test_names_that_are_version_numbers():
+    names = ["7", "007", "0", str(2**63 - 1), str(2**63), "9" * 5000, "٧", "-1", "1.5", "v7", ".7", "7 ", ""]
+    assert dict(versions.numbered(names)) == {7: "7", 0: "0", 2**63 - 1: str(2**63 - 1)}
+    assert dict(versions.numbered(["7", "0000007"])) == {7: "7"}
+
+
 def test_no_version_is_an_error_that_says_where(tmp_path):
     assert versions.list_versions(str(tmp_path), "task") == []
     with pytest.raises(FileNotFoundError, match="holds no version of `task`"):

@@ -15,9 +15,11 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 import serving.gallery
 import serving.server
+from saved_models import signatures
 from serving import client
 from serving.client import Client
-from tests.serving.toys import png, run_here, run_process, until
+from tests.saved_models.here import run_here
+from tests.serving.toys import png, run_process, until
 
 RED, GREEN, BLUE = png(255, 0, 0), png(0, 255, 0), png(0, 0, 255)
 
@@ -176,8 +178,8 @@ def test_bad_arguments_and_files(toy, files, monkeypatch):
         toy.embed(files / "absent.png")
     with pytest.raises(ValueError, match="empty.png` is empty"):
         toy.embed(files / "empty.png")
-    monkeypatch.setattr(client, "IMAGE_BYTES", 3)
-    with pytest.raises(ValueError, match="red.png` is larger than"):
+    monkeypatch.setattr(signatures, "IMAGE_BYTES", 3)
+    with pytest.raises(ValueError, match=r"red.png` has \d+ bytes but at most 3 are sent; use a smaller"):
         toy.embed(files / "red.png")
 
 

@@ -9,7 +9,8 @@ import pytest
 from serving import client, gallery
 from serving.config import ModelConfig
 from serving.server import Server
-from tests.serving.toys import Encoder, png, run_here, run_process, until
+from tests.saved_models.here import run_here
+from tests.serving.toys import Encoder, png, run_process, until
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 

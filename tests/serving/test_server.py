@@ -5,6 +5,7 @@ checked where it is stopped: in conftest.py.
 """
 
 import os
+import shutil
 import signal
 import types
 
@@ -26,7 +27,8 @@ from tensorflow_serving.apis import (
 from serving import server
 from serving.config import ModelConfig
 from serving.servable import Servable
-from tests.serving.toys import ROOT, Toy, run_here, run_process, start, stop, until
+from tests.saved_models.here import run_here
+from tests.serving.toys import ROOT, Toy, run_process, start, stop, until
 from tests.serving.wire import (
     FP,
     IA,
@@ -361,6 +363,77 @@ def test_38_neither_model_nor_config(capsys):
         "",
         "error: Both --model_base_path and --model_config_file are empty! Set one of them.\n",
     )
+
+
+def damaged_pb(path):
+    (path / "saved_model.pb").write_bytes((path / "saved_model.pb").read_bytes()[:1000])
+
+
+def damaged_values(path):
+    (file,) = (path / "variables").glob("variables.data-*")
+    first, *others = file.read_bytes()
+    file.write_bytes(bytes([first ^ 255, *others]))
+
+
+def missing_values(path):
+    shutil.rmtree(path / "variables")
+
+
+DAMAGED = [
+    (damaged_pb, "Can't parse {0}/saved_model.pb as binary proto"),
+    (damaged_values, "TensorBundle at {0}/variables/variables shard 0 (4 bytes): Checksum does not match: "),
+    (
+        missing_values,
+        "Unsuccessful TensorSliceReader constructor: Failed to find any matching files for "
+        "{0}/variables/variables}}",
+    ),
+]
+
+
+def is_one_line_about(path, reason, code, out, error):
+    assert (code, out, error.count("\n")) == (1, "", 1), error
+    begin = f"error: 1 servable(s) did not become available: {{m version 7: {reason.format(path)}"
+    assert error.startswith(begin) and error.endswith(f"}}; export again what is in {path} or remove it.\n")
+
+
+@pytest.fixture
+def whole(tmp_path):
+    Toy(1.0).save(tmp_path / "m" / "7", "serving_default")
+    return tmp_path / "m" / "7"
+
+
+@pytest.mark.parametrize("damage, reason", DAMAGED)
+def test_35_damaged_version_at_start_up_is_one_line(whole, capsys, caplog, monkeypatch, damage, reason):
+    # What belongs to the tests' own process stays as it is.
+    monkeypatch.setattr(server.signal, "signal", lambda *_: None)
+    for kind in ("intra", "inter"):
+        monkeypatch.setattr(server.tf.config.threading, f"set_{kind}_op_parallelism_threads", lambda _: None)
+    damage(whole)
+    arguments = ("--port=0", "--max_num_load_retries=0", "--model_name=m", f"--model_base_path={whole.parent}")
+    is_one_line_about(whole, reason, *run_here(server, capsys, *arguments))
+    assert not [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")]
+
+
+@pytest.mark.slow
+def test_35_as_a_process(whole):
+    damaged_values(whole)
+    arguments = ("--port=0", "--max_num_load_retries=0", "--model_name=m", f"--model_base_path={whole.parent}")
+    is_one_line_about(whole, DAMAGED[1][1], *run_process("serving.server", *arguments))
+
+
+@pytest.mark.parametrize("damage, reason", DAMAGED)
+def test_35_damaged_later_version_is_one_line_of_the_log(whole, caplog, damage, reason):
+    later = whole.parent / "8"
+    models = [ModelConfig("m", str(whole.parent))]
+    with caplog.at_level("WARNING"), server.Server(models, port=0, poll_seconds=0.05, load_retries=0):
+        hidden = whole.parent / ".8"
+        shutil.copytree(whole, hidden)
+        damage(hidden)
+        hidden.rename(later)
+        assert until(lambda: caplog.records)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert said.startswith(f"Model m version 8 in {later} cannot be loaded: ") and "\n" not in said
+    assert reason.rstrip("}").format(later) in said and said.endswith(" (given up)")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from serving import status
             "Graph execution error:\n\nDetected at node a/b defined at (most recent call last):\n"
             '  File "x.py", line 3\n'
             "    y = 1\nsizes differ\nby 2\n\t [[{{node a/b}}]] [Op:__inference_f_1]",
-            "sizes differ\nby 2",
+            "sizes differ by 2",
         ),
         (
             "2 root error(s) found.\n  (0) INVALID_ARGUMENT:  too large\n\t [[{{node c}}]]\n\t [[d/_3]]\n"
@@ -44,3 +44,16 @@ def test_what_is_no_tensorflow_error_is_unknown_and_what_is_a_status_stays():
 def test_texts_fit_into_a_header(character):
     text = status.bounded(character * 100_000)
     assert 100 < len(text) <= 2000 and len(urllib.parse.quote(text)) <= 6000
+
+
+@pytest.mark.parametrize(
+    "text, first",
+    [
+        ("No file found. You may try again.", "No file found"),
+        ("restore operator? Consider 2.5 of it", "restore operator?"),
+        ("Can't parse /m/1.Old/saved_model.pb as binary proto", "Can't parse /m/1.Old/saved_model.pb as binary proto"),
+        ("", ""),
+    ],
+)
+def test_first_sentence(text, first):
+    assert status.first_sentence(text) == first

@@ -8,7 +8,6 @@ import sys
 import time
 
 import tensorflow as tf
-from absl import flags
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 
@@ -172,24 +171,6 @@ def run_process(module, *arguments):
         timeout=100,
     )
     return done.returncode, done.stdout, done.stderr
-
-
-def run_here(module, capsys, *arguments):
-    """The same in this process, which saves importing TensorFlow: (exit code, stdout, stderr)."""
-    others = set(flags.FLAGS)
-    module.define_flags()
-    flags.FLAGS.set_gnu_getopt(True)
-    code = 0
-    try:
-        module.main(flags.FLAGS(["command", *map(str, arguments)]))
-    except SystemExit as end:
-        code = 1 if isinstance(end.code, str) else end.code or 0
-        if isinstance(end.code, str):
-            print(end.code, file=sys.stderr)
-    finally:
-        for name in set(flags.FLAGS) - others:
-            delattr(flags.FLAGS, name)
-    return (code, *capsys.readouterr())
 
 
 def stop(running, number=signal.SIGTERM):

@@ -20,7 +20,7 @@ def get_config():
     config.optimizers.network = "adam(rate=1e-3, decay=1e-3)"
     config.data.update({
         "train_identities": "1-20", "sampler": "pk(images=4)",
-        "augment": ("flip()", "affine(rotate=0.15, scale=0.12, shift=0.06)", "jitter(brightness=0.1, contrast=0.3)",
+        "augment": ("flip()", "affine(rotate=0.15, scale=0.12, shift=0.06)", "jitter(brightness=0.25, contrast=0.6)",
                     "erase(share=0.5, area=0.15)"),
     })
     return config
