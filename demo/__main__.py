@@ -14,7 +14,7 @@ import sys
 import time
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 from rich.console import Console
 from rich.table import Table
 
@@ -22,8 +22,10 @@ from demo import report
 from keras_apps.actions import WriteHistory
 from keras_apps.run import Run, stored_config, write_file
 from keras_apps.strategy import make_strategy
+from saved_models.command import run as run_command
 from serving.client import Client, ServingError
 
+FLAGS = flags.FLAGS
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MARK = "MADE_BY_DEMO"                    # only a folder with this file is emptied
 ENROLLED, ASKED, SHOWN = 5, 40, 8       # gallery images an identity, queries, queries on the page
@@ -35,6 +37,22 @@ def command(module, *words):
     done = subprocess.run([sys.executable, "-m", module, *map(str, words)], cwd=ROOT)
     if done.returncode:
         sys.exit(f"error: the step above stopped with code {done.returncode}; the demo ends here.")
+
+
+def make_anew(out, given):
+    """An empty folder with the mark in it; what is no demo is refused."""
+    if out.exists() and not out.is_dir():
+        sys.exit(f"error: `out` is {given} and a file; name an empty or new folder.")
+    if out.exists() and any(out.iterdir()) and not (out / MARK).exists():
+        sys.exit(f"error: `out` is {given} and holds something else than a demo; name an empty or new folder.")
+    out.mkdir(parents=True, exist_ok=True)
+    # The mark stays throughout: a demo killed while it empties the folder may do so again.
+    (out / MARK).write_text("Made by `python -m demo`, which empties this folder when it runs again.\n")
+    for path in out.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != MARK:
+            path.unlink()
 
 
 def deal(run, out):
@@ -121,15 +139,16 @@ def show(result, answers):
     Console().print(table)
 
 
+def define_flags():
+    flags.DEFINE_string("images", None, "your own images: a folder or zip with one sub-folder an identity")
+    flags.DEFINE_string("out", "build/demo", "made anew")
+
+
 def main(_):
     start = time.perf_counter()
     out = pathlib.Path(FLAGS.out)
     out = out if out.is_absolute() else ROOT / out
-    if out.exists() and any(out.iterdir()) and not (out / MARK).exists():
-        sys.exit(f"error: `out` is {FLAGS.out} and holds something else than a demo; name an empty or new folder.")
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    (out / MARK).write_text("Made by `python -m demo`, which empties this folder when it runs again.\n")
+    make_anew(out, FLAGS.out)
     data, workdir, models = out / "data", out / "run", out / "models"
     choice = "folder" if FLAGS.images else "digits"
     source = f"--images={os.path.abspath(FLAGS.images)}" if FLAGS.images else "--digits"
@@ -147,7 +166,7 @@ def main(_):
         sys.exit(f"error: {error}")
     with open(workdir / "evaluation.json") as file:
         result = json.load(file)
-    page = report.page(run, result, WriteHistory.read(workdir), workdir / "pictures", answers, SHOWN)
+    page = report.page(run, result, WriteHistory.read(workdir), workdir / "pictures", models, answers, SHOWN)
     write_file(out / "report.html", page)
     print()
     show(result, answers)
@@ -156,7 +175,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    FLAGS = flags.FLAGS
-    flags.DEFINE_string("images", None, "your own images: a folder or zip with one sub-folder an identity")
-    flags.DEFINE_string("out", "build/demo", "made anew")
-    app.run(main)
+    run_command(main, define_flags)

@@ -30,11 +30,12 @@ code { font-size: 13px; background: #f0f2f5; padding: 1px 5px; border-radius: 4p
 """
 
 
-def page(run, result, history, pictures, answers, shown):
+def page(run, result, history, pictures, models, answers, shown):
     """HTML of a run and its served answers.
 
     Args:    run: the `Run`.  result: evaluation.json.  history: rows of metrics.jsonl.
-             pictures: folder of the run's PNGs.  answers: as `demo.__main__.ask`.  shown: queries on the sheet.
+             pictures: folder of the run's PNGs.  models: folder of the exported models.
+             answers: as `demo.__main__.ask`.  shown: queries on the sheet.
     """
     seen = "identities the network never saw" if result["unseen_identities"] else "new images of the trained identities"
     numbers = "".join(
@@ -68,7 +69,7 @@ def page(run, result, history, pictures, answers, shown):
 <section><h2>Training, and the hardest pairs</h2><div class="pair">{picture(curve, "training curve")}
 {picture((pictures / "pairs.png").read_bytes(), "hardest pairs")}</div></section>
 <section><h2>Ask it yourself</h2><p><code>python -m serving.server --port=8500
---model_base_path=$PWD/build/demo/models/verification --model_name=verification</code></p>
+--model_base_path={html.escape(str(models / "verification"))} --model_name=verification</code></p>
 <p><code>python -m serving.client verify ONE.png OTHER.png --server=localhost:8500 --model=verification</code></p>
 </section>
 </main></html>

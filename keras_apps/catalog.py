@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_apps.build import ROOT, arguments, method_class, methods
-from keras_apps.config import run
+from saved_models import command
 
+FLAGS = flags.FLAGS
 FACTS = ("schedule", "seed")     # defaulted arguments that the caller passes, not the config
 
 
@@ -48,6 +49,10 @@ def _is_method(file):
     return len(classes) == 1 and ast.get_docstring(classes[0]) is not None
 
 
+def define_flags():
+    flags.DEFINE_string("folder", None, "one folder only, such as losses/metric")
+
+
 def main(_):
     known = folders()
     if FLAGS.folder and FLAGS.folder not in known:
@@ -63,6 +68,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    FLAGS = flags.FLAGS
-    flags.DEFINE_string("folder", None, "one folder only, such as losses/metric")
-    run(main)
+    command.run(main, define_flags)

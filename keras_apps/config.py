@@ -2,11 +2,10 @@
 
 import difflib
 import json
+import os
 import re
-import sys
 
 import tensorflow as tf
-from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 
@@ -88,33 +87,21 @@ def differences(old, new, prefix=""):
     return found
 
 
-def run(main):
-    """`app.run` whose flag errors and user errors are one sentence on stderr, exit 1."""
-    def parser(argv):
-        try:
-            return flags.FLAGS(argv, known_only=False)
-        except AttributeError as error:
-            word = re.search(r"'(?:\\')?([\w.]+)", str(error))
-            sys.exit(f"error: {unknown_key(word.group(1) if word else str(error), argv)}")
-        except (flags.Error, ValueError, OSError) as error:
-            sys.exit(f"error: {str(error).splitlines()[0]}")
-
-    def guarded(argv):
-        if not flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.WARNING)      # TensorFlow notes every renamed input while exporting
-        if len(argv) > 1:
-            sys.exit(f"error: `{argv[1]}` is not a flag; every argument starts with --.")
-        try:
-            main(argv)
-        except (ValueError, OSError) as error:
-            sys.exit(f"error: {error}")
-        except tf.errors.OpError as error:
-            # Our own sentence, raised while tf.data was reading: the rest is TensorFlow's traceback.
-            said = re.search(r"(?:ValueError|OSError): (.+)", str(error))
-            if not said:
-                raise
-            sys.exit(f"error: {said.group(1)}")
-    app.run(guarded, flags_parser=parser)
+def explain(error, argv):
+    """A better sentence for what a user of a config can get wrong; None where there is none."""
+    if "Failed loading config file" in str(error):
+        path = next((word.partition("=")[2] for word in argv if word.startswith("--config=")), "")
+        if not os.path.isfile(path):
+            return f"`--config` is `{path}` but there is no such file; give one of keras_apps/configs/<app>/."
+        return f"`--config` is `{path}`, which fails: {str(error).strip().splitlines()[-1].strip()}"
+    if isinstance(error, AttributeError):           # what ml_collections raises for --config.<no such key>
+        word = re.search(r"'(?:\\')?([\w.]+)", str(error))
+        key = word and word.group(1)
+        return unknown_key(key, argv) if any(f"{key}=" in given for given in argv) else None
+    if isinstance(error, tf.errors.OpError):        # our own sentence, raised while tf.data was reading
+        said = re.search(r"(?:ValueError|OSError): (.+)", str(error))
+        return said and said.group(1)
+    return None
 
 
 def unknown_key(key, argv):

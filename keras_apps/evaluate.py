@@ -13,9 +13,12 @@ from rich.table import Table
 
 from keras_apps import charts
 from keras_apps.actions import WriteHistory, WriteTensorBoard
-from keras_apps.config import run as run_command
+from keras_apps.config import explain
 from keras_apps.run import Run, claim, commit, stored_config, write_file
 from keras_apps.strategy import make_strategy
+from saved_models import command
+
+FLAGS = flags.FLAGS
 
 
 def evaluate(run, loop, workdir, history):
@@ -48,6 +51,11 @@ def show(result):
     Console().print(table)
 
 
+def define_flags():
+    flags.DEFINE_string("workdir", None, "folder of a `keras_apps.train` run", required=True)
+    flags.DEFINE_string("data", None, "folder written by `tfrecords.write`", required=True)
+
+
 def main(_):
     workdir = FLAGS.workdir
     config = stored_config(workdir)
@@ -61,7 +69,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    FLAGS = flags.FLAGS
-    flags.DEFINE_string("workdir", None, "folder of a `keras_apps.train` run", required=True)
-    flags.DEFINE_string("data", None, "folder written by `tfrecords.write`", required=True)
-    run_command(main)
+    command.run(main, define_flags, explain=explain)

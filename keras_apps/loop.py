@@ -92,9 +92,18 @@ class Loop:
         return int(self.step.numpy())
 
     def restore(self):
-        """Continues from the newest checkpoint; returns the step it stands at."""
-        if self.manager and self.manager.latest_checkpoint:
-            self.manager.checkpoint.restore(self.manager.latest_checkpoint).assert_existing_objects_matched()
+        """Continues from the newest checkpoint; returns the step it stands at.
+
+        Raises:  ValueError where it is damaged or of another network.
+        """
+        newest = self.manager and self.manager.latest_checkpoint
+        if newest:
+            try:
+                self.manager.checkpoint.restore(newest).assert_existing_objects_matched()
+            except (tf.errors.OpError, LookupError, AssertionError, ValueError) as error:
+                reason = (str(error).splitlines() or ["no reason given"])[0]
+                raise ValueError(f"the checkpoint {newest} cannot be read ({reason}); remove its files, and name the "
+                                 f"one before in the file `checkpoint` beside it, or use another --workdir.") from error
         return self._position()
 
     def run(self):

@@ -1,5 +1,6 @@
 """Everything between a config and a loop: data, splits, app, batches. Shared by the commands."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -83,6 +84,8 @@ def claim(workdir, run):
             keys = ", ".join(f"`{key}`" for key in changed)
             raise ValueError(f"{workdir} holds a run whose {name[:-len('.json')]} differs in {keys}; use another "
                              "--workdir or the same as before.")
+    if os.path.lexists(workdir) and not os.path.isdir(workdir):
+        raise ValueError(f"`workdir` is {workdir} but that is a file; name a new folder.")
     os.makedirs(workdir, exist_ok=True)
     for name, text in mine.items():
         write_file(os.path.join(workdir, name), text)
@@ -93,7 +96,10 @@ def read_json(path):
     if not os.path.exists(path):
         return None
     with open(path) as file:
-        return json.load(file)
+        try:
+            return json.load(file)
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged ({error}); remove it, or its folder.") from error
 
 
 def stored_config(workdir):
@@ -107,13 +113,21 @@ def stored_config(workdir):
 def write_file(path, content):
     """Text or bytes to a temporary name, then renamed."""
     temporary = f"{path}.writing-{os.getpid()}"
-    with open(temporary, "wb") as file:
-        file.write(content.encode() if isinstance(content, str) else content)
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):      # a full disk is no reason to leave half a file on it
+            os.remove(temporary)
+        raise
 
 
 def commit():
-    """The checkout's commit, "" outside one."""
-    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True,
-                          cwd=os.path.dirname(os.path.abspath(__file__)))
+    """The checkout's commit, "" outside one or without git."""
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True,
+                              cwd=os.path.dirname(os.path.abspath(__file__)))
+    except OSError:
+        return ""
     return done.stdout.strip() if done.returncode == 0 else ""

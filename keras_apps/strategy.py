@@ -15,7 +15,12 @@ def make_strategy(name, replicas=0):
     """
     if name not in NAMES:
         raise ValueError(f"`strategy` is {name!r} but must be one of {', '.join(NAMES)}.")
+    if replicas < 0:
+        raise ValueError(f"`replicas` is {replicas} but must be at least 0.")
     if name == "one":
+        if replicas > 1:
+            raise ValueError(f"`replicas` is {replicas} but --strategy=one computes in one place; use "
+                             "--strategy=mirrored or leave it out.")
         return tf.distribute.get_strategy()
     gpus = tf.config.list_physical_devices("GPU")
     if replicas > len(gpus) and gpus:

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 
-from absl import flags
+from absl import flags, logging
 from ml_collections import config_flags
 from rich.console import Console
 
@@ -18,11 +18,13 @@ from keras_apps import evaluate as evaluation
 from keras_apps.actions import ShowProgress, WriteHistory, WriteTensorBoard
 from keras_apps.build import ROOT
 from keras_apps.card import model_card
-from keras_apps.config import run as run_command
-from keras_apps.config import to_json
+from keras_apps.config import explain, to_json
 from keras_apps.run import Run, claim, write_file
 from keras_apps.strategy import NAMES, make_strategy
+from saved_models import command
 from saved_models.export import export
+
+FLAGS = flags.FLAGS
 
 
 def export_run(run, loop, result, models):
@@ -39,10 +41,22 @@ def export_run(run, loop, result, models):
     return export(models, task, signatures, run.decoder, run.app.network.variables, assets, requests)
 
 
+def define_flags():
+    flags.FLAGS.set_default("verbosity", logging.WARNING)       # TensorFlow notes every renamed input while exporting
+    config_flags.DEFINE_config_file("config", None, "file below keras_apps/configs")
+    flags.mark_flag_as_required("config")
+    flags.DEFINE_string("data", None, "folder written by `tfrecords.write`", required=True)
+    flags.DEFINE_string("workdir", None, "checkpoints, logs and evaluation.json go here", required=True)
+    flags.DEFINE_string("models", str(ROOT / "saved_models" / "models"),
+                        "export a version to <models>/<task>/<n>/ at the end; empty = do not export")
+    flags.DEFINE_enum("strategy", "one", NAMES, "where to compute")
+    flags.DEFINE_integer("replicas", 0, "replicas of --strategy=mirrored: GPUs, or parts of the CPU; 0 = all GPUs")
+
+
 def main(_):
     workdir = FLAGS.workdir
     strategy = make_strategy(FLAGS.strategy, FLAGS.replicas)
-    run = Run(CONFIG.value, FLAGS.data, strategy)
+    run = Run(FLAGS.config, FLAGS.data, strategy)
     run.check()
     claim(workdir, run)
     history = WriteHistory(workdir)
@@ -69,13 +83,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    FLAGS = flags.FLAGS
-    CONFIG = config_flags.DEFINE_config_file("config", None, "file below keras_apps/configs")
-    flags.mark_flag_as_required("config")
-    flags.DEFINE_string("data", None, "folder written by `tfrecords.write`", required=True)
-    flags.DEFINE_string("workdir", None, "checkpoints, logs and evaluation.json go here", required=True)
-    flags.DEFINE_string("models", str(ROOT / "saved_models" / "models"),
-                        "export a version to <models>/<task>/<n>/ at the end; empty = do not export")
-    flags.DEFINE_enum("strategy", "one", NAMES, "where to compute")
-    flags.DEFINE_integer("replicas", 0, "replicas of --strategy=mirrored: GPUs, or parts of the CPU; 0 = all GPUs")
-    run_command(main)
+    command.run(main, define_flags, explain=explain)

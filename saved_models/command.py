@@ -1,40 +1,49 @@
 """How a command starts: whatever its user got wrong is one sentence on stderr, exit 1."""
+
 import difflib
 import sys
 
 from absl import app, flags
 
 
-def run(main, define_flags, words=False, errors=()):
+def run(main, define_flags, words=False, errors=(), explain=None):
     """`absl.app.run` with flag errors and user errors as one sentence `error: ...`, exit 1, no traceback.
 
     Args:    main: called with [program, word, ...] once the flags are parsed.
              define_flags: called without arguments before.
              words: whether the command takes anything but flags, which may then stand after the words as well.
              errors: classes of exceptions that are the user's, beside ValueError and OSError.
+             explain: (error, words typed) -> a better sentence for an exception of any class, raised while the flags
+             are parsed or in `main`; None where there is none.
     """
     define_flags()
     flags.FLAGS.set_gnu_getopt(True)
+    typed = []
+
+    def parse(argv):
+        typed[:] = argv
+        try:
+            return flags.FLAGS(argv)
+        except Exception as error:
+            user = isinstance(error, (flags.Error, ValueError, OSError))
+            return _refuse(error, explain and explain(error, typed), user and _sentence(error))
 
     def guarded(argv):
         if argv[1:] and not words:
-            _refuse(f"`{argv[1]}` is not a flag; every setting is written --name=value, see --help.")
+            sys.exit(f"error: `{argv[1]}` is not a flag; every setting is written --name=value, see --help.")
         try:
             return main(argv)
-        except (ValueError, OSError, *errors) as error:
-            return _refuse(error)
-    app.run(guarded, flags_parser=_parse)
+        except Exception as error:
+            user = isinstance(error, (ValueError, OSError, *errors))
+            return _refuse(error, explain and explain(error, typed), user and str(error))
+    app.run(guarded, flags_parser=parse)
 
 
-def _refuse(reason):
-    sys.exit(f"error: {' '.join(str(reason).splitlines())}")
-
-
-def _parse(argv):
-    try:
-        return flags.FLAGS(argv)
-    except (flags.Error, ValueError, OSError) as error:
-        return _refuse(_sentence(error))
+def _refuse(error, *sentences):
+    """Ends with the first sentence there is; an error that has none is a defect and keeps its traceback."""
+    for sentence in filter(None, sentences):
+        sys.exit(f"error: {' '.join(sentence.splitlines())}")
+    raise error
 
 
 def _sentence(error):

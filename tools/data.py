@@ -18,7 +18,7 @@ WRITE = {
 
 
 def main():
-    data = pathlib.Path(os.environ.get("SUITE_DATA", ROOT.parent / "shared" / "data"))
+    data = pathlib.Path(os.environ.get("SUITE_DATA") or ROOT.parent / "shared" / "data")
     if not data.is_absolute():
         data = ROOT / data
     if not data.is_dir():

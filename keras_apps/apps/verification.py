@@ -31,17 +31,19 @@ class VerificationApp(App):
                              "--config.head=\"cosface()\".")
         _require_pairs(info.splits)
         self.network = EmbeddingNetwork(config.backbone, config.pooling, config.embedding, info.shape, config.dropout)
-        self.head = config.head and build("heads", config.head, classes=info.classes, dimension=config.embedding,
-                                          seed=config.seed)
-        self.loss = config.loss and build("losses/metric", config.loss)
+        facts = {"classes": info.classes, "dimension": config.embedding, "seed": config.seed}
+        self.head = config.head and build("heads", config.head, **facts)
+        self.loss = config.loss and build("losses/metric", config.loss, **facts)
         self.calibration = {}
         self._held = {}
 
     def variables(self, stage, phase):
-        head = [*self.head.trainable_variables, *self.head.local] if self.head else []
-        apart = "head" in self.config.optimizers
-        groups = {"network": self.network.trainable_variables + ([] if apart else head)}
-        return {**groups, "head": head} if apart else groups
+        groups = {"network": list(self.network.trainable_variables)}
+        for name, method in (("head", self.head), ("loss", self.loss)):
+            own = [*getattr(method, "trainable_variables", ()), *getattr(method, "local", ())]
+            if own:     # with an optimizer of their own where the config names one
+                groups.setdefault(name if name in self.config.optimizers else "network", []).extend(own)
+        return groups
 
     def losses(self, phase, batch, seed, step):
         embeddings = self.network(batch["image"], training=True, seed=seed)

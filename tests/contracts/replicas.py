@@ -17,6 +17,9 @@ from keras_apps.run import Run
 from keras_apps.strategy import make_strategy
 from tests.contracts.dummies import APPS, dummy_config
 
+# What an app may tell a method's constructor; `build` passes on what it asks for.
+FACTS = {"classes": 5, "dimension": 5, "seed": 1}
+
 
 def state(app):
     """Every variable of an app by name, shards gathered."""
@@ -53,33 +56,49 @@ def first_moments(loop):
 
 
 def methods_on(strategy):
-    """Values and gradients of every metric loss, found by walking its folder, in every mining and distance it has."""
+    """Values and gradients of every metric loss, in every mining and distance it has, and of every head.
+
+    Found by walking their folders; /weights is the gradient of a method's own variables.
+    """
     random = np.random.default_rng(0)
     embeddings = random.normal(size=(16, 5))
     labels = np.repeat(np.arange(5), [4, 4, 4, 3, 1]).astype(np.int32)[random.permutation(16)]
     found = {}
-    for name in methods("losses/metric"):
-        for text in variants(name):
-            values, gradients = on_replicas(strategy, build("losses/metric", text), embeddings, labels)
-            found[f"losses/metric/{text}/value"] = values
-            found[f"losses/metric/{text}/gradient"] = gradients
+    for folder, texts in (("losses/metric", [text for name in methods("losses/metric") for text in variants(name)]),
+                          ("heads", [f"{name}()" for name in methods("heads")])):
+        for text in texts:
+            with strategy.scope():
+                method = build(folder, text, **FACTS)
+            values, gradients, *weights = on_replicas(strategy, method, embeddings, labels)
+            found[f"{folder}/{text}/value"] = values
+            found[f"{folder}/{text}/gradient"] = gradients
+            found.update({f"{folder}/{text}/weights/{i}": value for i, value in enumerate(weights)})
     return found
 
 
-def on_replicas(strategy, loss, embeddings, labels):
-    """[B] values and [B,D] gradients of the global mean, each replica holding its contiguous slice."""
+def on_replicas(strategy, method, embeddings, labels):
+    """[B] values and [B,D] gradients of the global mean, each replica holding its contiguous slice.
+
+    After them the gradients of the method's own variables, summed over the replicas as the loop does.
+    """
+    variables = list(getattr(method, "trainable_variables", ()))
+
     def replica():
         context = tf.distribute.get_replica_context()
         share = len(labels) // context.num_replicas_in_sync
         start = context.replica_id_in_sync_group * share
-        own = tf.constant(embeddings)[start:start + share]
+        own, named = tf.constant(embeddings)[start:start + share], tf.constant(labels)[start:start + share]
         with tf.GradientTape() as tape:
             tape.watch(own)
-            values = loss(own, tf.constant(labels)[start:start + share])
+            values = method.loss(own, named, 10_000) if hasattr(method, "loss") else method(own, named)
             mean = tf.reduce_sum(values) / len(labels)
-        return values, tape.gradient(mean, own)
-    parts = tf.function(lambda: strategy.run(replica), autograph=False)()
-    return [np.concatenate([part.numpy() for part in strategy.experimental_local_results(found)]) for found in parts]
+        gradient, *slopes = tape.gradient(mean, [own, *variables], unconnected_gradients="zero")
+        if slopes:
+            slopes = context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.convert_to_tensor(slope) for slope in slopes])
+        return [values, gradient], slopes
+    parts, slopes = tf.function(lambda: strategy.run(replica), autograph=False)()
+    return ([np.concatenate([part.numpy() for part in strategy.experimental_local_results(found)]) for found in parts]
+            + [strategy.experimental_local_results(slope)[0].numpy() for slope in slopes])
 
 
 def variants(name):
@@ -87,7 +106,7 @@ def variants(name):
     texts = [f"{name}()"]
     for key in ("mining", "distance"):
         try:
-            build("losses/metric", f"{name}({key}='?')")
+            build("losses/metric", f"{name}({key}='?')", **FACTS)
         except ValueError as error:
             listed = re.search(r"must be one of ([\w, ]+)", str(error))
             texts += [f"{name}({key}='{value}')" for value in listed.group(1).split(", ")] if listed else []

@@ -7,8 +7,11 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+import keras_apps.losses.metric
 from keras_apps.build import methods
+from tests.contracts import replicas as walk
 from tests.contracts.dummies import APPS
 from tfrecords.sources.digits import DigitsSource
 from tfrecords.write import write
@@ -59,8 +62,55 @@ def test_every_metric_loss_is_exact_across_replicas(results, replicas):
     for method in methods("losses/metric"):
         assert {f"losses/metric/{method}()/value", f"losses/metric/{method}()/gradient"} <= set(names)
     for name in names:
-        np.testing.assert_allclose(results[replicas][name], results[1][name], atol=1e-9, err_msg=name)
+        atol = 1e-6 if "/weights/" in name else 1e-9     # variables are float32
+        np.testing.assert_allclose(results[replicas][name], results[1][name], atol=atol, err_msg=name)
         assert np.abs(results[1][name]).max() > 0, name
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
+def test_every_head_is_exact_across_replicas(results, replicas):
+    names = [name for name in results[1] if name.startswith("heads/")]
+    for method in methods("heads"):
+        assert {f"heads/{method}()/value", f"heads/{method}()/gradient"} <= set(names)
+    assert any("/weights/" in name for name in names)
+    for name in names:
+        atol = 1e-6 if "/weights/" in name else 1e-9
+        np.testing.assert_allclose(results[replicas][name], results[1][name], atol=atol, err_msg=name)
+        assert np.abs(results[1][name]).max() > 0, name
+
+
+PROXY_TOY = '''
+import tensorflow as tf
+
+
+class ProxyToyLoss(tf.Module):
+    """Softmax over one vector a class."""
+
+    def __init__(self, classes, dimension, seed, distance="dot"):
+        super().__init__()
+        if distance not in ("dot", "cosine"):
+            raise ValueError(f"`distance` is {distance!r} but must be one of dot, cosine; use dot.")
+        self.proxies = tf.Variable(tf.random.stateless_normal([classes, dimension], [seed, 0]))
+
+    def __call__(self, embeddings, labels):
+        logits = tf.matmul(embeddings, tf.cast(self.proxies, embeddings.dtype), transpose_b=True)
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+'''
+
+
+def test_a_loss_that_needs_facts_is_walked_as_soon_as_its_file_is_there(tmp_path, monkeypatch):
+    folder = tmp_path / "keras_apps" / "losses" / "metric"
+    folder.mkdir(parents=True)
+    (folder / "proxy_toy.py").write_text(PROXY_TOY)
+    (tmp_path / "keras_apps" / "heads").mkdir()
+    monkeypatch.setattr("keras_apps.build.ROOT", tmp_path)
+    monkeypatch.setattr(keras_apps.losses.metric, "__path__", [str(folder)])
+    found = walk.methods_on(tf.distribute.get_strategy())
+    forms = ("proxy_toy()", "proxy_toy(distance='dot')", "proxy_toy(distance='cosine')")
+    parts = ("value", "gradient", "weights/0")
+    assert set(found) == {f"losses/metric/{form}/{part}" for form in forms for part in parts}
+    assert all(value.any() for value in found.values())
+    assert found["losses/metric/proxy_toy()/weights/0"].shape == (walk.FACTS["classes"], walk.FACTS["dimension"])
 
 
 @pytest.mark.parametrize("replicas", [2, 4])

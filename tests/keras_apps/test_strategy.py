@@ -8,3 +8,7 @@ def test_refusals():
         make_strategy("two")
     with pytest.raises(ValueError, match="no GPU; give --replicas=2 to split the CPU"):
         make_strategy("mirrored")
+    with pytest.raises(ValueError, match="`replicas` is 2 but --strategy=one computes in one place"):
+        make_strategy("one", 2)
+    with pytest.raises(ValueError, match="`replicas` is -1"):
+        make_strategy("mirrored", -1)

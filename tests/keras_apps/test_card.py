@@ -1,0 +1,61 @@
+"""What the model card tells the person who has to trust the model."""
+
+import types
+
+import pytest
+
+from keras_apps.card import model_card, threshold_note
+
+RESULT = {"auc": 0.91234, "eer": 0.08, "rank1": 0.75, "floor_auc": 0.88, "floor_eer": 0.15, "threshold": 0.61,
+          "far_at_threshold": 0.0123, "tar_at_threshold": 0.456, "identities": 5, "images": 900, "step": 1000,
+          "seed": 3, "minutes": 1.5, "minutes_wall": 0.75, "unseen_identities": 1.0, "commit": "0123456789abcdef",
+          "data_sha256": "feed" * 16}
+
+
+def card(run=None, **changes):
+    config = types.SimpleNamespace(steps=1000, batch=40, seed=3, backbone="small_cnn()", pooling="flatten()",
+                                   head="cosface(scale=8.0)", loss="")
+    records = types.SimpleNamespace(name="photos", count=1797)
+    run = types.SimpleNamespace(records=records, config=config, rows=range(100), names=list("01234"),
+                                app=types.SimpleNamespace(config={"embedding": 64}), **(run or {}))
+    return model_card("verification", run, {**RESULT, **changes})
+
+
+def table(text):
+    rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| ")]
+    return {name.strip(): (value.strip(), floor.strip()) for name, value, floor in rows[1:]}
+
+
+def test_every_figure_stands_beside_its_floor():
+    found = table(card())
+    assert found["auc"] == ("0.9123", "0.8800") and found["eer"] == ("0.0800", "0.1500")
+    assert found["rank1"] == ("0.7500", ""), "no floor is made up where there is none"
+    assert not [name for name in found if name.startswith(("floor_", "minutes", "unseen"))]
+    assert set(found) == {"auc", "eer", "rank1", "threshold", "far_at_threshold", "tar_at_threshold"}
+
+
+def test_it_says_what_was_trained_on_what():
+    text = card()
+    for words in ("# verification", "100 images of 5 identities from `photos`", "1797 images", f"`{'feed' * 16}`",
+                  "1000 steps of 40", "seed 3", "0.8 minutes", "`small_cnn()`, `flatten()`, 64 dimensions",
+                  "head `cosface(scale=8.0)`, loss `none`", "Commit `0123456789ab`."):
+        assert words in text, words
+    assert "Commit `unknown`" in card(commit="")
+
+
+@pytest.mark.parametrize("unseen, said, not_said", [
+    (1.0, "identities that were never trained on", "too few identities to hold any back"),
+    (0.0, "other images of the trained identities: too few identities to hold any back", "never trained on"),
+])
+def test_it_does_not_promise_more_than_was_judged(unseen, said, not_said):
+    text = card(unseen_identities=unseen)
+    assert f"Judged on {said}." in text and not_said not in text
+
+
+def test_the_threshold_is_told_with_what_it_did_on_pairs_it_was_not_fitted_on():
+    text = " ".join(card().split())
+    assert "accepts 1.2% of the different and 45.6% of the same pairs" in text
+    assert "Other cameras, other light or another kind of object need a new threshold" in text
+    unchecked = {key: value for key, value in RESULT.items() if not key.endswith("_at_threshold")}
+    note = threshold_note(unchecked)
+    assert "on all held-out pairs: too few identities are held out to check it" in note and "accepts" not in note

@@ -1,0 +1,204 @@
+"""What stands between a config and a loop: facts for the app, and files that are whole or not there."""
+
+import errno
+import json
+import os
+import threading
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_apps.apps import verification
+from keras_apps.config import differences
+from keras_apps.run import Run, claim, commit, read_json, stored_config, write_file
+from tests.keras_apps.runs import contents, small_config, write_data
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return str(write_data(tmp_path_factory.mktemp("run")))
+
+
+def make(data, **changes):
+    return Run(small_config(**changes), data, tf.distribute.get_strategy())
+
+
+# ---- files
+
+def test_a_reader_never_sees_a_file_half_written(tmp_path):
+    path = tmp_path / "evaluation.json"
+    texts = [json.dumps({"figures": [number] * 50_000}) for number in (1, 2)]
+    write_file(path, texts[0])
+    writer = threading.Thread(target=lambda: [write_file(path, texts[i % 2]) for i in range(1, 60)])
+    writer.start()
+    seen = set()
+    while writer.is_alive():
+        seen.add(path.read_text())
+    writer.join()
+    assert seen <= set(texts)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["evaluation.json"]
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
+    write_file(tmp_path / "a.json", "old")
+
+    class Full:
+        def __init__(self, path, mode):
+            self.file = open(path, mode)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.file.close()
+
+        def write(self, content):
+            self.file.write(content[:2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr("keras_apps.run.open", Full, raising=False)
+    with pytest.raises(OSError, match="No space left"):
+        write_file(tmp_path / "a.json", "new and longer")
+    assert (tmp_path / "a.json").read_text() == "old" and os.listdir(tmp_path) == ["a.json"]
+
+
+def test_text_and_bytes_are_written_as_they_are(tmp_path):
+    write_file(tmp_path / "text", "größer\n")
+    write_file(tmp_path / "bytes", b"\xff\x00\r\n")
+    assert (tmp_path / "text").read_bytes() == "größer\n".encode()
+    assert (tmp_path / "bytes").read_bytes() == b"\xff\x00\r\n"
+
+
+def test_no_file_reads_as_none(tmp_path):
+    assert read_json(tmp_path / "evaluation.json") is None
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    (tmp_path / "config.json").write_text('{"app": "verif')
+    with pytest.raises(ValueError, match=r"config.json is damaged \(Unterminated string.*; remove it"):
+        read_json(tmp_path / "config.json")
+
+
+# ---- workdirs
+
+def test_a_claimed_workdir_names_config_and_data_and_is_claimed_again_by_its_own_run(data, tmp_path):
+    run = make(data)
+    claim(str(tmp_path / "new" / "run"), run)
+    found = contents(tmp_path / "new" / "run")
+    assert sorted(found) == ["config.json", "data.json"]
+    assert json.loads(found["data.json"]) == {"name": "data", "sha256": run.records.manifest["data_sha256"]}
+    claim(str(tmp_path / "new" / "run"), run)
+    again = Run(stored_config(tmp_path / "new" / "run"), data, tf.distribute.get_strategy())
+    claim(str(tmp_path / "new" / "run"), again)     # lists for tuples and all: what evaluate does
+    assert contents(tmp_path / "new" / "run") == found
+
+
+def test_another_config_is_refused_with_every_key_that_differs_and_nothing_is_written(data, tmp_path):
+    claim(str(tmp_path), make(data))
+    found = contents(tmp_path)
+    other = make(data, seed=5, optimizers={"network": "sgd(rate=0.1)"})
+    with pytest.raises(ValueError, match="holds a run whose config differs in `optimizers.network`, `seed`; use "
+                                         "another --workdir or the same as before"):
+        claim(str(tmp_path), other)
+    assert contents(tmp_path) == found
+
+
+def test_other_data_of_the_same_name_are_refused_and_nothing_is_written(data, tmp_path):
+    claim(str(tmp_path / "run"), make(data))
+    found = contents(tmp_path / "run")
+    other = write_data(tmp_path, images=5)
+    with pytest.raises(ValueError, match="run holds a run whose data differs in `sha256`; use another"):
+        claim(str(tmp_path / "run"), make(str(other)))
+    assert contents(tmp_path / "run") == found
+
+
+def test_the_stored_config_is_the_one_trained_with(data, tmp_path):
+    run = make(data, seed=9)
+    claim(str(tmp_path), run)
+    stored = json.loads((tmp_path / "config.json").read_text())
+    assert differences(stored, json.loads(stored_config(tmp_path).to_json())) == [] and stored["seed"] == 9
+
+
+def test_a_folder_without_a_run_says_what_to_give(tmp_path):
+    with pytest.raises(ValueError, match="holds no config.json, so no run; give the --workdir of a `keras_apps.train`"):
+        stored_config(tmp_path / "nowhere")
+
+
+def test_a_workdir_that_is_a_file_is_refused(data, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match="`workdir` is .*file but that is a file; name a new folder"):
+        claim(str(tmp_path / "file"), make(data))
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_the_commit_is_the_checkouts_or_empty(tmp_path, monkeypatch):
+    assert commit() == "" or len(commit()) == 40
+    monkeypatch.setenv("GIT_DIR", str(tmp_path))
+    assert commit() == ""
+    monkeypatch.setenv("PATH", str(tmp_path))       # no git at all
+    assert commit() == ""
+
+
+# ---- facts
+
+def test_mixing_that_makes_classes_is_counted_in_the_head(data):
+    plain = make(data)
+    assert plain.app.head.weights.shape == (len(plain.names), 8) and len(plain.names) == 3
+    config = small_config()
+    config.data.mixing = ("turned_classes(turns=4, mirror=True)",)
+    turned = Run(config, data, tf.distribute.get_strategy())
+    assert turned.names == plain.names and turned.app.head.weights.shape == (8 * 3, 8)
+
+
+def test_trained_and_held_out_rows_do_not_meet(data):
+    run = make(data)
+    held = run.splits["test"]
+    assert not set(run.rows) & set(held.rows) and len(run.rows) + len(held.rows) == run.records.count == 36
+    assert not set(run.names) & {held.names[i] for i in held.identities}
+
+
+def test_images_are_decoded_once_for_each_size(data):
+    run = make(data)
+    assert run.images_of(12) is run.images and run.images_of(6) is run.images_of(6)
+    assert run.images_of(6).load(np.array([0])).shape == (1, 6, 6, 1)
+
+
+class ProxyLoss:
+    """A loss that needs facts and has variables of its own."""
+
+    def __init__(self, classes, dimension, seed):
+        self.trainable_variables = [tf.Variable(tf.random.stateless_normal([classes, dimension], [seed, 0]))]
+
+
+@pytest.mark.parametrize("groups, expected", [
+    (("network",), {"network": "loss"}), (("network", "loss"), {"network": "", "loss": "loss"})])
+def test_the_variables_of_a_loss_are_trained_too(data, monkeypatch, groups, expected):
+    build = verification.build
+    monkeypatch.setattr(verification, "build", lambda folder, text, **facts: (
+        ProxyLoss(**facts) if text == "proxy" else build(folder, text, **facts)))
+    run = make(data, loss="proxy", head="", optimizers={name: "sgd(rate=0.1)" for name in groups})
+    found = run.app.variables("train", "train")
+    own, = run.app.loss.trainable_variables
+    assert own.shape == (len(run.names), run.config.embedding)
+    assert {name: "loss" if any(v is own for v in values) else "" for name, values in found.items()} == expected
+    assert len(found["network"]) == len(run.app.network.trainable_variables) + (groups == ("network",))
+
+
+def test_equal_seeds_give_equal_first_weights_and_others_do_not(data):
+    first, again, other = ([v.numpy() for v in make(data, seed=seed).app.network.trainable_variables]
+                           for seed in (1, 1, 2))
+    for one, two in zip(first, again):
+        np.testing.assert_array_equal(one, two)
+    assert any((one != two).any() for one, two in zip(first, other))
+
+
+def test_what_cannot_be_sampled_is_refused_by_check(data):
+    with pytest.raises(ValueError, match="`batch` is 6 but must be a multiple of 4 images; use 4 or 8"):
+        make(data, batch=6).check()
+
+
+def test_a_shard_that_is_gone_is_refused_before_training(data, tmp_path):
+    folder = write_data(tmp_path)
+    os.remove(sorted(folder.glob("*.tfrecord"))[1])
+    with pytest.raises((ValueError, OSError), match="data-00001-of-00002.tfrecord"):
+        make(str(folder)).check()

@@ -1,0 +1,158 @@
+"""`keras_apps.train` as a command: what it refuses, goes on with, writes and exports."""
+
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_apps.actions import WriteHistory
+from keras_apps.run import Run, stored_config
+from tests.keras_apps.runs import contents, run_train, small_config, write_data
+from tfrecords.sources.digits import DigitsSource
+from tfrecords.write import write
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("train"))
+
+
+@pytest.fixture(scope="module")
+def trained(data):
+    """A finished run of which nothing was exported."""
+    run_train(data, data.parent / "run")
+    return data.parent / "run"
+
+
+@pytest.fixture
+def workdir(trained, tmp_path):
+    return shutil.copytree(trained, tmp_path / "run")
+
+
+def test_without_models_nothing_is_exported(trained):
+    assert {"config.json", "data.json", "evaluation.json", "metrics.jsonl", "checkpoints", "pictures",
+            "tensorboard"} == {path.name for path in trained.iterdir()}
+    assert [row["step"] for row in WriteHistory.read(trained)] == [1, 2, 4]
+
+
+def test_a_finished_run_is_left_as_it_is(workdir, data, capsys):
+    before = contents(workdir)
+    run_train(data, workdir)
+    assert "run is finished: step 4 of 4, see evaluation.json; use another --workdir to train anew" in \
+        capsys.readouterr().out
+    after = contents(workdir)
+    # TensorBoard's writer opens an events file as soon as it is made.
+    assert {name: value for name, value in after.items() if not name.startswith("tensorboard/")} == {
+        name: value for name, value in before.items() if not name.startswith("tensorboard/")}
+
+
+def test_a_kill_before_the_evaluation_is_made_up_for(workdir, data):
+    found = json.loads((workdir / "evaluation.json").read_text())
+    (workdir / "evaluation.json").unlink()
+    run_train(data, workdir)
+    again = json.loads((workdir / "evaluation.json").read_text())
+    assert again["auc"] == pytest.approx(found["auc"], abs=1e-6) and again["step"] == 4
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_exported_later_without_another_step(workdir, data, tmp_path, capsys):
+    run_train(data, workdir, models=tmp_path / "models")
+    version = tmp_path / "models" / "verification" / "1"
+    assert f"exported {version}" in capsys.readouterr().out
+    assert json.loads((workdir / "export.json").read_text()) == {"path": str(version)}
+    assert [row["step"] for row in WriteHistory.read(workdir)] == [1, 2, 4]
+
+    run_train(data, workdir, models=tmp_path / "models")
+    assert "is finished" in capsys.readouterr().out
+    assert [path.name for path in version.parent.iterdir()] == ["1"], "a second version of the same run"
+
+    # What is exported is the run: its names, config, figures and averaged weights.
+    run = Run(stored_config(workdir), str(data), tf.distribute.get_strategy())
+    result = json.loads((workdir / "evaluation.json").read_text())
+    assets = {path.name: path.read_text() for path in (version / "assets").iterdir()}
+    assert json.loads(assets["classes.json"]) == run.names
+    assert json.loads(assets["config.json"]) == json.loads((workdir / "config.json").read_text())
+    assert json.loads(assets["metrics.json"]) == result
+    calibration = json.loads(assets["calibration.json"])
+    assert calibration["data_sha256"] == run.records.manifest["data_sha256"]
+    assert calibration["threshold"] == pytest.approx(result["threshold"])
+    assert "18 images of 3 identities from `data`" in assets["model_card.md"]
+    assert re.search(r"\| auc \| [01]\.\d{4} \| [01]\.\d{4} \|", assets["model_card.md"])
+    served_equals_averaged(version, run, workdir)
+
+
+def served_equals_averaged(version, run, workdir):
+    """The exported version embeds held-out images as the averaged weights of the newest checkpoint do."""
+    loop = run.loop(str(workdir))
+    assert loop.restore() == loop.steps
+    rows = run.splits["test"].rows[:8]
+    with loop.averaged():
+        averaged = run.app.embed(run.images.load(rows)).numpy()
+        found = run.app.evaluate(run.splits)
+    served = tf.saved_model.load(str(version), tags=["serve"]).signatures["embed"]
+    np.testing.assert_allclose(served(image_bytes=tf.constant(run.records.images(rows)))["embedding"], averaged,
+                               atol=1e-5)
+    result = json.loads((workdir / "evaluation.json").read_text())
+    for name, value in found.items():
+        assert result[name] == pytest.approx(value, abs=1e-4), name
+
+
+@pytest.mark.parametrize("change, said", [
+    ({"config": {"steps": 8}}, "holds a run whose config differs in `steps`; use another --workdir or the same"),
+    ({"images": 5}, "holds a run whose data differs in `sha256`; use another --workdir or the same"),
+])
+def test_a_workdir_of_another_run_is_refused_and_left_alone(workdir, data, tmp_path, change, said):
+    before = contents(workdir)
+    other = write_data(tmp_path / "other", images=change["images"]) if "images" in change else data
+    with pytest.raises(ValueError, match=said):
+        run_train(other, workdir, small_config(**change.get("config", {})), models=tmp_path / "models")
+    assert contents(workdir) == before and not (tmp_path / "models").exists()
+
+
+def test_a_folder_that_holds_no_data_is_refused_before_the_workdir_is_made(tmp_path):
+    with pytest.raises(FileNotFoundError, match="photos` holds no manifest.json; give a folder that `python -m tf"):
+        run_train(tmp_path / "photos", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("changes, said", [
+    ({"head": "", "loss": ""}, "`head` and `loss` are both empty"),
+    ({"backbone": "smal_cnn()"}, "`smal_cnn` is not a method of backbones; did you mean small_cnn"),
+    ({"head": "cosface(scal=8.0)"}, "`scal` is not a hyper-parameter of heads/cosface; did you mean scale"),
+    ({"optimizers": {}}, "`optimizers` has no entry for"),
+])
+def test_mistakes_in_the_config_are_refused(data, tmp_path, changes, said):
+    config = small_config()
+    for key, value in changes.items():
+        config[key] = value
+    with pytest.raises(ValueError, match=re.escape(said)):
+        run_train(data, tmp_path / "run", config)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_two_replicas_train_export_and_are_judged_by_one(tmp_path):
+    write([DigitsSource()], tmp_path / "digits", shards=2)
+    words = [sys.executable, "-m", "keras_apps.train", "--config=keras_apps/configs/verification/digits.py",
+             f"--data={tmp_path / 'digits'}", f"--workdir={tmp_path / 'run'}", f"--models={tmp_path / 'models'}",
+             "--strategy=mirrored", "--replicas=2", "--config.steps=12", "--config.batch=32",
+             "--config.checkpoint_every=6", "--config.log_every=1", "--config.schedule=constant()",
+             "--config.backbone=small_cnn(widths=(8, 8, 8))", "--config.data.mixing=()"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr[-3000:]
+    version = tmp_path / "models" / "verification" / "1"
+    assert f"exported {version}" in done.stdout
+    rows = WriteHistory.read(tmp_path / "run")
+    assert [row["step"] for row in rows] == list(range(1, 13))
+    assert np.mean([row["train/loss"] for row in rows[-4:]]) < np.mean([row["train/loss"] for row in rows[:4]])
+    # A run of two replicas goes on on one.
+    run = Run(stored_config(tmp_path / "run"), str(tmp_path / "digits"), tf.distribute.get_strategy())
+    served_equals_averaged(version, run, tmp_path / "run")
