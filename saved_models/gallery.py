@@ -1,37 +1,25 @@
 """A gallery of enrolled images as a SavedModel version: encoder and vectors in one servable folder."""
 import difflib
-import functools
 import hashlib
-import io
 import json
 import os
 import re
 import sys
 import time
-import warnings
-import zipfile
-import zlib
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from saved_models import verify
 from saved_models.export import export
+from tfrecords.examine import Skipped, as_png, examine
+from tfrecords.files import read_file, require_size
+from tfrecords.sources.folder import FolderSource
 
 BATCH = 64                                        # images embedded at once
 BATCH_BYTES = 64 * 2**20                          # largest sum of a batch of several
-FILE_BYTES = 256 * 2**20                          # largest image file
-PIXELS = 50_000_000                               # largest image
-MOST_SKIPPED = 0.05                               # share of images that may be unreadable
-MOST_LISTED = 1000                                # of them in gallery.json
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
-
-_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")     # what Pillow may open
-_AS_IT_IS = ("PNG", "JPEG", "GIF")                # TensorFlow misreads some bitmaps, and the others all
-_BITS_PER_SAMPLE = 258                            # TIFF
 
 
 def build(model, entries, models, task="gallery", k=10, threshold=None, keep=None, check=True):
@@ -116,7 +104,7 @@ def load_entries(gallery_version):
     except (tf.errors.OpError, ValueError, RuntimeError, LookupError) as error:
         raise ValueError(f"`{gallery_version}` is not a gallery version (its variables hold no vectors); "
                          "pass one written by saved_models.gallery.") from error
-    return vectors, [item.decode("utf-8") for item in identities], [item.decode("utf-8") for item in names]
+    return vectors, *([item.decode("utf-8", "surrogateescape") for item in texts] for texts in (identities, names))
 
 
 def read_facts(gallery_version):
@@ -127,165 +115,54 @@ def read_facts(gallery_version):
 def folder_entries(location):
     """Entries of a folder or a zip with one sub-folder an identity: (sub-folder, path, function that reads).
 
-    The rules are those of `python -m tfrecords.write --images=...`: one folder around all others is passed
-    over, hidden files and other types are ignored, links to folders are followed, a zip is never unpacked.
-    Entries come in the order of their paths, which are relative to `location`; len() is known.
-    Raises: FileNotFoundError for nothing there; ValueError for what is neither folder nor zip, holds no
-            image, or holds images outside of sub-folders.
+    The images are those of `python -m tfrecords.write --images=...`, in the order of their paths, which are
+    relative to `location`; len() is known.
+    Raises: as FolderSource; ValueError for images outside of sub-folders.
     """
     return _FolderEntries(location)
 
 
 class _FolderEntries:
     def __init__(self, location):
-        self._location = location = os.path.expanduser(str(location))
-        self._zip = None if os.path.isdir(location) else _open_zip(location)
-        if self._zip is None:
-            self._found = dict.fromkeys(_walk(location))
-        else:
-            self._found = {entry.filename.replace("\\", "/").removeprefix("./"): entry
-                           for entry in self._zip.infolist() if not entry.is_dir()}
-        self.paths = sorted(path for path in self._found if _is_image(path))
-        if not self.paths:
-            raise ValueError(f"`{location}` holds no image; put files that end in {' '.join(EXTENSIONS)} "
-                             "into a sub-folder for each identity.")
-        self._above = _common_folder(self.paths)
-        outside = [path for path in self.paths if path.find("/", self._above) <= self._above]
+        self._source = FolderSource(location)
+        outside = [item.path for item in self._source if "label" not in item.columns]
         if outside:
-            where = os.path.join(location, self.paths[0][:self._above]).rstrip("/")
-            raise ValueError(f"{len(outside):,} of {len(self.paths):,} images lie directly in `{where}`, "
-                             f"such as `{outside[0]}`, but a sub-folder names the identity; move each "
-                             "into one.")
+            where = os.path.join(location, os.path.dirname(outside[0])).rstrip("/")
+            raise ValueError(f"{len(outside):,} of {len(self):,} images lie directly in `{where}`, such as "
+                             f"`{outside[0]}`, but a sub-folder names the identity; move each into one.")
 
     def __len__(self):
-        return len(self.paths)
+        return len(self._source)
 
     def __iter__(self):
-        for path in self.paths:
-            identity = path[self._above:].partition("/")[0]
-            yield identity, path, functools.partial(self._read, path)
-
-    def _read(self, path):
-        if self._zip is None:
-            return read_image(os.path.join(self._location, *path.split("/")))
-        _require_size(self._found[path].file_size)
-        try:
-            with self._zip.open(self._found[path]) as stream:      # gives no more than the size it states
-                return stream.read()
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-            # A damaged, an encrypted or an unusually packed entry.
-            raise OSError(f"the zip entry cannot be read: {error}") from error
+        for path, read, columns in self._source:
+            yield columns["label"], path, read
 
 
 def read_image(file):
-    """The bytes of an image file.   Raises: OSError; ValueError for more than 256 MB."""
-    _require_size(os.path.getsize(file))
-    with open(file, "rb") as stream:
-        return stream.read(FILE_BYTES)
+    """The bytes of an image file.   Raises: OSError, also for more than are read of an image."""
+    return read_file(file)
 
 
-def _require_size(size):
-    if size > FILE_BYTES:
-        raise ValueError(f"the file has {size:,} bytes, more than the {FILE_BYTES:,} that are read")
-
-
-def _open_zip(location):
-    if not os.path.exists(location):
-        raise FileNotFoundError(f"`{location}` does not exist; pass a folder or a zip with a sub-folder for "
-                                "each identity.")
-    try:
-        return zipfile.ZipFile(location)
-    except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise ValueError(f"`{location}` is neither a folder nor a zip that can be read ({error}); pass one "
-                         "with a sub-folder for each identity.") from error
-
-
-def _walk(folder, below="", above=()):
-    """Paths of all files below a folder."""
-    status = os.stat(folder)
-    above = (*above, (status.st_dev, status.st_ino))
-    if above[-1] in above[:-1]:                   # a link to a folder it lies in would never end
-        return
-    with os.scandir(folder) as items:
-        for item in items:
-            if item.is_dir():
-                yield from _walk(item.path, f"{below}{item.name}/", above)
-            elif item.is_file():
-                yield below + item.name
-
-
-def _is_image(path):
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
-    return not hidden and path.lower().endswith(EXTENSIONS)
-
-
-def _common_folder(paths):
-    """Length of the one folder around everything, 0 where there is none or it holds no further folder."""
-    top = paths[0].partition("/")[0] + "/"
-    inside = all(path.startswith(top) for path in paths)
-    return len(top) if inside and any("/" in path[len(top):] for path in paths) else 0
-
-
-def decodable(data):
+def _decodable(data):
     """Bytes of an image that a served graph can decode: the same, or a PNG of the same pixels.
 
-    Only the header of PNG, JPEG and GIF is looked at: whether their pixels can be decoded, the graph says.
-    Raises: ValueError with the reason for an unknown format, a damaged image, more than 50 million pixels, or
-            more than 8 bits a channel.
+    Raises: ValueError or OSError with the reason why `tfrecords.write` would skip it.
     """
-    if not data:
-        raise ValueError("the file is empty")
-    try:
-        with warnings.catch_warnings():           # the size is judged below
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=_FORMATS)
-    except Image.DecompressionBombError:
-        raise ValueError(f"the image has more than {PIXELS:,} pixels") from None
-    except Exception:                             # a damaged header raises anything, even SyntaxError
-        raise ValueError("the file is not an image of a known format") from None
-    width, height = image.size
-    if not 1 <= width * height <= PIXELS:
-        raise ValueError(f"{height} x {width} pixels are not 1 to {PIXELS:,} pixels")
-    if _is_deep(image, data):
-        raise ValueError("16-bit images are not supported yet")
-    if image.format in _AS_IT_IS:
-        return data
-    try:
-        image.load()
-        if image.mode == "1":
-            image = image.convert("L")
-        elif image.mode not in ("L", "LA", "RGB", "RGBA"):
-            image = image.convert("RGBA" if image.mode == "PA" or "transparency" in image.info else "RGB")
-    except Exception:                             # as above
-        raise ValueError("the image is damaged or truncated") from None
-    png = io.BytesIO()
-    Image.fromarray(np.asarray(image)).save(png, "PNG", compress_level=1)   # pixels only, no colour profile
-    return png.getvalue()
-
-
-def _is_deep(image, data):
-    """More than 8 bits a channel, which Pillow partly hides."""
-    if image.format == "PNG":
-        return data[24] == 16
-    if image.format == "TIFF":
-        bits = image.tag_v2.get(_BITS_PER_SAMPLE, 1)
-        return max(bits if isinstance(bits, tuple) else (bits,)) > 8
-    if image.format == "PPM" and data[:2] in (b"P2", b"P3", b"P5", b"P6"):
-        header = re.sub(rb"#[^\r\n]*", b" ", data[:4096]).split(maxsplit=4)
-        return len(header) > 3 and header[3].isdigit() and int(header[3]) > 255
-    return image.mode[0] in "IF"
+    require_size(len(data))
+    return as_png(data) if examine(data).becomes_png else data
 
 
 def _embed(encoder, entries, enrolled):
     """(vectors of length 1 [n, D], identities, names) of new entries, and the facts about those skipped."""
-    taken, vectors, identities, names, skipped = set(enrolled), [], [], [], []
+    taken, vectors, identities, names, skipped = set(enrolled), [], [], [], Skipped()
     batch, size = [], 0
 
     def embed_batch():
         results = _embed_batch(encoder, [(name, image) for _, name, image in batch])
         for (identity, name, _), result in zip(batch, results):
             if isinstance(result, str):
-                skipped.append({"path": name, "reason": result})
+                skipped.add(name, result)
             else:
                 vectors.append(result)
                 identities.append(identity)
@@ -297,12 +174,9 @@ def _embed(encoder, entries, enrolled):
             _require_entry(identity, name, image, taken)
             taken.add(name)
             try:
-                image = image() if callable(image) else image
-                _require_size(len(image))
-                image = decodable(image)
+                image = _decodable(image() if callable(image) else image)
             except (ValueError, OSError) as error:
-                reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-                skipped.append({"path": name, "reason": reason})
+                skipped.add(name, error)
                 advance(1)
                 continue
             # Also by bytes, so that a batch of huge files cannot fill the memory.
@@ -313,21 +187,10 @@ def _embed(encoder, entries, enrolled):
             size += len(image)
         if batch:
             embed_batch()
-    _judge(len(names), skipped)
-    return np.stack(vectors), identities, names, {"count": len(skipped), "unreadable": skipped[:MOST_LISTED]}
-
-
-def _judge(count, skipped):
-    total = count + len(skipped)
-    examples = "; ".join(f"{entry['path']}: {entry['reason']}" for entry in skipped[:3])
-    if not total:
+    if not taken - set(enrolled):
         raise ValueError("`entries` is empty but must hold at least one (identity, entry name, image).")
-    if not count:
-        raise ValueError(f"None of the {total:,} images can be used ({examples}); repair or replace them.")
-    if len(skipped) > MOST_SKIPPED * total:
-        raise ValueError(f"{len(skipped):,} of {total:,} images ({len(skipped) / total:.1%}) cannot be used, "
-                         f"more than the {MOST_SKIPPED:.0%} that are skipped ({examples}); repair or remove "
-                         "them.")
+    skipped.judge(len(names))
+    return np.stack(vectors), identities, names, skipped.facts()
 
 
 def _require_entry(identity, name, image, taken):
@@ -431,7 +294,8 @@ def _write(encoder, content, facts, models, task, keep, check):
 
 
 def _text(items):
-    return tf.constant([item.encode("utf-8") for item in items])
+    # File names need not be valid UTF-8; the escape keeps their bytes.
+    return tf.constant([item.encode("utf-8", "surrogateescape") for item in items])
 
 
 def _warmup(encoder, vectors):

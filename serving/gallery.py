@@ -14,6 +14,7 @@ PHOTOS, or NAME/<file name>.
 
 import functools
 import os
+import sys
 
 from absl import flags, logging
 
@@ -115,6 +116,8 @@ def _required(values, flag):
 
 def main(argv):
     values = flags.FLAGS
+    # A name that is no valid text in the terminal's encoding must not end the report.
+    sys.stdout.reconfigure(errors="backslashreplace")
     if not values["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # an export tells much that is of no use here
     if len(argv) < 2 or argv[1] not in _COMMANDS:

@@ -2,9 +2,11 @@
 
 import os
 import zipfile
-import zlib
 
 MAX_BYTES = 256 * 2 ** 20
+
+_ENCRYPTED = 0x1                                        # bit of an entry's flags
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)   # those that zipfile unpacks in bounded memory
 
 
 class Files:
@@ -14,7 +16,8 @@ class Files:
     behind (`.DS_Store`, `__MACOSX`, `Thumbs.db`) are left out. Links to directories are followed.
 
     Args:    location: directory or zip file.
-    Raises:  FileNotFoundError where there is nothing; ValueError for a file that is no zip.
+    Raises:  FileNotFoundError where there is nothing; ValueError for a file that is no zip or a zip whose list
+             of entries is damaged.
     """
 
     def __init__(self, location):
@@ -25,13 +28,12 @@ class Files:
             self._zip, found = None, dict.fromkeys(_walk(location))
         elif not os.path.exists(location):
             raise FileNotFoundError(f"`{location}` does not exist; give a directory or a zip file.")
-        elif not zipfile.is_zipfile(location):
-            raise ValueError(f"`{location}` is neither a directory nor a zip file.")
         else:
-            self._zip = zipfile.ZipFile(location)
+            self._zip = _opened(location)
             found = {entry.filename.replace("\\", "/").removeprefix("./"): entry
-                     for entry in self._zip.infolist() if not entry.is_dir()}
+                     for entry in self._zip.infolist() if entry.filename and not entry.is_dir()}
         self._found = {path: found[path] for path in sorted(found) if not _ignored(path)}
+        self._ends = {} if self._zip is None else _ends(found.values())
 
     @property
     def paths(self):
@@ -46,16 +48,61 @@ class Files:
 
         Raises:  OSError where they cannot be read or are more than MAX_BYTES.
         """
-        place = os.path.join(self._location, path) if self._zip is None else self._found[path]
-        size = os.path.getsize(place) if self._zip is None else place.file_size
-        if size > MAX_BYTES:
-            raise OSError(f"the file has {size:,} bytes, more than the {MAX_BYTES:,} that are read")
+        if self._zip is not None:
+            return self._unpacked(self._found[path])
+        return read_file(os.path.join(self._location, path))
+
+    def _unpacked(self, entry):
+        require_size(entry.file_size)
+        if entry.flag_bits & _ENCRYPTED:
+            raise OSError("the zip entry is encrypted; unpack the zip with its password and give the directory")
+        if entry.compress_type not in _METHODS:
+            raise OSError("the zip entry is packed by an unusual method; unpack the zip and give the directory")
+        if entry.header_offset + entry.compress_size > self._ends[entry.header_offset]:
+            raise OSError("the zip entry overlaps another one; make the zip again")
         try:
-            with (open(place, "rb") if self._zip is None else self._zip.open(place)) as stream:
-                return stream.read(MAX_BYTES)
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-            # A damaged, an encrypted or an unusually packed entry.
-            raise OSError(f"the zip entry cannot be read: {error}") from error
+            with self._zip.open(entry) as stream:
+                # No more is unpacked than the list of entries states; the one byte more has empty files checked too.
+                return stream.read(entry.file_size + 1)
+        except Exception as error:      # damaged entries raise anything from zlib.error to UnicodeDecodeError
+            raise OSError(f"the zip entry cannot be read: {str(error) or 'it is cut off'}") from error
+
+
+def read_file(place):
+    """The bytes of a file.   Raises: OSError where they cannot be read or are more than MAX_BYTES."""
+    require_size(os.path.getsize(place))
+    with open(place, "rb") as stream:
+        return stream.read(MAX_BYTES)
+
+
+def require_size(size):
+    """Raises: OSError for more than MAX_BYTES."""
+    if size > MAX_BYTES:
+        raise OSError(f"the file has {size:,} bytes, more than the {MAX_BYTES:,} that are read")
+
+
+def _opened(location):
+    """The zip; a ValueError tells a damaged one from a file of another kind."""
+    with open(location, "rb") as stream:        # a file that may not be read says so here
+        begins = stream.read(4)
+    try:
+        if zipfile.is_zipfile(location):
+            return zipfile.ZipFile(location)
+        reason = "its end with the list of entries is missing"
+    except Exception as error:      # damaged lists raise anything from BadZipFile to UnicodeDecodeError
+        reason = str(error)
+    else:
+        if begins != b"PK\3\4":
+            raise ValueError(f"`{location}` is neither a directory nor a zip file; give one of these.")
+    raise ValueError(f"`{location}` is a damaged zip file: {reason}; copy or download it again, or repair it and give "
+                     "the unpacked directory.")
+
+
+def _ends(entries):
+    """{where an entry begins: where the next one does}: entries that share bytes unpack to any size."""
+    starts = sorted(entry.header_offset for entry in entries)
+    # Of equal starts the first counts, so that each of these entries overlaps.
+    return dict(reversed(list(zip(starts, [*starts[1:], float("inf")]))))
 
 
 def _walk(root):

@@ -20,7 +20,6 @@ import re
 import shlex
 import shutil
 import sys
-import warnings
 import zlib
 from array import array
 
@@ -31,15 +30,12 @@ from rich.console import Console
 from rich.progress import track
 
 from tfrecords import read, schema
-from tfrecords.examine import as_png, examine
+from tfrecords.examine import Skipped, as_png, examine
 from tfrecords.sources.digits import DigitsSource
 from tfrecords.sources.folder import FolderSource
 from tfrecords.sources.npz import NpzSource
 
-MOST_SKIPPED = 0.05
 MOST_SHARDS = 10_000
-
-_MOST_LISTED = 1000
 
 
 def write(sources, out, shards=8, name=None, overwrite=False):
@@ -130,16 +126,15 @@ class _Table:
         self.channels, self.converted = array("b"), bytearray()
         self.columns = {}                           # {column: array}, category values by first appearance
         self.texts = set()
-        self.unreadable, self.skipped, self.turned = [], 0, 0
+        self.skipped, self.turned = Skipped(), 0
         self._first = {}                            # {column: {value: number}}
-        with warnings.catch_warnings():
-            # Sizes are checked here; Pillow's own warning would come between.
-            warnings.simplefilter("ignore")
-            for item in track(self._items(), "checking", total=self._total(), console=Console(stderr=True),
-                              disable=not sys.stderr.isatty()):
-                self._take(item)
+        for item in track(self._items(), "checking", total=self._total(), console=Console(stderr=True),
+                          disable=not sys.stderr.isatty()):
+            self._take(item)
         self.count = len(self.crc)
-        self._judge()
+        if not self.accepted:
+            raise ValueError("the sources hold no image; give a folder, zip or file that does.")
+        self.skipped.judge(self.count)
         self.names = self._name()
 
     def rows(self):
@@ -182,10 +177,7 @@ class _Table:
             height, width, channels, converted, turned = examine(data)
         except (ValueError, OSError) as error:
             self.accepted.append(0)
-            self.skipped += 1
-            if len(self.unreadable) < _MOST_LISTED:
-                reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-                self.unreadable.append({"path": item.path, "reason": reason})
+            self.skipped.add(item.path, error)
             return
         before = len(self.crc)
         self.accepted.append(1)
@@ -206,18 +198,6 @@ class _Table:
                 first = self._first.setdefault(column, {})
                 value = first.setdefault(value, len(first))
             values.append(value)
-
-    def _judge(self):
-        total = len(self.accepted)
-        examples = "; ".join(f"{entry['path']}: {entry['reason']}" for entry in self.unreadable[:3])
-        if not total:
-            raise ValueError("the sources hold no image; give a folder, zip or file that does.")
-        if not self.count:
-            raise ValueError(f"none of the {total:,} images can be used ({examples}).")
-        if self.skipped > MOST_SKIPPED * total:
-            share = self.skipped / total
-            raise ValueError(f"{self.skipped:,} of {total:,} images ({share:.1%}) cannot be used, more than "
-                             f"the {MOST_SKIPPED:.0%} that are skipped ({examples}); repair or remove them.")
 
     def _name(self):
         """{category column: names in natural order}; the columns' numbers are changed to that order."""
@@ -282,7 +262,7 @@ def _write_folder(table, work, shards, name):
                   for key, pick in (("minimum", np.min), ("median", np.median), ("maximum", np.max))},
         "shards": entries,
         "index": {"file": "index.npz", "sha256": _settled(work, "index.npz")},
-        "skipped": {"count": table.skipped, "unreadable": table.unreadable},
+        "skipped": table.skipped.facts(),
         "turned": table.turned,
         "created_from": [{**source.description, **_ignored(source)} for source in table.sources],
         "data_sha256": read.data_sha256(entries),

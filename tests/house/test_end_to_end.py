@@ -1,6 +1,5 @@
 """A stranger's folder through the commands of the README, as real processes; nothing of ours in between."""
 
-import io
 import json
 import pathlib
 import signal
@@ -15,7 +14,6 @@ import pytest
 from PIL import Image, ImageDraw
 
 from saved_models import gallery
-from tfrecords.examine import as_png, examine
 from tfrecords.sources.folder import FolderSource
 from tfrecords.write import write
 
@@ -147,63 +145,3 @@ def test_folder_and_zip_are_the_same_images(photos, tmp_path):
                  for place, name in ((photos, "folder"), (f"{photos}.zip", "zip"))]
     sums = [[shard["sha256"] for shard in manifest["shards"]] for manifest in manifests]
     assert sums[0] == sums[1]
-
-
-def encoded(image, kind, **options):
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def kinds_of_images():
-    colour = drawn("ann", 0)
-    deep = Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 100)
-    jpeg, png, tiff = (encoded(colour, kind) for kind in ("JPEG", "PNG", "TIFF"))
-    ppm = encoded(colour, "PPM")
-    return {
-        "jpeg": jpeg, "png": png, "gif": encoded(colour, "GIF"), "bmp": encoded(colour, "BMP"), "tiff": tiff,
-        "ppm": ppm, "pgm": encoded(colour.convert("L"), "PPM"), "pbm": encoded(colour.convert("1"), "PPM"),
-        "webp": encoded(colour, "WEBP", lossless=True), "bmp palette": encoded(colour.convert("P"), "BMP"),
-        "png alpha": encoded(colour.convert("RGBA"), "PNG"), "tiff grey alpha": encoded(colour.convert("LA"), "TIFF"),
-        "tiff palette": encoded(colour.convert("P"), "TIFF"), "tiff cmyk": encoded(colour.convert("CMYK"), "TIFF"),
-        "16 bit png": encoded(deep, "PNG"), "16 bit tiff": encoded(deep, "TIFF"), "16 bit pgm": encoded(deep, "PPM"),
-        "16 bit ppm": b"P6 # two bytes each\n2 1\n65535\n" + bytes(12),
-        "float tiff": encoded(deep.convert("F"), "TIFF"), "empty": b"",
-        "text": b"the second one is at the lake", "jpeg cut": jpeg[:-200], "png cut": png[:-200],
-        "tiff cut": tiff[:3000], "ppm cut": ppm[:-9], "bmp cut": encoded(colour, "BMP")[:-99],
-        "png huge": png[:16] + (60_000).to_bytes(4, "big") * 2 + png[24:],
-    }
-
-
-@pytest.mark.parametrize("kind", kinds_of_images())
-def test_the_gallery_takes_and_refuses_what_the_shards_do(kind, reads):
-    data = kinds_of_images()[kind]
-    try:
-        *_, convert, _ = examine(data)
-        expected = reads(as_png(data) if convert else data)
-    except ValueError:
-        expected = None
-    try:
-        found = reads(gallery.decodable(data))
-    except ValueError:
-        found = None
-    if expected is None:
-        assert found is None
-    else:
-        np.testing.assert_array_equal(found, expected)
-
-
-@pytest.fixture(scope="module")
-def reads():
-    """What a served model reads, by the suite's own decoder."""
-    import tensorflow as tf
-
-    from tfrecords.decode import Decoder
-    decoder = Decoder((40, 48), 3)
-
-    def read(data):
-        try:
-            return decoder.image(data).numpy()
-        except tf.errors.InvalidArgumentError as error:
-            raise ValueError(str(error)) from error
-    return read

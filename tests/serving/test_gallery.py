@@ -132,7 +132,7 @@ def test_the_report_counts_and_names_what_was_skipped():
         (["build", "--images=x", "--models=y"], "`--model` is missing"),
         (
             ["build", "--model={toy}", "--images=/nowhere", "--models=y"],
-            "`/nowhere` does not exist; pass a folder or a zip",
+            "`/nowhere` does not exist; give a directory or a zip file.",
         ),
         (["build", "--model=/nowhere/toy", "--images={images}", "--models=y"], "holds no version of `toy`"),
         (["build", "a.png"], "is one file but build takes a folder or zip; use --images=PHOTOS."),

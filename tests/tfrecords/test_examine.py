@@ -33,7 +33,7 @@ def test_png_of_another_format_has_the_same_pixels():
     np.testing.assert_array_equal(again, np.asarray(Image.open(io.BytesIO(data))))
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.filterwarnings("error")
 def test_a_bomb_is_refused_without_decoding(monkeypatch):
     header = b"IHDR" + struct.pack(">II", 10_000, 10_000) + bytes([8, 0, 0, 0, 0])
     png = encoded("PNG")

@@ -465,7 +465,8 @@ def test_the_command_ends_with_one_sentence(tmp_path):
     )
     assert ended.returncode == 1 and ended.stdout == "" and "Traceback" not in ended.stderr
     assert ended.stderr.splitlines()[-1] == (
-        "error: none of the 1 images can be used (text.png: the file is not an image of a known format)."
+        "error: none of the 1 images can be used (text.png: the file is not an image of a known format); "
+        "repair or replace them."
     )
 
 
