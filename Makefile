@@ -7,7 +7,7 @@ export SUITE_DATA
 
 .PHONY: help venv demo test test-all lint data tensorboard bazel
 help:
-	@echo "make demo [IMAGES=folder]   digits, or your own images, from files to a served answer; build/demo/report.html"
+	@echo "make demo [IMAGES=folder]   digits, or your own images (PATTERN=regex), to a served answer; build/demo/report.html"
 	@echo "make test                   the quick tests"
 	@echo "make test-all               the long ones too"
 	@echo "make lint                   ruff"
@@ -19,7 +19,7 @@ venv:
 	@sh tools/venv.sh
 
 demo: venv
-	@$(PYTHON) -m demo $(if $(IMAGES),"--images=$(IMAGES)")
+	@$(PYTHON) -m demo $(if $(IMAGES),"--images=$(IMAGES)") $(if $(PATTERN),'--pattern=$(PATTERN)')
 
 test: venv
 	@$(PYTHON) -m pytest -q -n 2 --dist loadfile -m "not slow" $(ARGS)

@@ -1,6 +1,6 @@
 """Runs every stage by the commands a user would type, asks the server, and leaves one page to look at.
 
-    python -m demo [--images=DIR_OR_ZIP] [--out=build/demo]
+    python -m demo [--images=DIR_OR_ZIP [--pattern=REGEX]] [--out=build/demo]
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from rich.table import Table
 
 from demo import report
 from keras_apps.actions import WriteHistory
+from keras_apps.card import cautions
 from keras_apps.run import Run, stored_config, write_file
 from keras_apps.strategy import make_strategy
 from saved_models.command import run as run_command
@@ -141,7 +142,8 @@ def show(result, answers):
 
 def define_flags():
     flags.DEFINE_string("images", None, "your own images: a folder or zip with one sub-folder an identity")
-    flags.DEFINE_string("out", "build/demo", "made anew")
+    flags.DEFINE_string("pattern", None, "where the folders do not say it: as for tfrecords.write")
+    flags.DEFINE_string("out", "build/demo", "emptied and made anew: the demo before this one goes")
 
 
 def main(_):
@@ -151,8 +153,9 @@ def main(_):
     make_anew(out, FLAGS.out)
     data, workdir, models = out / "data", out / "run", out / "models"
     choice = "folder" if FLAGS.images else "digits"
-    source = f"--images={os.path.abspath(FLAGS.images)}" if FLAGS.images else "--digits"
-    command("tfrecords.write", source, f"--out={data}")
+    source = [f"--images={os.path.abspath(FLAGS.images)}"] if FLAGS.images else ["--digits"]
+    source += [f"--pattern={FLAGS.pattern}"] if FLAGS.pattern else []
+    command("tfrecords.write", *source, f"--out={data}")
     command("keras_apps.train", f"--config=keras_apps/configs/verification/{choice}.py", f"--data={data}",
             f"--workdir={workdir}", f"--models={models}")
     run = Run(stored_config(workdir), data, make_strategy("one"))
@@ -170,6 +173,8 @@ def main(_):
     write_file(out / "report.html", page)
     print()
     show(result, answers)
+    for caution in cautions(result):
+        print(f"warning: {caution}")
     print(f"report: {os.path.relpath(out / 'report.html')}   curves: make tensorboard WORKDIR={os.path.relpath(out)}"
           f"   ({time.perf_counter() - start:.0f} s)")
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from keras_apps import charts
-from keras_apps.card import threshold_note
+from keras_apps.card import cautions, threshold_note
 
 STYLE = """
 :root { color-scheme: light; --ink: #1d2733; --quiet: #66707c; --line: #e3e7ec; --good: #1b7f4d; --bad: #c0392b; }
@@ -25,6 +25,7 @@ section { background: white; border: 1px solid var(--line); border-radius: 10px;
 img.wide { width: 100%; height: auto; display: block; }
 table { border-collapse: collapse; width: 100%; } td, th { border-bottom: 1px solid var(--line); padding: 6px 8px;
   text-align: left; } td.n { font-variant-numeric: tabular-nums; } td img { height: 56px; image-rendering: pixelated; }
+.caution { color: var(--bad); font-weight: 600; }
 .yes { color: var(--good); font-weight: 600; } .no { color: var(--bad); font-weight: 600; }
 code { font-size: 13px; background: #f0f2f5; padding: 1px 5px; border-radius: 4px; }
 """
@@ -51,18 +52,20 @@ def page(run, result, history, pictures, models, answers, shown):
                                     "Training", "loss"))
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>Verification on {html.escape(run.records.name)}</title><style>{STYLE}</style><main>
+<title>From images to a served answer</title><style>{STYLE}</style><main>
 <h1>From images to a served answer</h1>
 <p>{run.records.count:,} images in TFRecords; {len(run.rows):,} of {len(run.names)} identities trained a network in
 {result["minutes_wall"]:.1f} minutes; {result["images"]:,} images of {result["identities"]} identities judge it:
 {seen}. Every figure stands beside what raw pixels reach.</p>
+{"".join(f'<p class="caution">{html.escape(caution)}</p>' for caution in cautions(result))}
 <div class="numbers">{numbers}</div>
 <section><h2>How well are same and different told apart?</h2><div class="pair">
 {picture((pictures / "roc.png").read_bytes(), "ROC curves")}
 {picture((pictures / "scores.png").read_bytes(), "score histograms")}</div>
 <p>{threshold_note(result)}</p></section>
 <section><h2>What the served gallery answers</h2>{picture(charts.png(sheet(answers, shown)), "queries and neighbours")}
-<p>Left the query, then its nearest enrolled images by cosine: green frames are right, red ones wrong.</p></section>
+<p>Left the query, then its nearest enrolled images by cosine: green frames are right, red ones wrong. Queries whose
+nearest image is wrong come first, up to half of the rows: the sheet looks worse than the figures above.</p></section>
 <section><h2>What the served model says about two pairs</h2>{verified(answers)}
 <p>{len(answers["queries"])} embeddings of {answers["embedding"].shape[1]} numbers came back over gRPC in
 {1000 * answers["seconds"]:.0f} ms.</p></section>
@@ -111,7 +114,7 @@ def verified(answers):
                  f'<td class="{"yes" if said == truth else "no"}">{"same" if said else "different"}</td>'
                  f'<td class="n">{found["score"][0]:.3f}</td><td class="n">{found["probability"][0]:.3f}</td>'
                  f'<td class="n">{found["threshold"][0]:.3f}</td></tr>')
-    return ("<table><tr><th>pair</th><th>truth</th><th>decision</th><th>score</th><th>probability</th>"
+    return ("<table><tr><th>pair</th><th>truth</th><th>decision</th><th>score</th><th>probability at equal odds</th>"
             f"<th>threshold</th></tr>{rows}</table>")
 
 

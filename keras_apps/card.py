@@ -1,4 +1,4 @@
-"""The model card that travels with an exported version."""
+"""The model card that travels with an exported version, and what it warns of."""
 
 
 def model_card(task, run, result):
@@ -8,6 +8,7 @@ def model_card(task, run, result):
                      if isinstance(value, float) and not name.startswith(("floor_", "minutes", "unseen")))
     held = ("identities that were never trained on" if result.get("unseen_identities", 1.0) else
             "other images of the trained identities: too few identities to hold any back")
+    warned = "".join(f"**{caution}**\n\n" for caution in cautions(result))
     return f"""# {task}
 
 Trained on {len(run.rows)} images of {len(run.names)} identities from `{records.name}`
@@ -18,7 +19,7 @@ seed {config.seed}, in {result["minutes_wall"]:.1f} minutes. Judged on {held}.
 |---|---|---|
 {rows}
 
-{threshold_note(result)} Other cameras, other light or another kind
+{warned}{threshold_note(result)} Other cameras, other light or another kind
 of object need a new threshold, found on pairs of that kind.
 
 Network: `{config.backbone}`, `{config.pooling}`, {run.app.config.get("embedding", "")} dimensions;
@@ -35,6 +36,26 @@ def threshold_note(result):
     return ("The decision threshold is fitted for a false-accept rate of 0.01 on the pairs of one half of the held-out "
             f"identities. On the other half it accepts {result['far_at_threshold']:.1%} of the different and "
             f"{result['tar_at_threshold']:.1%} of the same pairs.")
+
+
+def cautions(result):
+    """What the figures of evaluation.json warn of before the model is served: sentences, [] if of nothing."""
+    found = []
+    if not result.get("unseen_identities", 1.0):
+        found.append("No identity was held back, so nothing is known about strangers: `verify` and `search` may take "
+                     "them for someone. Hold identities back (4 or more are needed).")
+    for key, name in (("auc", "AUC"), ("rank1", "rank-1")):
+        value, floor = result.get(key), result.get(f"floor_{key}")
+        if value is not None and floor is not None and value < floor:
+            found.append(f"{name} is {value:.3f} but raw pixels reach {floor:.3f}: do not serve this model.")
+    far, pairs = result.get("threshold_far"), result.get("threshold_pairs")
+    if far and pairs < 10 / far:
+        found.append(f"The threshold rests on {pairs:,} different pairs, few for a false-accept rate of {far:g}; hold "
+                     f"back more images ({10 / far:,.0f} pairs or more).")
+    if far and result.get("far_at_threshold", 0.0) > 3 * far:
+        found.append(f"The threshold aims at a false-accept rate of {far:g} but has {result['far_at_threshold']:.3f} "
+                     "on identities it was not fitted on; find one on more pairs of your own.")
+    return found
 
 
 def _floor(result, name):

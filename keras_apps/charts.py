@@ -22,7 +22,7 @@ def roc(curves):
                   color=SAME if place == 0 else QUIET)
     smallest = min(far[far > 0].min() for far, _ in curves.values())
     axes.set(xscale="log", xlim=(max(smallest, 1e-5), 1), ylim=(0, 1.01), xlabel="false-accept rate",
-             ylabel="true-accept rate", title="ROC on held-out identities")
+             ylabel="true-accept rate", title="ROC on held-out images")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     return _pixels(figure)
@@ -97,9 +97,10 @@ def neighbours(queries, results, title="Queries and their nearest neighbours"):
 
 
 def curve(steps, series, title, ylabel):
-    """Lines over steps: {name: values}."""
+    """Lines over steps: {name: values}; of equal ones, such as a loss with one term, the last."""
     figure, axes = _figure(5.2, 4.2)
-    for name, values in series.items():
+    lines = {np.asarray(values, float).tobytes(): (name, values) for name, values in series.items()}
+    for name, values in lines.values():
         axes.plot(steps, values, label=name, lw=1.6)
     axes.set(xlabel="step", ylabel=ylabel, title=title)
     axes.grid(alpha=0.3)

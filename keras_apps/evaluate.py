@@ -13,6 +13,7 @@ from rich.table import Table
 
 from keras_apps import charts
 from keras_apps.actions import WriteHistory, WriteTensorBoard
+from keras_apps.card import cautions
 from keras_apps.config import explain
 from keras_apps.run import Run, claim, commit, stored_config, write_file
 from keras_apps.strategy import make_strategy
@@ -42,13 +43,15 @@ def evaluate(run, loop, workdir, history):
 
 
 def show(result):
-    """A table of the metrics with their floors, on stdout."""
+    """A table of the metrics with their floors, and what they warn of, on stdout."""
     table = Table("metric", "value", "floor")
     for name, value in result.items():
         if isinstance(value, float) and not name.startswith(("floor_", "minutes", "unseen")):
             floor = result.get(f"floor_{name}")
             table.add_row(name, f"{value:.4f}", "" if floor is None else f"{floor:.4f}")
     Console().print(table)
+    for caution in cautions(result):
+        print(f"warning: {caution}")
 
 
 def define_flags():

@@ -2,7 +2,8 @@
 
     python -m keras_apps.train --config=keras_apps/configs/<app>/<choice>.py --data=DIR --workdir=DIR [--models=DIR]
 
-Without --models the version goes to saved_models/models/<task>/<n>/; --models= exports nothing. On a workdir with
+Without --models the version goes to saved_models/models/<task>/<n>/, where running servers pick it up; --models=
+exports nothing. On a workdir with
 checkpoints it resumes; on a finished one it says so and exits 0.
 """
 
@@ -79,7 +80,7 @@ def main(_):
         with loop.averaged(), notes.status("exporting and verifying"):
             path = export_run(run, loop, result, FLAGS.models)
         write_file(exported, json.dumps({"path": os.path.abspath(path)}))
-        print(f"exported {path}")
+        print(f"exported {path}; a server of {os.path.dirname(path)} turns to it by itself")
 
 
 if __name__ == "__main__":

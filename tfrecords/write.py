@@ -104,11 +104,16 @@ def report(manifest, out):
         lines += [" " * 19 + f"{entry['path']}: {entry['reason']}" for entry in skipped["unreadable"][:5]]
     if manifest["turned"]:
         lines.append(f"warning: {manifest['turned']:,} images have an EXIF orientation; they are stored as "
-                     "they are, not rotated, so that serving sees the same.")
+                     "they are, not rotated, so that serving sees the same. Where they lie on their side, turn the "
+                     "files first, for example by `mogrify -auto-orient`.")
+    if all(len(manifest["names"].get(column, ())) < 2 for column in ("identity", "label")):
+        return [*lines, "warning: the images are not of 2 or more identities or labels, which training needs; put each "
+                "into a sub-folder of its own or give --pattern."]
     place = os.path.relpath(out)
     place = out if place.startswith("..") else place
+    name = "run" if manifest["name"] == "data" else manifest["name"]
     lines += ["next:", "  python -m keras_apps.train --config=keras_apps/configs/verification/folder.py "
-              f"--data={shlex.quote(place)} --workdir={shlex.quote(os.path.join('build', manifest['name']))}"]
+              f"--data={shlex.quote(place)} --workdir={shlex.quote(os.path.join('build', name))}"]
     return lines
 
 

@@ -132,7 +132,8 @@ class VerificationApp(App):
         scores, same = sides[0]
         self.calibration = {"threshold": verification.threshold_at_far(scores, same, FAR), "far": FAR,
                             **verification.calibrate(scores, same), "pairs": len(scores)}
-        found = {"threshold": self.calibration["threshold"]}
+        found = {"threshold": self.calibration["threshold"], "threshold_far": FAR,
+                 "threshold_pairs": int((~same).sum())}
         if sides[1]:
             accepted = sides[1][0] >= found["threshold"]
             found["far_at_threshold"] = float(accepted[~sides[1][1]].mean())

@@ -159,22 +159,26 @@ def tar_at_far(scores, same, far):
 def threshold_at_far(scores, same, far):
     """The threshold of `tar_at_far`: accept a pair if score >= threshold.
 
-    It lies half way between the highest score that must be refused and the next score above, so that
-    rounding on a server changes no decision; just above the former if no score is higher; at the smallest
-    score if nothing must be refused.
+    Of the thresholds that accept the most same pairs, those that accept the fewest different ones, and of these the
+    middle: half way between the lowest same pair accepted and the next score below. So nothing is accepted that gains
+    no same pair (where the kinds are far apart, the middle of the gap), and rounding on a server changes no decision.
+    The lowest same pair itself if no score lies below; just above all scores if no same pair may be accepted.
     Args, Raises: as `tar_at_far`.  Returns: float, exact in the scores' own dtype.
     """
     positives, negatives = _split(scores, same)
     bound = _bound(negatives, far)
-    if bound is None:
-        return float(min(positives.min(), negatives.min()))
-    above = [side[side > bound] for side in (positives, negatives)]
-    above = [side.min() for side in above if len(side)]
-    if not above:
-        return float(np.nextafter(bound, bound.dtype.type(np.inf)))
-    lowest = min(above)
-    middle = bound.dtype.type(bound + (lowest - bound) / 2)
-    return float(middle if middle > bound else lowest)
+    accepted = positives if bound is None else positives[positives > bound]
+    if not len(accepted):
+        highest = max(positives.max(), negatives.max())
+        return float(np.nextafter(highest, highest.dtype.type(np.inf)))
+    lowest = accepted.min()
+    under = [side[side < lowest] for side in (positives, negatives)]
+    under = [side.max() for side in under if len(side)]
+    if not under:
+        return float(lowest)
+    below = max(under)
+    middle = below.dtype.type(below + (lowest - below) / 2)
+    return float(middle if middle > below else lowest)
 
 
 def accuracy_10_fold(scores, same, folds=10, seed=0):

@@ -20,7 +20,8 @@ class CosineSchedule:
 
     def __init__(self, steps, warmup=0, floor=0.0):
         if not 0 <= warmup < steps:
-            raise ValueError(f"`warmup` is {warmup} but must be in [0, {steps}), the steps of the run.")
+            raise ValueError(f"`warmup` is {warmup} but must be in [0, {steps}), the steps of the run; use "
+                             f"--config.schedule=\"cosine(warmup={steps // 10})\".")
         if not 0 <= floor < 1:
             raise ValueError(f"`floor` is {floor} but must lie in [0, 1).")
         self.steps, self.warmup, self.floor = steps, warmup, floor

@@ -29,9 +29,9 @@ def start(monkeypatch):
             raise Stopped
     monkeypatch.setattr(demo, "command", command)
 
-    def started(out, images=None):
+    def started(out, images=None, pattern=None):
         asked.clear()
-        monkeypatch.setattr(demo, "FLAGS", types.SimpleNamespace(out=str(out), images=images), raising=False)
+        monkeypatch.setattr(demo, "FLAGS", types.SimpleNamespace(out=str(out), images=images, pattern=pattern))
         with pytest.raises(Stopped):
             demo.main(None)
         return list(asked)
@@ -115,6 +115,8 @@ def test_the_digits_or_the_readers_own_images_are_written_and_trained(start, tmp
     written, trained = start(tmp_path / "other", images="my photos")
     assert written[1] == f"--images={os.path.abspath('my photos')}"
     assert trained[1] == "--config=keras_apps/configs/verification/folder.py"
+    written, _ = start(tmp_path / "third", images="photos", pattern=r"(?P<identity>\d+)")
+    assert written[2:] == (r"--pattern=(?P<identity>\d+)", f"--out={tmp_path / 'third' / 'data'}")
 
 
 def test_a_step_that_fails_ends_the_demo(capfd):
@@ -127,7 +129,7 @@ def test_a_folder_given_without_its_flag_is_not_passed_over(tmp_path):
     done = subprocess.run([sys.executable, "-m", "demo", "photos", f"--out={tmp_path / 'demo'}"], cwd=ROOT,
                           capture_output=True, text=True)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1] .startswith("error: `photos` is not a flag; ")
+    assert done.stderr.splitlines()[-1].startswith("error: `photos` is not a flag; ")
     assert not (tmp_path / "demo").exists()
 
 

@@ -4,7 +4,7 @@ import types
 
 import pytest
 
-from keras_apps.card import model_card, threshold_note
+from keras_apps.card import cautions, model_card, threshold_note
 
 RESULT = {"auc": 0.91234, "eer": 0.08, "rank1": 0.75, "floor_auc": 0.88, "floor_eer": 0.15, "threshold": 0.61,
           "far_at_threshold": 0.0123, "tar_at_threshold": 0.456, "identities": 5, "images": 900, "step": 1000,
@@ -59,3 +59,17 @@ def test_the_threshold_is_told_with_what_it_did_on_pairs_it_was_not_fitted_on():
     unchecked = {key: value for key, value in RESULT.items() if not key.endswith("_at_threshold")}
     note = threshold_note(unchecked)
     assert "on all held-out pairs: too few identities are held out to check it" in note and "accepts" not in note
+
+
+@pytest.mark.parametrize("changes, told", [
+    ({"unseen_identities": 0.0}, "No identity was held back"),
+    ({"auc": 0.87}, "AUC is 0.870 but raw pixels reach 0.880: do not serve this model."),
+    ({"floor_rank1": 0.9}, "rank-1 is 0.750 but raw pixels reach 0.900"),
+    ({"threshold_pairs": 153}, "The threshold rests on 153 different pairs"),
+    ({"far_at_threshold": 0.096}, "has 0.096 on identities it was not fitted on"),
+])
+def test_what_a_figure_warns_of_is_told_and_nothing_else(changes, told):
+    good = {**RESULT, "threshold_far": 0.01, "threshold_pairs": 5000}
+    assert cautions(good) == []
+    found, = cautions({**good, **changes})
+    assert told in found and f"**{found}**" in card(**{**good, **changes})

@@ -539,3 +539,14 @@ def test_omniglot_in_one_folder(tmp_path):
     )
     Records(tmp_path / "d").verify()
     assert json.loads((tmp_path / "d" / "manifest.json").read_text()) == manifest
+
+
+@pytest.mark.parametrize("items, told", [
+    ([("a", PNG, {"label": "x"}), ("b", PNG, {"label": "y"})], "--workdir=build/photos"),
+    ([("a", PNG, {"identity": "1"}), ("b", PNG, {"identity": "2"})], "--workdir=build/photos"),
+    ([("a", PNG, {"label": "x"}), ("b", PNG, {"label": "x"})], "warning: the images are not of 2 or more"),
+    ([("a", PNG, {}), ("b", PNG, {})], "warning: the images are not of 2 or more"),
+])
+def test_training_is_proposed_only_for_what_can_be_trained_on(items, told, tmp_path):
+    lines = write.report(write.write([Source(*items)], tmp_path / "photos"), str(tmp_path / "photos"))
+    assert told in lines[-1] and ("keras_apps.train" in lines[-1]) == told.startswith("--workdir")

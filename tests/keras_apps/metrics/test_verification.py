@@ -158,6 +158,9 @@ def test_tar_at_far_is_the_best_allowed_point_of_the_roc(scores, same, far):
         assert dtype(threshold) == threshold
         accepted = rounded >= threshold
         assert accepted[~same].mean() <= far + 1e-12
+        reached = tars >= verification.tar_at_far(rounded, same, far) - 1e-12
+        if dtype is np.float64:
+            assert accepted[~same].mean() == pytest.approx(fars[reached].min(), abs=1e-12)
         assert accepted[same].mean() == pytest.approx(verification.tar_at_far(rounded, same, far))
 
 
@@ -166,6 +169,14 @@ def test_the_share_allowed_is_exact():
     # 0.29 of 100 different pairs are 29, the scores 71 to 99: 70.5 stays above the highest refused score, 70.
     assert verification.tar_at_far(scores, same, 0.29) == 1
     assert verification.tar_at_far(scores, same, 0.28) == 0.5
+
+
+def test_the_threshold_lies_in_the_gap_where_the_kinds_are_far_apart():
+    scores = np.r_[np.linspace(-0.9, -0.1, 300), np.linspace(0.7, 0.9, 30)]
+    for far in (0, 0.01, 0.5, 1):
+        assert verification.threshold_at_far(scores, scores > 0, far) == pytest.approx(0.3)
+    # Of two same pairs below a different one neither may be accepted, and so the different ones above are not either.
+    assert verification.threshold_at_far([0.1, 0.2, 0.8, 0.9, 0.9], [1, 1, 0, 0, 0], 0.7) > 0.9
 
 
 def test_threshold_at_the_top_and_between_neighbouring_floats():
