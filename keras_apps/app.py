@@ -14,6 +14,8 @@ class App(tf.Module):
              info: facts about the data by attribute (classes, channels, records, ...).
     """
 
+    keys = ()       # of the config, beside those of `config.base`
+
     def __init__(self, config, info):
         super().__init__()
         self.config = config

@@ -70,6 +70,25 @@ def settle(config):
     return frozen
 
 
+def require_known(config, own):
+    """Refuses keys of a config file that neither `base` nor the app (`own`) knows, with their neighbours."""
+    defaults = base()
+    for prefix, given, known in (("", config, [*defaults, *own]), ("data.", config.data, list(defaults.data))):
+        for key in given:
+            if key not in known:
+                near = ", ".join(prefix + word for word in _near(key, known))
+                raise ValueError(f"`{prefix}{key}` is not a key of this config; did you mean {near}?")
+
+
+def require_known_groups(config, app):
+    """Refuses optimizers of groups that the app does not train."""
+    groups = {group for stage in app.stages() for phase in stage["phases"]
+              for group in app.variables(stage["name"], phase)}
+    for group in config.optimizers:
+        if group not in groups:
+            raise ValueError(f"`optimizers.{group}` names no group that is trained; these are {', '.join(groups)}.")
+
+
 def to_json(config):
     """Plain sorted JSON: what is written beside a run and compared on resume."""
     return json.dumps(config.to_dict(), indent=1, sort_keys=True, default=list)
@@ -110,5 +129,8 @@ def unknown_key(key, argv):
     full = next((word for word in given if word.split(".")[-1] == key), key)
     defaults = base()
     known = [*defaults, *(f"data.{word}" for word in defaults.data)]
-    near = difflib.get_close_matches(full, known, n=3, cutoff=0.4) or sorted(defaults)
-    return f"`{full}` is not a key of this config; did you mean {', '.join(near)}?"
+    return f"`{full}` is not a key of this config; did you mean {', '.join(_near(full, known))}?"
+
+
+def _near(key, known):
+    return difflib.get_close_matches(key, known, n=3, cutoff=0.4) or sorted(known)

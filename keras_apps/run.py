@@ -10,8 +10,8 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from keras_apps import splits as dealing
-from keras_apps.build import build
-from keras_apps.config import differences, settle, to_json
+from keras_apps.build import build, method_class
+from keras_apps.config import differences, require_known, require_known_groups, settle, to_json
 from keras_apps.loop import Loop
 from tfrecords.batch import Batches, Images, Table
 from tfrecords.decode import Decoder
@@ -28,6 +28,7 @@ class Run:
     def __init__(self, config, data, strategy):
         self.config, self.strategy = settle(config), strategy
         config = self.config
+        require_known(config, method_class("apps", config.app).keys)
         tf.keras.utils.set_random_seed(config.seed)
         self.records = Records(data)
         self._images = {}
@@ -44,6 +45,7 @@ class Run:
                                      shape=(*self.decoder.size, self.records.channels))
         with strategy.scope():
             self.app = build("apps", config.app, config=config, info=info)
+        require_known_groups(config, self.app)
 
     def images_of(self, size):
         """The decoded images at a size; stages of a growing network ask for several."""
@@ -73,11 +75,13 @@ class Run:
 def claim(workdir, run):
     """Makes the workdir this run's own (config.json, data.json), or checks that it is.
 
+    Where no checkpoint was written nothing was trained: a config that failed there may be mended.
     Raises:  ValueError where another config or other data trained here.
     """
     mine = {"config.json": to_json(run.config),
             "data.json": json.dumps({"name": run.records.name, "sha256": run.records.manifest["data_sha256"]})}
-    for name, text in mine.items():
+    trained = os.path.exists(os.path.join(workdir, "checkpoints", "checkpoint"))
+    for name, text in mine.items() if trained else ():
         stored = read_json(os.path.join(workdir, name))
         changed = [] if stored is None else differences(stored, json.loads(text))
         if changed:

@@ -43,7 +43,6 @@ def export_run(run, loop, result, models):
 
 
 def define_flags():
-    flags.FLAGS.set_default("verbosity", logging.WARNING)       # TensorFlow notes every renamed input while exporting
     config_flags.DEFINE_config_file("config", None, "file below keras_apps/configs")
     flags.mark_flag_as_required("config")
     flags.DEFINE_string("data", None, "folder written by `tfrecords.write`", required=True)
@@ -55,6 +54,8 @@ def define_flags():
 
 
 def main(_):
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)      # TensorFlow notes every renamed input while exporting
     workdir = FLAGS.workdir
     strategy = make_strategy(FLAGS.strategy, FLAGS.replicas)
     run = Run(FLAGS.config, FLAGS.data, strategy)

@@ -52,7 +52,7 @@ def build(model, entries, models, task="gallery", k=10, threshold=None, keep=Non
              "encoder_sha256": _folder_hash(model), "data_sha256": _data_hash(calibration, model)}
     encoder = _load(model)
     *content, skipped = _embed(encoder, entries, ())
-    return _write(encoder, content, {**facts, "skipped": skipped}, models, task, keep, check)
+    return _write(encoder, content, {**facts, "skipped": skipped, **_ignored(entries)}, models, task, keep, check)
 
 
 def enrol(gallery_version, entries, keep=None, check=True):
@@ -65,7 +65,7 @@ def enrol(gallery_version, entries, keep=None, check=True):
     encoder = _load_encoder(gallery_version)
     new_vectors, new_identities, new_names, skipped = _embed(encoder, entries, names)
     content = np.concatenate([vectors, new_vectors]), identities + new_identities, names + new_names
-    return _write(encoder, content, {**facts, "skipped": skipped}, models, task, keep, check)
+    return _write(encoder, content, {**facts, "skipped": skipped, **_ignored(entries)}, models, task, keep, check)
 
 
 def remove(gallery_version, identities=(), entries=(), keep=None, check=True):
@@ -108,35 +108,50 @@ def load_entries(gallery_version):
 
 
 def read_facts(gallery_version):
-    """What assets/gallery.json says: k, threshold, count, identities, skipped ...; None without it."""
+    """What assets/gallery.json says: k, threshold, count, identities, skipped, ignored ...; None without it."""
     return _read_json(os.path.join(gallery_version, "assets", "gallery.json"), None)
 
 
-def folder_entries(location):
-    """Entries of a folder or a zip with one sub-folder an identity: (sub-folder, path, function that reads).
+def folder_entries(location, pattern=""):
+    """Entries of the images in a folder or a zip: (identity, path, function that reads).
 
-    The images are those of `python -m tfrecords.write --images=...`, in the order of their paths, which are
-    relative to `location`; len() is known.
-    Raises: as FolderSource; ValueError for images outside of sub-folders.
+    The images are those of `python -m tfrecords.write --images=... [--pattern=...]`, in the order of their paths,
+    which are relative to `location`; len() is known, `ignored` counts those that the pattern leaves out.
+
+    Args:    pattern: regular expression searched in the path; its group `identity`, else `label`, names whose image
+             it is. Without one the sub-folder does.
+    Raises:  as FolderSource; ValueError for a pattern without these groups and for images without an identity.
     """
-    return _FolderEntries(location)
+    return _FolderEntries(location, pattern)
 
 
 class _FolderEntries:
-    def __init__(self, location):
-        self._source = FolderSource(location)
-        outside = [item.path for item in self._source if "label" not in item.columns]
-        if outside:
-            where = os.path.join(location, os.path.dirname(outside[0])).rstrip("/")
-            raise ValueError(f"{len(outside):,} of {len(self):,} images lie directly in `{where}`, such as "
-                             f"`{outside[0]}`, but a sub-folder names the identity; move each into one.")
+    def __init__(self, location, pattern):
+        self._source = FolderSource(location, pattern)
+        self.ignored = self._source.ignored
+        if pattern and not {"identity", "label"} & set(re.compile(pattern).groupindex):
+            raise ValueError(f"the pattern {pattern!r} has neither a group `identity` nor a group `label`, so nothing "
+                             "says whose image it is; add one, such as (?P<identity>...).")
+        nameless = [item.path for item in self._source if not _identity(item.columns)]
+        if nameless and pattern:
+            raise ValueError(f"the pattern {pattern!r} finds no identity in {len(nameless):,} of the {len(self):,} "
+                             f"images it matches, such as `{nameless[0]}`; change it so that its group is never empty.")
+        if nameless:
+            where = os.path.join(location, os.path.dirname(nameless[0])).rstrip("/")
+            raise ValueError(f"{len(nameless):,} of {len(self):,} images lie directly in `{where}`, such as "
+                             f"`{nameless[0]}`, but a sub-folder names the identity; move each into one or give a "
+                             "pattern that reads it from the path.")
 
     def __len__(self):
         return len(self._source)
 
     def __iter__(self):
         for path, read, columns in self._source:
-            yield columns["label"], path, read
+            yield _identity(columns), path, read
+
+
+def _identity(columns):
+    return columns.get("identity") or columns.get("label")
 
 
 def read_image(file):
@@ -151,6 +166,12 @@ def _decodable(data):
     """
     require_size(len(data))
     return as_png(data) if examine(data).becomes_png else data
+
+
+def _ignored(entries):
+    """The fact about images that a pattern left out, where there are any."""
+    ignored = getattr(entries, "ignored", 0)
+    return {"ignored": ignored} if ignored else {}
 
 
 def _embed(encoder, entries, enrolled):

@@ -1,7 +1,10 @@
 """Does a SavedModel version do, in a process that knows only TensorFlow, what the live model does?
 
-    python -m saved_models.verify --model=VERSION_DIR [--image=FILE ...]
+    python -m saved_models.verify --model=DIR [--image=FILE ...]
+
+DIR is a version folder or the folder above it, of which the newest version is taken.
 """
+import contextlib
 import json
 import os
 import re
@@ -16,7 +19,7 @@ from google.protobuf.message import DecodeError
 from rich.console import Console
 from tensorflow.core.protobuf import saved_model_pb2
 
-from saved_models import command
+from saved_models import command, versions
 from saved_models.signatures import encoded_image
 
 TIMEOUT = 900.0                                   # seconds for the whole subprocess
@@ -72,6 +75,13 @@ def check(path, samples, expected=None, tolerance=1e-5):
             names = f"{loader} loader", "live model"
             difference = max(difference, _compare(values, expected, tolerance, *names))
     return {**report, "difference": difference, "outputs": outputs["session"]}
+
+
+def newest_version(path):
+    """The version folder that `path` is, or the newest of those in it.   Raises: FileNotFoundError."""
+    if "://" in path or os.path.isfile(os.path.join(path, "saved_model.pb")):
+        return path
+    return versions.latest(*os.path.split(os.path.abspath(path)))
 
 
 def read_saved_model(path):
@@ -444,13 +454,20 @@ def _report(path, images):
 
 
 def define_flags():
-    flags.DEFINE_string("model", None, "Version folder, such as models/verification/1.", required=True)
+    flags.DEFINE_string("model", None, "Version folder, such as models/verification/1, or the folder above it, of "
+                        "which the newest version is taken.", required=True)
     flags.DEFINE_multi_string("image", [], "Image file to run through "
                                            "every signature on images (repeatable).")
 
 
 def main(argv):
-    _report(flags.FLAGS.model, [encoded_image(file) for file in flags.FLAGS.image])
+    images = [encoded_image(file) for file in flags.FLAGS.image]
+    path = flags.FLAGS.model
+    with contextlib.suppress(FileNotFoundError):  # the report says what is missing
+        path = newest_version(path)
+    if path != flags.FLAGS.model:
+        print(f"{path} is the newest version in {flags.FLAGS.model}", flush=True)
+    _report(path, images)
 
 
 def start():

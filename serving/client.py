@@ -2,10 +2,13 @@
 
     python -m serving.client embed  IMAGE... --server=localhost:8500 --model=verification [--out=vectors.npz]
     python -m serving.client verify IMAGE IMAGE --model=verification
-    python -m serving.client search IMAGE... --model=gallery [--k=5]
+    python -m serving.client search IMAGE... --model=gallery [--k=5] [--out=sheet.png [--images=PHOTOS]]
 
-It prints a table, or with --json one JSON line an image. A server that is still starting is waited for, up
-to --wait=30 seconds; --wait=0 asks at once.
+It prints a table, or with --json one JSON line an image. A server that is still starting and a model that is
+being loaded are waited for, up to --wait=30 seconds; --wait=0 asks at once. In the answer of verify `decision`
+decides: same where the score reaches the model's threshold. `probability` is that of "same" at equal odds, so
+it can be above 0.5 where the decision is different. The sheet of search shows each query with its answers in
+order, the enrolled images as well where PHOTOS is the folder the gallery was built from.
 """
 
 import json
@@ -29,9 +32,11 @@ from tensorflow_serving.apis import (
 
 from saved_models import command
 from saved_models.signatures import encoded_image
+from serving.files import require_place, write_whole
 
 CHUNK = 32  # images a request: most of the speed of a large batch, little memory
 POLL_SECONDS = 0.2  # between two questions of wait_ready
+ABSENT_SECONDS = 1.5  # a running server sees a version written a moment ago at its next look, after 1 s
 QUIET_SECONDS = 2.0  # work shorter than this shows no progress
 SHOWN = 4  # numbers of an embedding in the table: with a file name they fit into 80 columns
 
@@ -39,20 +44,27 @@ State = get_model_status_pb2.ModelVersionStatus.State
 
 
 class ServingError(Exception):
-    """A request that was not answered: `code` is the gRPC code's name, `message` what the server said."""
+    """A request that was not answered: `code` is the gRPC code's name, `message` what the server said.
+
+    `image` is the path, or "image <number>", of the image at fault where it is one; None where it is not.
+    """
 
     remedy = ""
 
-    def __init__(self, code, message, asked=""):
-        self.code, self.message = code, message
+    def __init__(self, code, message, asked="", image=None):
+        self.code, self.message, self.asked, self.image = code, message, asked, image
         said = " ".join(message.split()).rstrip(".")
-        super().__init__(f"{asked}{code}: {said}{'; ' + self.remedy if self.remedy else ''}.")
+        at_fault = f"{image}: " if image else ""
+        super().__init__(f"{at_fault}{asked}{code}: {said}{'; ' + self.remedy if self.remedy else ''}.")
 
 
 class NotFound(ServingError):
     """The server has no such model or version."""
 
-    remedy = "check --model and the version, or wait until it is loaded"
+    remedy = (
+        "check the name (--model here, --model_name or the model config at the server) and the version, "
+        "or wait until it is exported and loaded"
+    )
 
 
 class InvalidArgument(ServingError):
@@ -85,7 +97,8 @@ class Client:
     """Asks one model on one server.
 
     An image is a path or the bytes of an encoded file; `images` is one or a sequence, sent 32 a request.
-    Nothing is retried: a request that failed raises.
+    A request whose images are refused is asked again with one image at a time, to name the one at fault, or
+    to have the answers where all of them were only too much at once. Nothing else is retried.
 
     Args:    server: "host:port" or "unix:/path".  model: name on the server.  timeout: seconds a request.
              version, label: of the model; the newest available one by default.
@@ -133,7 +146,12 @@ class Client:
         return self._ask_images("embed", ("embedding",), image_bytes=images)["embedding"]
 
     def verify(self, first, second):
-        """Do first[i] and second[i] show the same? {"score", "probability", "decision", "threshold"} [n]."""
+        """Do first[i] and second[i] show the same? {"score", "probability", "decision", "threshold"} [n].
+
+        decision = score >= threshold, and it decides: the model's threshold is fitted to accept few different
+        pairs (1 in 100 for `verification`). probability = that of "same" at equal odds, were there as many same
+        as different pairs; a strict threshold lies higher, so 0.9 may well go with the decision False.
+        """
         names = ("score", "probability", "decision", "threshold")
         return self._ask_images("verify", names, image_bytes_1=first, image_bytes_2=second)
 
@@ -180,25 +198,37 @@ class Client:
         request = get_model_status_pb2.GetModelStatusRequest(model_spec=self._spec())
         return self._statuses(request, self._timeout)
 
-    def wait_ready(self, timeout=60.0):
+    def wait_ready(self, timeout=60.0, absent=None):
         """Until the server answers and a version of the model (or the one asked for) is available.
 
-        Raises: DeadlineExceeded that tells the last answer; InvalidArgument at once.
+        Args:   absent: seconds after which a server that is up but neither has nor loads it is believed; a server
+                opens its port when the models it found are loaded. None = it is asked to the end of `timeout`.
+        Raises: DeadlineExceeded that tells the last answer; NotFound after `absent`; InvalidArgument at once.
         """
         deadline = time.monotonic() + timeout
         request = get_model_status_pb2.GetModelStatusRequest(model_spec=self._spec())
+        absent_since = None
         while True:
             remaining = deadline - time.monotonic()
+            missing = None
             try:
                 states = self._statuses(request, min(self._timeout, max(remaining, POLL_SECONDS)))
-                if any(state["state"] == "AVAILABLE" for state in states):
+                names = {state["state"] for state in states}
+                if "AVAILABLE" in names:
                     return
                 last = "; ".join(
                     f"version {state['version']} is {state['state']} {state['error']}".strip()
                     for state in states
                 )
-            except (NotFound, Unavailable, DeadlineExceeded) as error:
+                if not names & {"START", "LOADING"}:
+                    missing = NotFound("NOT_FOUND", f"no version can be asked: {last}", self._asked())
+            except NotFound as error:
+                last, missing = f"{error.code}: {error.message}", error
+            except (Unavailable, DeadlineExceeded) as error:
                 last = f"{error.code}: {error.message}"
+            absent_since = (absent_since or time.monotonic()) if missing else None
+            if missing and absent is not None and time.monotonic() - absent_since >= absent:
+                raise missing
             if remaining <= POLL_SECONDS:
                 raise DeadlineExceeded(
                     "DEADLINE_EXCEEDED", f"not ready after {timeout:g} s, last answer: {last}", self._asked()
@@ -218,23 +248,68 @@ class Client:
             raise ValueError(f"No image to {signature}; give at least one path or the bytes of one.")
         answers = []
         for start in range(0, count, CHUNK):
-            answer = self.predict(
-                signature,
-                {
-                    name: [encoded_image(image) for image in value[start : start + CHUNK]]
-                    for name, value in images.items()
-                },
+            chunk = {name: value[start : start + CHUNK] for name, value in images.items()}
+            answers += self._ask_chunk(signature, outputs, chunk, start)
+        return {name: np.concatenate([answer[name] for answer in answers]) for name in outputs}
+
+    def _ask_chunk(self, signature, outputs, images, start):
+        """[answer] of one request, or one answer an image where the server refuses all of them together."""
+        encoded = {name: [encoded_image(image) for image in value] for name, value in images.items()}
+        count = len(next(iter(encoded.values())))
+        try:
+            return [self._ask_encoded(signature, outputs, encoded)]
+        except InvalidArgument as error:
+            # In the same words for an image that is fine: something else is wrong with the request.
+            if self._refusal(signature, dict.fromkeys(encoded, _fine_image())) == error.message:
+                raise
+            if count == 1:
+                raise self._blaming(error, signature, images, encoded, start) from error.__cause__
+        answers = []
+        for row in range(count):
+            one = {name: value[row : row + 1] for name, value in encoded.items()}
+            try:
+                answers.append(self._ask_encoded(signature, outputs, one))
+            except InvalidArgument as error:
+                one_image = {name: value[row : row + 1] for name, value in images.items()}
+                raise self._blaming(error, signature, one_image, one, start + row) from error.__cause__
+        return answers
+
+    def _blaming(self, error, signature, images, encoded, row):
+        """The error with the image at fault: the only one, or of several inputs the one refused by itself."""
+        for name, (image,) in images.items():
+            if len(images) == 1 or self._refusal(signature, dict.fromkeys(images, encoded[name][0])):
+                where = f"image {row + 1}" if isinstance(image, bytes) else os.fspath(image)
+                return InvalidArgument(error.code, error.message, error.asked, where)
+        return error
+
+    def _refusal(self, signature, inputs):
+        """Why single images are refused, None where they are not."""
+        try:
+            self.predict(signature, {name: [image] for name, image in inputs.items()})
+        except InvalidArgument as error:
+            return error.message
+        except ServingError:
+            return None
+        return None
+
+    def _ask_encoded(self, signature, outputs, encoded):
+        answer = self.predict(signature, encoded)
+        missing = [name for name in outputs if name not in answer]
+        if missing:
+            raise ServingError(
+                "UNIMPLEMENTED",
+                f"signature `{signature}` answers without `{missing[0]}`; it gives {', '.join(sorted(answer))}",
+                self._asked(),
             )
-            missing = [name for name in outputs if name not in answer]
-            if missing:
+        count = len(next(iter(encoded.values())))
+        for name in outputs:
+            if answer[name].shape[:1] != (count,):
                 raise ServingError(
-                    "UNIMPLEMENTED",
-                    f"signature `{signature}` answers without `{missing[0]}`; it "
-                    f"gives {', '.join(sorted(answer))}",
+                    "DATA_LOSS",
+                    f"output `{name}` has shape {list(answer[name].shape)} for {count} images",
                     self._asked(),
                 )
-            answers.append(answer)
-        return {name: np.concatenate([answer[name] for answer in answers]) for name in outputs}
+        return answer
 
     def _spec(self, signature=""):
         spec = model_pb2.ModelSpec(name=self._model, signature_name=signature)
@@ -268,6 +343,11 @@ class Client:
         which = f" version {self._version}" if self._version is not None else ""
         which = f" label {self._label}" if self._label is not None else which
         return f"Server {self._server}, model {self._model}{which}: "
+
+
+def _fine_image():
+    """A small picture that every model of pictures reads."""
+    return tf.io.encode_png(np.full((16, 16, 3), 128, np.uint8)).numpy()
 
 
 def _as_list(images):
@@ -334,14 +414,27 @@ def _describe(tensors):
 
 def define_flags():
     flags.DEFINE_string("server", "localhost:8500", "host:port or unix:/path of the server.")
-    flags.DEFINE_string("model", "verification", "Name of the model on the server.")
+    flags.DEFINE_string(
+        "model", None, "Name of the model on the server; default: gallery for search, else verification."
+    )
     flags.DEFINE_integer("version", None, "Version of the model instead of the newest.", lower_bound=0)
     flags.DEFINE_string("label", None, "Version label of the model instead of the newest.")
     flags.DEFINE_float("timeout", 10.0, "Seconds to wait for each answer.")
     flags.DEFINE_float(
-        "wait", 30.0, "Seconds to wait until the server is up and the model available.", lower_bound=0
+        "wait",
+        30.0,
+        "Seconds to wait until the server is up and the model loaded; a model that a running server does not "
+        "know is not waited for.",
+        lower_bound=0,
     )
-    flags.DEFINE_string("out", None, "embed: .npz that gets `embeddings` [n, D] and `images` (paths).")
+    flags.DEFINE_string(
+        "out",
+        None,
+        "embed: .npz that gets `embeddings` [n, D] and `images` (paths); search: .png that gets the ranked sheet.",
+    )
+    flags.DEFINE_string(
+        "images", None, "search --out: folder the gallery was built from, whose images the sheet shows."
+    )
     flags.DEFINE_integer("k", None, "search: entries to show of those the gallery returns.", lower_bound=1)
     flags.DEFINE_bool("json", False, "One JSON line an image instead of a table.")
 
@@ -352,7 +445,8 @@ def _embed(client, images, values):
         rows.append(client.embed(chunk))
     vectors = np.concatenate(rows)
     if values.out:
-        _write_npz(values.out, embeddings=vectors, images=np.array(images))
+        arrays = {"embeddings": vectors, "images": np.array(images)}
+        write_whole("out", values.out, lambda stream: np.savez(stream, **arrays))
         print(
             f"{len(images)} embeddings of {vectors.shape[1]} numbers written to {values.out}", file=sys.stderr
         )
@@ -373,46 +467,63 @@ def _verify(client, images, values):
 
 
 def _search(client, images, values):
-    rows = []
+    found = {"identities": [], "scores": [], "entries": [], "unknown": []}
     for chunk in _chunks(images, "searching"):
-        answer = client.search(chunk)
-        for i, image in enumerate(chunk):
-            rows.append(
-                {
-                    "image": image,
-                    "unknown": bool(answer["unknown"][i]),
-                    "matches": [
-                        {"identity": identity, "score": float(score), "entry": entry}
-                        for identity, score, entry in zip(
-                            answer["identities"][i][: values.k], answer["scores"][i], answer["entries"][i]
-                        )
-                    ],
-                }
-            )
-    return rows
+        for name, value in client.search(chunk).items():
+            found[name] += [row[: values.k] for row in value] if value.ndim > 1 else list(value)
+    if values.out:
+        from serving import sheet
+
+        picture, said = sheet.draw(images, found, values.images)
+        write_whole("out", values.out, lambda stream: picture.save(stream, "PNG"))
+        hint = "" if values.images else "; --images=DIR, what the gallery was built from, shows its images"
+        print(f"sheet written to {values.out}: {said}{hint}", file=sys.stderr)
+    return [
+        {
+            "image": image,
+            "unknown": bool(unknown),
+            "matches": [
+                {"identity": identity, "score": float(score), "entry": entry}
+                for identity, score, entry in zip(*ranked)
+            ],
+        }
+        for image, unknown, *ranked in zip(
+            images, found["unknown"], found["identities"], found["scores"], found["entries"]
+        )
+    ]
 
 
 _COMMANDS = {"embed": _embed, "verify": _verify, "search": _search}
+_MODELS = {"search": "gallery"}  # what is asked without --model; "verification" elsewhere
+_OWNERS = {"out": ("embed", "search"), "k": ("search",), "images": ("search",)}
+_ENDINGS = {"embed": ".npz", "search": ".png"}
 
 
-def _wait(client, values):
-    """Until the model can answer, at most --wait seconds; what is wrong then, the question will say."""
+def _wait(client, values, model):
+    """Until the model can answer, at most --wait seconds; what is wrong then, the question will say.
+
+    Raises: NotFound where the server is up and has no such model.
+    """
     began = time.monotonic()
     try:
-        client.wait_ready(min(values.wait, QUIET_SECONDS))
+        client.wait_ready(min(values.wait, QUIET_SECONDS), ABSENT_SECONDS)
         return
     except DeadlineExceeded as error:
         last = " ".join(error.message.partition("last answer: ")[2].split())
+    except NotFound:
+        raise
     except ServingError:  # such as a server that tells no status
         return
     if values.wait > QUIET_SECONDS:
         print(
-            f"waiting for model {values.model} on {values.server}, up to {values.wait:g} s ({last})",
+            f"waiting for model {model} on {values.server}, up to {values.wait:g} s ({last})",
             file=sys.stderr,
             flush=True,
         )
         try:
-            client.wait_ready(values.wait - (time.monotonic() - began))
+            client.wait_ready(values.wait - (time.monotonic() - began), ABSENT_SECONDS)
+        except NotFound:
+            raise
         except ServingError:
             pass
 
@@ -446,18 +557,6 @@ def _chunks(images, doing):
         print(f"{doing}: {len(images)} images in {seconds:.1f} s", file=sys.stderr)
 
 
-def _write_npz(path, **arrays):
-    temporary = f"{path}.{os.getpid()}"
-    try:
-        with open(temporary, "wb") as stream:
-            np.savez(stream, **arrays)
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-        raise
-
-
 def _print_table(signature, rows):
     from rich.console import Console
     from rich.table import Column, Table
@@ -488,15 +587,15 @@ def _print_table(signature, rows):
                 " ".join(f"{number: .3f}" for number in vector[:SHOWN]) + (" ..." if size > SHOWN else ""),
             )
     elif signature == "verify":
-        table = Table(*columns("first", "second", "score", "probability", "threshold", "decision"))
+        table = Table(*columns("first", "second", "score", "threshold", "decision", "probability"))
         for row in rows:
             table.add_row(
                 Text(row["first"]),
                 Text(row["second"]),
                 f"{row['score']:.4f}",
-                f"{row['probability']:.4f}",
                 f"{row['threshold']:.4f}",
                 _decision_text(row["decision"]),
+                f"{row['probability']:.4f}",
             )
     else:
         table = Table(*columns("image", "rank", "identity", "score", "entry", "known"))
@@ -512,6 +611,13 @@ def _print_table(signature, rows):
                     ("unknown" if row["unknown"] else "known") if first else "",
                 )
     console.print(table)
+    if signature == "verify":
+        console.print(
+            "`decision` decides: same where score >= threshold. `probability` is that of same at equal odds, were "
+            "there as many same as different pairs; a strict threshold may decide against it.",
+            markup=False,
+            highlight=False,
+        )
 
 
 _NAMES = {"image", "first", "second", "identity", "entry"}
@@ -531,17 +637,26 @@ def main(argv):
     signature, images = argv[1], argv[2:]
     if not images:
         raise ValueError(f"No image to {signature}; give at least one path.")
-    for flag, owner in (("out", "embed"), ("k", "search")):
-        if values[flag].present and signature != owner:
-            raise ValueError(f"`--{flag}` belongs to {owner}; leave it away for {signature}.")
-    if values.out and not values.out.endswith(".npz"):
-        raise ValueError(f"`--out` is {values.out} but must end in .npz.")
+    for flag, owners in _OWNERS.items():
+        if values[flag].present and signature not in owners:
+            raise ValueError(f"`--{flag}` belongs to {' and '.join(owners)}; leave it away for {signature}.")
+    if values.out:
+        if not values.out.endswith(_ENDINGS[signature]):
+            raise ValueError(f"`--out` is {values.out} but must end in {_ENDINGS[signature]}.")
+        require_place("out", values.out)
+    if values.images and not values.out:
+        raise ValueError(f"`--images` is {values.images} but only a sheet shows images; give --out=FILE.png as well.")
+    if values.images and not os.path.isdir(values.images):
+        raise FileNotFoundError(
+            f"`--images` is {values.images} but must be the folder that the gallery was built from; unpack a zip first."
+        )
     for image in images:  # before the first of many requests, not after the last
         if not os.path.isfile(image):
             raise FileNotFoundError(f"Image `{image}` is not a file; check the path.")
-    with Client(values.server, values.model, values.timeout, values.version, values.label) as client:
+    model = values.model or _MODELS.get(signature, "verification")
+    with Client(values.server, model, values.timeout, values.version, values.label) as client:
         if values.wait:
-            _wait(client, values)
+            _wait(client, values, model)
         rows = _COMMANDS[signature](client, images, values)
     if values.json:
         for row in rows:

@@ -7,9 +7,11 @@
 
 PHOTOS is a folder or a zip with one sub-folder an identity, read by the rules of `tfrecords.write`: one
 folder around all others is passed over; images that cannot be read are left out, counted and listed in the
-version's assets/gallery.json; more than 5 % of them are an error. DIR of --model and --gallery is a version
-folder or the folder above it, of which the newest version is taken. An entry's name is its path below
-PHOTOS, or NAME/<file name>.
+version's assets/gallery.json; more than 5 % of them are an error. For other layouts build and enrol take the
+--pattern=REGEX of `tfrecords.write`: its group `identity`, else `label`, says whose image it is, and images
+whose path does not match are left out and counted. DIR of --model and --gallery is a version folder or the
+folder above it, of which the newest version is taken. An entry's name is its path below PHOTOS, or
+NAME/<file name>.
 """
 
 import functools
@@ -18,13 +20,14 @@ import sys
 
 from absl import flags, logging
 
-from saved_models import command, gallery, versions
+from saved_models import command, gallery
+from saved_models.verify import newest_version
 
 SHOWN = 5  # images left out that are named on the screen
 
 FLAGS_OF = {
-    "build": ("model", "images", "models", "task", "k", "threshold", "keep"),
-    "enrol": ("gallery", "images", "identity", "keep"),
+    "build": ("model", "images", "pattern", "models", "task", "k", "threshold", "keep"),
+    "enrol": ("gallery", "images", "pattern", "identity", "keep"),
     "remove": ("gallery", "identity", "entry", "keep"),
 }
 
@@ -41,6 +44,12 @@ def define_flags():
         "gallery", None, "enrol, remove: gallery to change, version folder or folder of versions."
     )
     flags.DEFINE_string("images", None, "build, enrol: folder or zip with one sub-folder an identity.")
+    flags.DEFINE_string(
+        "pattern",
+        "",
+        "build, enrol: regular expression searched in each image's path, as in tfrecords.write; its group "
+        "identity, else label, says whose image it is.",
+    )
     flags.DEFINE_multi_string(
         "identity", [], "enrol: whose images follow; remove: to remove, may be repeated."
     )
@@ -48,20 +57,12 @@ def define_flags():
     flags.DEFINE_integer("keep", None, "Keep only the newest N versions of the gallery.")
 
 
-def newest(directory):
-    """The version folder that `directory` is, or the newest of those in it.   Raises: FileNotFoundError."""
-    directory = os.path.abspath(directory)
-    if os.path.isfile(os.path.join(directory, "saved_model.pb")):
-        return directory
-    return versions.latest(os.path.dirname(directory), os.path.basename(directory))
-
-
 def _build(values, images):
     if images:
         raise ValueError(f"`{images[0]}` is one file but build takes a folder or zip; use --images=PHOTOS.")
     return gallery.build(
-        newest(_required(values, "model")),
-        gallery.folder_entries(_required(values, "images")),
+        newest_version(_required(values, "model")),
+        gallery.folder_entries(_required(values, "images"), values.pattern),
         _required(values, "models"),
         task=values.task,
         k=values.k,
@@ -77,9 +78,13 @@ def _enrol(values, images):
         raise ValueError(
             f"`{images[0]}` follows --images=PHOTOS; name whose image it is with --identity=NAME instead."
         )
-    version = newest(_required(values, "gallery"))
+    if values.pattern and not values.images:
+        raise ValueError(
+            f"`--pattern` is {values.pattern!r} but --identity says whose images these are; leave one away."
+        )
+    version = newest_version(_required(values, "gallery"))
     if values.images:
-        return gallery.enrol(version, gallery.folder_entries(values.images), keep=values.keep)
+        return gallery.enrol(version, gallery.folder_entries(values.images, values.pattern), keep=values.keep)
     if len(values.identity) > 1:
         raise ValueError(
             f"`--identity` is given {len(values.identity)} times but one enrolment is of one identity."
@@ -94,7 +99,7 @@ def _remove(values, names):
     if not identities and not values.entry:
         raise ValueError("Nothing to remove; name it with --identity=NAME or --entry=NAME.")
     return gallery.remove(
-        newest(_required(values, "gallery")), identities=identities, entries=values.entry, keep=values.keep
+        newest_version(_required(values, "gallery")), identities=identities, entries=values.entry, keep=values.keep
     )
 
 
@@ -141,13 +146,19 @@ def _report(path, facts):
     if "skipped" not in facts:  # nothing was read
         return [line]
     count, listed = facts["skipped"]["count"], facts["skipped"]["unreadable"]
+    ignored = facts.get("ignored", 0)
+    left_out = [f"  {_images(ignored)} left out whose path does not match the pattern"] if ignored else []
     if not count:
-        return [line + ", no image skipped"]
-    lines = [f"{line}, {count:,} image{'s' if count > 1 else ''} skipped that cannot be used:"]
+        return [line + ", no image skipped", *left_out]
+    lines = [f"{line}, {_images(count)} skipped that cannot be used:"]
     lines += [f"  {entry['path']}: {entry['reason']}" for entry in listed[:SHOWN]]
     if count > SHOWN:
         lines.append(f"  and {count - SHOWN:,} more; see {os.path.join(path, 'assets', 'gallery.json')}")
-    return lines
+    return lines + left_out
+
+
+def _images(count):
+    return f"{count:,} image{'s' if count > 1 else ''}"
 
 
 def start():

@@ -27,6 +27,7 @@ from tensorflow_serving.apis import (
 
 from saved_models import command
 from serving.config import ModelConfig, read_config
+from serving.files import require_place, write_whole
 from serving.models import Manager
 from serving.status import Code, StatusError, invalid
 
@@ -328,18 +329,12 @@ def _models_from_flags(values):
     return [ModelConfig(values.model_name, path if "://" in path else os.path.abspath(path))]
 
 
-def _write_whole(path, text):
-    """`path` appears with all of `text` in it: a script that waits for the file never reads half."""
-    temporary = f"{path}.{os.getpid()}"
-    with open(temporary, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    os.replace(temporary, path)
-
-
 def main(argv):
     values = flags.FLAGS
     if values.port_file and values.port == -1:
         raise ValueError("`port_file` needs a TCP port but `port` is -1; leave one of the two away.")
+    if values.port_file:
+        require_place("port_file", values.port_file)
     if not values["verbosity"].present:
         logging.set_verbosity(logging.INFO)
     models = _models_from_flags(values)
@@ -364,7 +359,7 @@ def main(argv):
     server.start()
     if not stopping.is_set():
         if values.port_file:
-            _write_whole(values.port_file, f"{server.port}\n")
+            write_whole("port_file", values.port_file, lambda stream: stream.write(b"%d\n" % server.port))
         print(f"listening on {server.address}", flush=True)
     while not stopping.wait(1.0):
         pass

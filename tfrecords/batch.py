@@ -115,7 +115,7 @@ class Batches:
             # Folded, not added: runs of neighbouring seeds must not share streams shifted by a draw.
             seed = tf.random.experimental.stateless_fold_in(tf.constant([self.seed, 0], tf.int64), place[0])
             seed = tf.random.experimental.stateless_fold_in(seed, place[1])
-            images = data if cached else self.images.decoder.images(data)
+            images = data if cached else self.images.decoder.images(data, most_pixels=None)
             for number, method in enumerate(self.augment):
                 images = method(images, tf.random.experimental.stateless_fold_in(seed, number), 1.0)
             batch = {"image": images, "label": tf.gather(labels, rows), "index": rows,

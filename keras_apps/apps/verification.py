@@ -19,16 +19,21 @@ SHOWN = 2000        # held-out images in pictures and projector
 class VerificationApp(App):
     """An embedding trained by a classification head, a metric loss, or both; judged on held-out identities.
 
-    Config:  embedding (D), dropout, mirror (average over the mirror image when embedding), weights.head, weights.loss.
-    Terms:   head = heads/<head>.loss, loss = losses/metric/<loss>.
+    Config:  embedding (D), dropout, mirror (average over the mirror image when embedding), weights.head,
+             weights.metric.
+    Terms:   head = heads/<head>.loss, metric = losses/metric/<loss>.
     Info:    classes, shape (H, W, C), splits.
     """
+
+    keys = ("embedding", "dropout", "mirror", "weights")
 
     def __init__(self, config, info):
         super().__init__(config, info)
         if not config.head and not config.loss:
             raise ValueError("`head` and `loss` are both empty but at least one must be named, such as "
                              "--config.head=\"cosface()\".")
+        if sorted(config.weights) != ["head", "metric"]:
+            raise ValueError(f"`weights` has {', '.join(sorted(config.weights))} but must have head and metric.")
         _require_pairs(info.splits)
         self.network = EmbeddingNetwork(config.backbone, config.pooling, config.embedding, info.shape, config.dropout)
         facts = {"classes": info.classes, "dimension": config.embedding, "seed": config.seed}
@@ -51,11 +56,12 @@ class VerificationApp(App):
         if self.head:
             terms["head"] = self.head.loss(embeddings, batch["label"], step)
         if self.loss:
-            terms["loss"] = self.loss(embeddings, batch["label"])
+            terms["metric"] = self.loss(embeddings, batch["label"])
         return terms, None
 
     def weights(self, phase, step):
-        return {name: self.config.weights[name] for name in ("head", "loss") if getattr(self, name)}
+        return {name: self.config.weights[name] for name, method in (("head", self.head), ("metric", self.loss))
+                if method}
 
     # ---- evaluation
 

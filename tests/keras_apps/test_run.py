@@ -93,8 +93,21 @@ def test_a_claimed_workdir_names_config_and_data_and_is_claimed_again_by_its_own
     assert contents(tmp_path / "new" / "run") == found
 
 
-def test_another_config_is_refused_with_every_key_that_differs_and_nothing_is_written(data, tmp_path):
+def claim_and_train(workdir, run):
+    """Claims it and leaves what a first checkpoint leaves."""
+    claim(str(workdir), run)
+    (workdir / "checkpoints").mkdir()
+    (workdir / "checkpoints" / "checkpoint").write_text("")
+
+
+def test_a_workdir_without_a_checkpoint_may_be_claimed_by_another_config(data, tmp_path):
     claim(str(tmp_path), make(data))
+    claim(str(tmp_path), make(data, seed=5))
+    assert stored_config(tmp_path).seed == 5
+
+
+def test_another_config_is_refused_with_every_key_that_differs_and_nothing_is_written(data, tmp_path):
+    claim_and_train(tmp_path, make(data))
     found = contents(tmp_path)
     other = make(data, seed=5, optimizers={"network": "sgd(rate=0.1)"})
     with pytest.raises(ValueError, match="holds a run whose config differs in `optimizers.network`, `seed`; use "
@@ -104,7 +117,7 @@ def test_another_config_is_refused_with_every_key_that_differs_and_nothing_is_wr
 
 
 def test_other_data_of_the_same_name_are_refused_and_nothing_is_written(data, tmp_path):
-    claim(str(tmp_path / "run"), make(data))
+    claim_and_train(tmp_path / "run", make(data))
     found = contents(tmp_path / "run")
     other = write_data(tmp_path, images=5)
     with pytest.raises(ValueError, match="run holds a run whose data differs in `sha256`; use another"):

@@ -128,14 +128,28 @@ def test_a_folder_that_holds_no_data_is_refused_before_the_workdir_is_made(tmp_p
     ({"backbone": "smal_cnn()"}, "`smal_cnn` is not a method of backbones; did you mean small_cnn"),
     ({"head": "cosface(scal=8.0)"}, "`scal` is not a hyper-parameter of heads/cosface; did you mean scale"),
     ({"optimizers": {}}, "`optimizers` has no entry for"),
+    ({"lables": 20}, "`lables` is not a key of this config; did you mean labels"),
+    ({"data.hold_out": 0.4}, "`data.hold_out` is not a key of this config; did you mean data.holdout"),
+    ({"optimizers.hed": "adam()"}, "`optimizers.hed` names no group that is trained; these are network"),
+    ({"weights.loss": 1.0}, "`weights` has head, loss, metric but must have head and metric"),
 ])
 def test_mistakes_in_the_config_are_refused(data, tmp_path, changes, said):
     config = small_config()
     for key, value in changes.items():
-        config[key] = value
+        *above, key = key.split(".")
+        (config[above[0]] if above else config)[key] = value
     with pytest.raises(ValueError, match=re.escape(said)):
         run_train(data, tmp_path / "run", config)
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("mistake", [
+    {"optimizers": {"network": "adam(rat=1e-3)"}}, {"schedule": "cosine(warmup=50)"}, {"weights": {"loss": 1.0}}])
+def test_a_mistake_does_not_claim_the_workdir(mistake, data, tmp_path):
+    with pytest.raises(ValueError):
+        run_train(data, tmp_path, small_config(**mistake))
+    run_train(data, tmp_path)
+    assert (tmp_path / "evaluation.json").exists()
 
 
 @pytest.mark.slow

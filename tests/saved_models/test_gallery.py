@@ -286,6 +286,44 @@ def test_images_outside_of_sub_folders_are_refused(tmp_path, names, text):
         gallery.folder_entries(tmp_path / "photos")
 
 
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("pattern, identities", [
+    (r"(?P<label>car|bus)_(?P<identity>\d+)_(?P<camera>cam\d)", ["7", "012", "012", "013"]),
+    (r"(?P<label>[a-z]+)_\d+_", ["bus", "car", "car", "car"]),
+    (r"(?P<label>[a-z]+)_0*(?P<identity>12)?", ["bus", "12", "12", "car"]),      # identity where there is one
+])
+def test_a_pattern_reads_the_identity_from_the_path(tmp_path, pattern, identities, zipped):
+    folder = tmp_path / "photos"
+    names = ["bus_7_cam1.jpg", "day 1/car_012_cam1.jpg", "day 2/car_012_cam2.jpg", "day 2/deep/car_013_cam1.jpg"]
+    fill(folder, [*names, "day 1/plan.jpg", "notes_1_.txt"])
+    place = as_zip(folder, tmp_path / "photos.zip") if zipped else folder
+    found = gallery.folder_entries(place, pattern)
+    assert read(found) == [(identity, name, name.encode()) for identity, name in zip(identities, names)]
+    assert len(found) == 4 and found.ignored == 1 and gallery.folder_entries(place, "(?P<label>.)").ignored == 0
+
+
+@pytest.mark.parametrize("pattern, text", [
+    ("(?P<camera>.)", "has neither a group `identity` nor a group `label`, so nothing says whose image it is; add"),
+    ("(?P<identity>car)?", "finds no identity in 1 of the 2 images it matches, such as `bus_1.png`; change it"),
+    ("(?P<identity>(", "is not a regular expression"), ("(?P<who>.)", "has the unknown group `who`"),
+    ("(?P<identity>x)", "matches none of the 2 images"),
+])
+def test_patterns_that_name_nobody_are_refused(tmp_path, pattern, text):
+    fill(tmp_path, ["bus_1.png", "car_1.png"])
+    with pytest.raises(ValueError, match=text) as caught:
+        gallery.folder_entries(tmp_path, pattern)
+    assert repr(pattern) in str(caught.value)
+
+
+def test_images_that_a_pattern_leaves_out_are_counted(version, tmp_path, png):
+    for name in ("a_1.png", "a_2.png", "b_1.png", "plan.png", "c_1.png"):
+        fill(tmp_path / "photos", [name], png(len(name)))
+    found = gallery.folder_entries(tmp_path / "photos", "(?P<identity>[ab])_")
+    path = gallery.build(version, found, str(tmp_path), check=False)
+    assert facts(path)["ignored"] == 2 and facts(path)["count"] == 3 and facts(path)["skipped"]["count"] == 0
+    assert "ignored" not in facts(gallery.remove(path, ["b"], check=False))
+
+
 def test_what_only_the_encoder_cannot_read_is_skipped_with_its_reason(version, tmp_path, png, monkeypatch):
     monkeypatch.setattr(gallery, "_decodable", lambda data: data)     # stands for an encoder that is more particular
     content = [*entries_of(png, 12), ("x", "x/cut", png(1)[:-100]), *entries_of(png, 7, start=12)]

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
 
 from saved_models import verify
+from tests.saved_models.here import run_here
 
 
 def inspect(path_or_meta_graph):
@@ -242,6 +243,19 @@ def test_report_of_the_command_lists_signatures_and_verdict(version, png, report
     out = capsys.readouterr().out
     assert "verdict: can be served" in out and "5 of 5 signatures run" in out
     assert any(line.split() == ["output", "decision", "bool", "[?]"] for line in out.splitlines())
+
+
+def test_the_command_takes_the_newest_version_of_a_folder_and_says_which(tmp_path, capsys, monkeypatch):
+    for number in ("9", "10"):
+        (tmp_path / "toy" / number).mkdir(parents=True)
+        (tmp_path / "toy" / number / "saved_model.pb").touch()
+    seen = []
+    monkeypatch.setattr(verify, "_report", lambda path, images: seen.append(path))
+    newest = str(tmp_path / "toy" / "10")
+    assert run_here(verify, capsys, f"--model={tmp_path}/toy/") == (
+        0, f"{newest} is the newest version in {tmp_path}/toy/\n", "")
+    older = str(tmp_path / "toy" / "9")
+    assert run_here(verify, capsys, f"--model={older}") == (0, "", "") and seen == [newest, older]
 
 
 def test_command_answers_a_mistake_with_one_sentence(tmp_path):

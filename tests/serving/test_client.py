@@ -123,6 +123,55 @@ def test_errors_are_typed_and_say_where_what_and_why(toy, served):
         toy._ask_images("echo", ("v",), text=[b"x"])
 
 
+def test_a_refused_image_is_named(toy, files, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        toy, "predict", lambda signature, inputs: asked.append(inputs) or Client.predict(toy, signature, inputs)
+    )
+    bad, good = files / "bad.png", [files / "red.png", GREEN, str(files / "green.png")]
+
+    def refused(ask, *images):
+        with pytest.raises(client.InvalidArgument, match="Unknown image file format") as caught:
+            ask(*images)
+        assert str(caught.value).startswith(f"{caught.value.image}: Server ")
+        return caught.value.image
+
+    assert refused(toy.embed, bad) == refused(toy.embed, [str(bad)]) == str(bad)
+    assert refused(toy.embed, [*good, bad, b"bad too"]) == str(bad)
+    assert refused(toy.embed, [*good * 11, b"no image", bad]) == "image 34"
+    asked.clear()
+    assert refused(toy.embed, good * 10 + [bad]) == str(bad)
+    assert [len(inputs["image_bytes"]) for inputs in asked] == [31, 1, *[1] * 31]
+    assert refused(toy.verify, bad, RED) == refused(toy.verify, RED, bad) == str(bad)
+    assert refused(toy.verify, [GREEN, RED], [bad, b"bad too"]) == str(bad)
+
+
+def test_no_image_is_blamed_for_what_is_wrong_with_the_request(toy, served, files):
+    with Client(served.address, "toy", label="stable") as labelled:
+        labelled._label = "unheard of"
+        for images in ([files / "red.png"], [RED, GREEN]):
+            with pytest.raises(client.InvalidArgument, match="^Server .*version label: unheard of") as caught:
+                labelled.embed(images)
+            assert caught.value.image is None
+
+
+def test_images_that_are_only_too_much_together_are_asked_singly(toy, monkeypatch):
+    def predict(signature, inputs):
+        if len(inputs["image_bytes"]) > 1:
+            raise client.InvalidArgument("INVALID_ARGUMENT", "the images have too many pixels together")
+        return Client.predict(toy, signature, inputs)
+
+    expected = toy.embed([RED, GREEN, BLUE])
+    monkeypatch.setattr(toy, "predict", predict)
+    np.testing.assert_array_equal(toy.embed([RED, GREEN, BLUE]), expected)
+
+
+def test_an_answer_for_another_number_of_images_is_refused(toy, monkeypatch):
+    monkeypatch.setattr(toy, "predict", lambda signature, inputs: {"embedding": np.zeros((3, 2), np.float32)})
+    with pytest.raises(client.ServingError, match=r"DATA_LOSS: output `embedding` has shape \[3, 2\] for 2 images"):
+        toy.embed([RED, GREEN])
+
+
 def test_unreachable_and_deadline(served, tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, but nobody listens
@@ -143,6 +192,40 @@ def test_unreachable_and_deadline(served, tmp_path):
     with Client(served.address, "toy", version=9) as absent:
         with pytest.raises(client.DeadlineExceeded, match="last answer: NOT_FOUND: Could not find version 9"):
             absent.wait_ready(0.3)
+
+
+@pytest.mark.parametrize(
+    "states, error",
+    [
+        (["START", "LOADING", "AVAILABLE"], None),
+        (["LOADING", "LOADING", "AVAILABLE"], None),
+        (["END"], "NOT_FOUND: no version can be asked: version 1 is END the graph is damaged; check"),
+        ([None], "NOT_FOUND: Could not find any versions of model verification; check the name"),
+        ([None, "LOADING", "AVAILABLE"], None),  # as for a model that was written a moment ago
+        ([None, "LOADING", None, "AVAILABLE"], None),  # as from a server that was started again
+    ],
+)
+def test_a_model_that_a_running_server_does_not_load_is_not_waited_for(states, error, monkeypatch):
+    monkeypatch.setattr(client, "POLL_SECONDS", 0.2)
+    asked = []
+
+    def statuses(self, request, timeout):
+        asked.append(states[min(len(asked), len(states) - 1)])
+        if asked[-1] is None:
+            raise client.NotFound("NOT_FOUND", "Could not find any versions of model verification")
+        said = "the graph is damaged" if asked[-1] == "END" else ""
+        return [{"version": 1, "state": asked[-1], "error_code": 2 * bool(said), "error": said}]
+
+    monkeypatch.setattr(Client, "_statuses", statuses)
+    with Client() as waiting:
+        if error is None:
+            # Half of the pause: a wait for LOADING that ended like one for an absent model would show.
+            waiting.wait_ready(20, absent=0.3 if states[0] is None else 0.1)
+            assert asked == states
+        else:
+            with pytest.raises(client.NotFound, match=error):
+                waiting.wait_ready(20, absent=0.3)
+            assert 2 <= len(asked) <= 4
 
 
 @pytest.mark.parametrize("content", [True, False])
@@ -220,6 +303,7 @@ def test_tables_and_json(served, files, capsys):
     assert out.startswith("1 embedding of 3 numbers [1, 3]; ") and "0.004" in out and "..." not in out
     code, out, _ = run_here(client, capsys, *here, "verify", files / "red.png", files / "green.png")
     assert code == 0 and "different" in out and "0.9000" in out
+    assert "`decision` decides: same where score >= threshold" in out and "at equal odds" in out
     code, out, _ = run_here(client, capsys, "verify", files / "red.png", files / "red.png", "--json", *here)
     row = json.loads(out)
     assert row["decision"] is True and row["first"] == row["second"] and row["score"] == pytest.approx(1.0)
@@ -261,6 +345,17 @@ def test_errors_after_the_wait_are_those_of_the_question(served, files, capsys):
     nowhere = (*arguments[:2], f"--server=127.0.0.1:{free_port()}")
     code, out, error = run_here(client, capsys, *nowhere, "--wait=0.5")
     assert code == 1 and error.startswith("error: ") and "start it with `python -m serving.server`" in error
+
+
+def test_a_typo_in_the_model_is_told_soon_and_search_asks_for_a_gallery(served, files, capsys):
+    began = time.monotonic()
+    arguments = (files / "red.png", f"--server={served.address}")
+    code, out, error = run_here(client, capsys, "embed", *arguments, "--model=toi")
+    assert (code, out, error.count("\n")) == (1, "", 1) and time.monotonic() - began < 10, "of --wait=30"
+    assert error.endswith(f"NOT_FOUND: Could not find any versions of model toi; {client.NotFound.remedy}.\n")
+    for signature, model in (("search", "gallery"), ("embed", "verification")):
+        code, out, error = run_here(client, capsys, signature, *arguments, "--wait=0")
+        assert code == 1 and f"model {model}: NOT_FOUND: Servable not found for request: Latest({model})" in error
 
 
 def free_port():
@@ -324,6 +419,15 @@ def test_tables_fit_80_columns_and_keep_every_name_and_number(signature, capsys,
         (["embed", "{red}", "--model=nobody"], "NOT_FOUND: Servable not found for request: Latest(nobody)"),
         (["search", "{red}"], 'Serving signature key "search" not found.'),
         (["embed", "{red}", "{bad}"], "INVALID_ARGUMENT: Unknown image file format"),
+        (["embed", "{red}", "{bad}"], "error: {bad}: Server "),
+        (["verify", "{bad}", "{red}"], "error: {bad}: Server "),
+        (["embed", "{red}", "{empty}"], "`{empty}` is empty; give the bytes"),
+        (["embed", "{red}", "--out=/nonexist/v.npz"], "`--out` is /nonexist/v.npz but there is no folder `/nonexist`"),
+        (["search", "{red}", "--out=/nonexist/s.png"], "`--out` is /nonexist/s.png but there is no folder `/nonexist`"),
+        (["search", "{red}", "--out=sheet.jpg"], "`--out` is sheet.jpg but must end in .png."),
+        (["search", "{red}", "--images=photos"], "only a sheet shows images; give --out=FILE.png as well."),
+        (["search", "{red}", "--out=s.png", "--images={red}"], "must be the folder that the gallery was built from;"),
+        (["embed", "{red}", "--images=photos"], "`--images` belongs to search; leave it away for embed."),
         (["embed", "{gone}"], "is not a file; check the path."),
         (["verify", "{red}"], "`verify` got 1 images but compares exactly 2."),
         (["embed"], "No image to embed; give at least one path."),
@@ -333,7 +437,8 @@ def test_tables_fit_80_columns_and_keep_every_name_and_number(signature, capsys,
     ],
 )
 def test_command_errors_are_one_sentence(served, files, capsys, arguments, text):
-    names = {"red": files / "red.png", "bad": files / "bad.png", "gone": files / "gone.png"}
+    names = {name: files / f"{name}.png" for name in ("red", "bad", "empty", "gone")}
+    text = text.format(**names)
     arguments = [argument.format(**names) for argument in arguments]
     if not any("--model" in argument for argument in arguments):
         arguments += ["--model=toy", "--version=1"]

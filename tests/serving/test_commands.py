@@ -22,6 +22,7 @@ from tests.serving.toys import run_process
         ),
         (server, ["--enable_model_warmup=2"], "`--enable_model_warmup` is `2` but must be true or false."),
         (server, ["m", "--port=0"], "`m` is not a flag; every setting is written --name=value, see --help."),
+        (server, ["--port_file=/nonexist/p"], "`--port_file` is /nonexist/p but there is no folder `/nonexist`; make"),
         (client, ["embed", "a.png", "--sever=x"], "`--sever` is not a flag of this command; did you mean --server"),
         (client, ["embed", "--wait=-1", "a.png"], "`--wait` is `-1` but must be a non-negative number."),
         (client, ["embed", "a.png", "--timeout=soon"], "`--timeout` is `soon` but must be a number."),

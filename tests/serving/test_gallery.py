@@ -5,8 +5,9 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from serving import client, gallery
+from serving import client, gallery, sheet
 from serving.config import ModelConfig
 from serving.server import Server
 from tests.saved_models.here import run_here
@@ -83,6 +84,21 @@ def test_build_search_enrol_remove_while_a_server_runs(folder, capsys, monkeypat
             client, capsys, "search", folder / "yellow.png", "--model=gallery", f"--server={running.address}"
         )
         assert code == 0 and "unknown" in out
+        for flags, seen in (([f"--images={folder}/images"], ["red", "red"]), ([], [None, None])):
+            code, out, error = run_here(
+                client,
+                capsys,
+                "search",
+                folder / "reddish.png",
+                "--k=2",
+                f"--out={folder}/sheet.png",
+                f"--server={running.address}",
+                *flags,
+            )
+            assert (code, out, error.count("\n")) == (0, "", 1), error
+            assert error.startswith(f"sheet written to {folder}/sheet.png: 1 query, 2 answers each; ")
+            assert ("2 of 2 answers with their image" if flags else "--images=DIR, what the gallery was") in error
+            assert colours_of(folder / "sheet.png") == ["red", *seen]
 
         code, out, error = run_here(
             gallery,
@@ -110,6 +126,40 @@ def test_build_search_enrol_remove_while_a_server_runs(folder, capsys, monkeypat
         assert until(lambda: asked.status()[0]["version"] == 3 and asked.status()[0]["state"] == "AVAILABLE")
         assert not {"yellow", "blue"} & set(asked.search(folder / "yellow.png")["identities"].ravel())
         assert sorted(path.name for path in (folder / "models" / "gallery").iterdir()) == ["3"]
+
+
+def colours_of(file):
+    """Which colour is in the middle of each tile of the first row."""
+    picture = Image.open(file)
+    lefts = [sheet.MARGIN + i * (sheet.TILE + sheet.GAP) + (sheet.GAP if i else 0) for i in range(3)]
+    middle = sheet.MARGIN + sheet.HEAD + sheet.TILE // 2
+    pixels = np.array([picture.getpixel((left + sheet.TILE // 2, middle)) for left in lefts], int)
+    near = [[name for name, colour in COLOURS.items() if np.abs(pixel - colour).max() < 30] for pixel in pixels]
+    return [names[0] if names else None for names in near]
+
+
+def test_a_pattern_names_the_identities(folder, tmp_path, capsys, monkeypatch):
+    for name in ("build", "enrol"):
+        monkeypatch.setattr(gallery.gallery, name, functools.partial(getattr(gallery.gallery, name), check=False))
+    names = ["day 1/car_012_cam1.jpg", "day 2/car_012_cam2.jpg", "day 2/deep/bus_7_cam1.jpg", "day 2/plan.png"]
+    for i, name in enumerate(names):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).write_bytes(png(60 * i, 9, 200))
+    pattern = r"--pattern=(?P<identity>[a-z]+_\d+)_(?P<camera>cam\d)\.jpg"
+    arguments = (f"--images={tmp_path}/photos", pattern)
+    code, out, error = run_here(
+        gallery, capsys, "build", f"--model={folder}/models/toy", f"--models={tmp_path}", *arguments
+    )
+    left_out = "  1 image left out whose path does not match the pattern\n"
+    assert (code, out) == (0, f"{tmp_path}/gallery/1: 3 entries of 2 identities, no image skipped\n{left_out}"), error
+    _, identities, entries = gallery.gallery.load_entries(f"{tmp_path}/gallery/1")
+    assert dict(zip(entries, identities)) == {names[0]: "car_012", names[1]: "car_012", names[2]: "bus_7"}
+
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "car_013_cam1.jpg").write_bytes(png(1, 2, 3))
+    arguments = (f"--gallery={tmp_path}/gallery", f"--images={tmp_path}/more", pattern)
+    code, out, error = run_here(gallery, capsys, "enrol", *arguments)
+    assert (code, out) == (0, f"{tmp_path}/gallery/2: 4 entries of 3 identities, no image skipped\n"), error
 
 
 def test_the_report_counts_and_names_what_was_skipped():
@@ -142,6 +192,12 @@ def test_the_report_counts_and_names_what_was_skipped():
         (
             ["enrol", "--gallery={toy}", "--identity=a", "--identity=b", "c.png"],
             "one enrolment is of one identity",
+        ),
+        (["enrol", "--gallery={toy}", "--identity=a", "--pattern=b", "c.png"], "`--pattern` is 'b' but --identity"),
+        (["remove", "--gallery=x", "--pattern=b"], "`--pattern` does not belong to remove"),
+        (
+            ["build", "--model={toy}", "--images={images}", "--models=y", "--pattern=(?P<camera>.)"],
+            "has neither a group `identity` nor a group `label`",
         ),
         (["enrol", "--gallery={toy}", "--images=x", "c.png"], "`c.png` follows --images=PHOTOS"),
         (["enrol", "--gallery={toy}", "--identity=a", "gone.png"], "`gone.png` is not a file; check"),

@@ -40,6 +40,11 @@ def take(dataset, count):
     return list(dataset.take(count).as_numpy_iterator())
 
 
+def test_ones_own_images_are_not_bounded_together(monkeypatch):
+    monkeypatch.setattr(Decoder.images, "__defaults__", (1,))      # most_pixels
+    assert len(list(take(batches(cache_mb=0.0).dataset(0), 1))) == 1
+
+
 @pytest.mark.parametrize("cache_mb", [1.0, 0.0])
 def test_image_label_and_index_belong_together(cache_mb):
     for batch in take(batches(cache_mb).dataset(0), 7):

@@ -549,4 +549,4 @@ def test_omniglot_in_one_folder(tmp_path):
 ])
 def test_training_is_proposed_only_for_what_can_be_trained_on(items, told, tmp_path):
     lines = write.report(write.write([Source(*items)], tmp_path / "photos"), str(tmp_path / "photos"))
-    assert told in lines[-1] and ("keras_apps.train" in lines[-1]) == told.startswith("--workdir")
+    assert told in lines[-1] and ("--config=" in lines[-1]) == told.startswith("--workdir")

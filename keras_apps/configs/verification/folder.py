@@ -17,7 +17,7 @@ def get_config():
         "app": "verification", "steps": 600, "batch": 32, "checkpoint_every": 200, "size": 48,
         "backbone": "small_cnn(widths=(32, 64, 96, 128))", "pooling": "flatten()",
         "head": "cosface(scale=16.0, margin=0.2)", "embedding": 128, "dropout": 0.2, "mirror": True,
-        "weights": {"head": 1.0, "loss": 1.0}, "schedule": "cosine(warmup=50)", "ema": 0.99,
+        "weights": {"head": 1.0, "metric": 1.0}, "schedule": "cosine(warmup=50)", "ema": 0.99,
     })
     config.optimizers.network = "adam(rate=1e-3, decay=1e-3)"
     config.data.update({

@@ -5,6 +5,10 @@
         --source=omniglot_runs:$SUITE_DATA/omniglot_small1/all_runs.zip --out=build/data/omniglot_small1
     python -m keras_apps.train --config=keras_apps/configs/verification/omniglot.py \\
         --data=build/data/omniglot_small1 --workdir=build/omniglot
+
+Expected, mean of seeds 0-2 at the last step (each): one-shot accuracy .916 (.9175, .920, .910), AUC .986 and EER .056
+inside the runs. Raw pixels: .2425, .636, .411. 4.7 minutes on 2 cores of an AMD EPYC.
+Chosen on a quarter of the 136 characters held back from training.
 """
 
 from keras_apps.config import base
@@ -15,7 +19,7 @@ def get_config():
     config.update({
         "app": "verification", "steps": 12000, "batch": 32, "checkpoint_every": 2000, "size": 28,
         "backbone": "small_cnn(widths=(32, 64, 128, 256))", "pooling": "flatten()", "head": "cosface(scale=16.0)",
-        "embedding": 128, "dropout": 0.0, "mirror": False, "weights": {"head": 1.0, "loss": 1.0},
+        "embedding": 128, "dropout": 0.0, "mirror": False, "weights": {"head": 1.0, "metric": 1.0},
         "schedule": "cosine(warmup=100)", "ema": 0.998,
     })
     config.optimizers.network = "adam(rate=2e-3, decay=1e-3)"

@@ -4,6 +4,10 @@
         --out=build/data/orl_faces
     python -m keras_apps.train --config=keras_apps/configs/verification/orl.py --data=build/data/orl_faces \\
         --workdir=build/orl
+
+Expected, mean of seeds 0-2 at the last step (each): AUC .971 (.970, .967, .974), EER .068 (.067, .065, .072), TAR at
+FAR 1e-2 .790, rank-1 .998. Raw pixels: .914, .150, .517, .985. 1.4 minutes on 2 cores of an AMD EPYC.
+Chosen on persons 1-20 alone, ten to train and ten to judge by, both ways round.
 """
 
 from keras_apps.config import base
@@ -14,7 +18,7 @@ def get_config():
     config.update({
         "app": "verification", "steps": 1500, "batch": 40, "checkpoint_every": 500, "size": 48,
         "backbone": "small_cnn(widths=(32, 64, 96, 128))", "pooling": "flatten()", "head": "cosface(scale=16.0)",
-        "embedding": 128, "dropout": 0.3, "mirror": True, "weights": {"head": 1.0, "loss": 1.0},
+        "embedding": 128, "dropout": 0.3, "mirror": True, "weights": {"head": 1.0, "metric": 1.0},
         "schedule": "cosine(warmup=50)", "ema": 0.995,
     })
     config.optimizers.network = "adam(rate=1e-3, decay=1e-3)"
