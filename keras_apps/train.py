@@ -31,8 +31,9 @@ FLAGS = flags.FLAGS
 def export_run(run, loop, result, models):
     """One version `<models>/<task>/<n>/` of the averaged weights, verified against the live model."""
     task = run.config.app
-    image = run.records.images(run.rows[:1])
-    requests = {"embed": {"image_bytes": image}, "verify": {"image_bytes_1": image, "image_bytes_2": image}}
+    other = run.rows[run.labels[run.rows] != run.labels[run.rows[0]]]
+    first, second = ([image] for image in run.records.images([run.rows[0], other[0]]))
+    requests = {"embed": {"image_bytes": first}, "verify": {"image_bytes_1": first, "image_bytes_2": second}}
     signatures = run.app.signatures()
     requests = {name: inputs for name, inputs in requests.items() if name in signatures}
     calibration = {**run.app.calibration, "data_sha256": result["data_sha256"]}
