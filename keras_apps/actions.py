@@ -21,7 +21,8 @@ class ShowProgress:
 
     def __call__(self, loop, logs):
         step = loop.step.numpy()
-        losses = [value for name, value in logs.items() if name.endswith("/loss") and name.count("/") == 1]
+        losses = [value for name, value in logs.items()
+                  if name.endswith("/loss") and name.count("/") == 1 and not name.startswith("rate/")]
         text = f"loss {losses[-1]:.4f}  {logs.get('images_per_second', 0):.0f} images/s"
         if sys.stderr.isatty():
             if self.bar is None:
@@ -49,8 +50,11 @@ class WriteHistory:
         minutes, wall = self.spent()
         row = {"step": int(loop.step.numpy()), **{name: float(f"{value:.6g}") for name, value in logs.items()},
                "minutes": round(minutes, 4), "minutes_wall": round(wall, 4)}
-        with open(self.path, "a") as file:
-            file.write(json.dumps(row) + "\n")
+        with open(self.path, "a+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 1))
+            cut = file.read() not in (b"", b"\n")       # by a kill; the row must not be glued to it
+            file.write((b"\n" if cut else b"") + json.dumps(row).encode() + b"\n")
 
     def spent(self):
         """CPU and wall minutes so far."""

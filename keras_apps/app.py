@@ -22,7 +22,10 @@ class App(tf.Module):
         self.info = info
 
     def stages(self):
-        """Stages in order: {"name", "steps", "phases": {phase: batches a step}, "batch", "size"}."""
+        """Stages in order: {"name", "steps", "phases": {phase: batches a step}, "batch", "size"}.
+
+        "rounds" beside them, in [1, steps], asks for `between` so often. No stage sees the draws of another.
+        """
         return ({"name": "train", "steps": self.config.steps, "phases": {"train": 1},
                  "batch": self.config.batch, "size": self.config.size},)
 
@@ -41,7 +44,9 @@ class App(tf.Module):
                  step: int64 scalar.
         Returns: terms {name: values [n]} or {name: (values [n], weight [n])}; n may differ per term, a value of
                  the whole batch is repeated n times. The loop divides by the weights' sum over ALL replicas;
-                 the weights carry no gradient.  carry: anything `after_step` wants.
+                 the weights carry no gradient. A value of weight 0 counts for nothing, whatever it is; where its
+                 own gradient is not finite, its input must be masked (0 x infinity is NaN). No term may be named
+                 `loss`: the total is.  carry: anything `after_step` wants.
         """
         raise NotImplementedError
 

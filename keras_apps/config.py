@@ -30,7 +30,7 @@ def base():
             "train_identities": "",   # "0-4,7"; "" = by `holdout`
             "train_split": "",        # rows of this split only; "" = every row that has no other use
             "holdout": 0.0,           # share of the identities (by hash) kept for evaluation
-            "test_images": 10000,     # whole identities (by hash) are evaluated up to this many images
+            "test_images": 10000,     # whole identities, or cases of episodes, are evaluated up to this many
             "sampler": "pk(images=4)",
             "augment": (),            # ("flip()", "affine(rotate=0.1)"), in this order
             "mixing": (),

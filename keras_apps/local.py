@@ -50,15 +50,15 @@ class LocalVariable:
 class LocalOptimizer(tf.train.experimental.PythonState):
     """One optimizer a shard, and the state of shards and slots in a checkpoint.
 
-    Gradients are not reduced, slots are local; values and slots are stored gathered, so that any number of
-    replicas restores them.
+    Gradients are not reduced, slots are local; values, slots and averages are stored gathered, so that any number
+    of replicas restores them.
 
     Args:    make: () -> a Keras optimizer; called once a shard, outside the strategy's scope.
-             variables: the group's `LocalVariable`s.
+             variables: the group's `LocalVariable`s.  averages: `LocalVariable`s beside them, or none.
     """
 
-    def __init__(self, make, variables):
-        self.local = list(variables)
+    def __init__(self, make, variables, averages=()):
+        self.local, self.averages = list(variables), list(averages)
         self.optimizers = [[make() for _ in variable.shards] for variable in self.local]
         for variable, optimizers in zip(self.local, self.optimizers):
             for shard, optimizer in zip(variable.shards, optimizers):
@@ -73,7 +73,7 @@ class LocalOptimizer(tf.train.experimental.PythonState):
             shard, optimizer = variable.shards[replica], optimizers[replica]
             # apply_gradients would start a merge call, so its steps are taken one by one.
             optimizer._compute_current_learning_rate()
-            if optimizer.weight_decay:
+            if optimizer.weight_decay and optimizer._use_weight_decay(shard):
                 shard.assign_sub(shard * optimizer.weight_decay * optimizer.learning_rate)
             optimizer.update_step(tf.convert_to_tensor(gradient), shard)
             optimizer.iterations.assign_add(1)
@@ -86,6 +86,7 @@ class LocalOptimizer(tf.train.experimental.PythonState):
                 arrays[f"{i}/slot/{j}"] = (
                     np.concatenate([copy.numpy() for copy in copies])[:variable.rows]
                     if copies[0].shape.rank else copies[0].numpy())
+        arrays.update({f"{i}/average": average.gathered() for i, average in enumerate(self.averages)})
         stream = io.BytesIO()
         np.savez(stream, **arrays)
         return stream.getvalue()
@@ -99,6 +100,13 @@ class LocalOptimizer(tf.train.experimental.PythonState):
                 parts = variable.split(stored) if copies[0].shape.rank else [stored] * len(copies)
                 for copy, part in zip(copies, parts):
                     copy.assign(part)
+        for i, average in enumerate(self.averages):
+            average.scatter(arrays[f"{i}/average"])
+
+
+def parts_of(variables):
+    """The plain variables in a list: of a `LocalVariable` its shards, of any other itself."""
+    return [part for v in variables for part in (v.shards if isinstance(v, LocalVariable) else [v])]
 
 
 def replica_id():

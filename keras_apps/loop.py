@@ -1,5 +1,6 @@
 """The one training loop, for every application, under `tf.distribute`."""
 
+import bisect
 import contextlib
 import io
 import json
@@ -10,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_apps.build import build
-from keras_apps.local import LocalOptimizer, LocalVariable
+from keras_apps.local import LocalOptimizer, LocalVariable, parts_of
 
 KEEP = 3        # checkpoints
 
@@ -35,9 +36,15 @@ class Loop:
         self.app, self.config, self.batches, self.strategy = app, config, batches, strategy
         self.workdir, self.actions = workdir, actions
         self.stages = [dict(stage) for stage in app.stages()]
-        for first, second in zip([{"last": 0}, *self.stages], self.stages):
-            second["first"], second["last"] = first["last"], first["last"] + second["steps"]
-        self.steps = self.stages[-1]["last"]
+        self.steps = draw = 0
+        for stage in self.stages:
+            steps, rounds = stage["steps"], stage.setdefault("rounds", 1)
+            if not 1 <= rounds <= max(1, steps):
+                raise ValueError(f"`rounds` of stage {stage['name']!r} is {rounds} but must lie in [1, {steps}], its "
+                                 "steps; change one of them.")
+            # A stage goes on with the draws: those of the stages before would give the same images once more.
+            stage["first"], stage["last"], stage["draw"] = self.steps, self.steps + steps, draw
+            self.steps, draw = stage["last"], draw + steps * sum(stage["phases"].values())
         schedule = build("schedules", config.schedule, steps=self.steps)
         with strategy.scope():
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step",
@@ -48,13 +55,8 @@ class Loop:
         parts = {"app": app, "step": self.step, "memo": self.memo,
                  **{f"optimizer_{group}": value for group, value in self.optimizers.items()},
                  **{f"local_{group}": value for group, value in self.locals.items()}}
-        self.averages = []
-        if config.ema:
-            with strategy.scope():
-                self.averages = [tf.Variable(value, trainable=False, name="average",
-                                             aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
-                                 for value in self.trained]
-            parts["averages"] = _Holder(self.averages)
+        if config.ema:      # those of local variables lie with their optimizer
+            parts["averages"] = _Holder([v for v in self.averages if not isinstance(v, LocalVariable)])
         self.manager = None
         if workdir:
             self.manager = tf.train.CheckpointManager(
@@ -72,19 +74,22 @@ class Loop:
         if missing:
             raise ValueError(f"`optimizers` has no entry for {sorted(missing)}; add one such as "
                              f"\"adam(rate=1e-3)\" (it has {sorted(self.config.optimizers)}).")
-        self.optimizers, self.locals, self.trained = {}, {}, []
+        self.optimizers, self.locals, self.trained, self.averages = {}, {}, [], []
         for group, variables in groups.items():
             def make(text=self.config.optimizers[group]):
                 return build("optimizers", text, schedule=rate)
             shared = [v for v in variables if not isinstance(v, LocalVariable)]
             local = [v for v in variables if isinstance(v, LocalVariable)]
-            self.trained += shared
+            with self.strategy.scope():
+                averages = [_average_of(v) for v in shared + local] if self.config.ema else []
+            self.trained += shared + local
+            self.averages += averages
             if shared:
                 with self.strategy.scope():
                     self.optimizers[group] = make()
                     self.optimizers[group].build(shared)
             if local:
-                self.locals[group] = LocalOptimizer(make, local)
+                self.locals[group] = LocalOptimizer(make, local, averages[len(shared):])
 
     # ---- running
 
@@ -115,19 +120,18 @@ class Loop:
 
     def _run_stage(self, stage):
         draws = sum(stage["phases"].values())
-        rounds = stage.get("rounds", 1)
-        length = -(-stage["steps"] // rounds)
+        bounds = [stage["first"] + stage["steps"] * i // stage["rounds"] for i in range(stage["rounds"] + 1)]
         step = self._position()
         train_step = self._step_function(stage)
         while step < stage["last"]:
-            number = (step - stage["first"]) // length
+            number = bisect.bisect(bounds, step) - 1
             batches = self.batches(stage)
             if self.memo.key != [stage["name"], number]:
                 with self.averaged():
                     arrays = self.app.between(stage["name"], number, batches)
                 self.memo.key, self.memo.arrays = [stage["name"], number], dict(arrays)
-            iterator = self._iterator(batches, (step - stage["first"]) * draws)
-            end = min(stage["last"], stage["first"] + (number + 1) * length)
+            iterator = self._iterator(batches, stage["draw"] + (step - stage["first"]) * draws)
+            end = bounds[number + 1]
             clock, since = None, None
             while step < end:
                 logs = train_step(iterator)
@@ -154,7 +158,6 @@ class Loop:
 
     def _log(self, stage, step, logs):
         logs = {name: float(value) for name, value in logs.items()}
-        logs.update({f"rate/{group}": float(_rate_of(optimizer)) for group, optimizer in self.optimizers.items()})
         for name, value in logs.items():
             if not np.isfinite(value):
                 raise ValueError(f"`{name}` is {value} at step {step} of stage {stage['name']} but must be finite; use "
@@ -164,7 +167,7 @@ class Loop:
 
     def save(self):
         """A checkpoint; weights that are not finite are refused, so that the one before stays the newest."""
-        if not all(np.isfinite(variable.numpy()).all() for variable in self.trained):
+        if not all(np.isfinite(part.numpy()).all() for part in parts_of(self.trained)):
             raise ValueError(f"the weights are not finite at step {self._position()}; use a lower rate or set `clip`, "
                              "with another --workdir.")
         if self.manager:
@@ -197,6 +200,8 @@ class Loop:
                     logs.update({f"{phase}/{name}": self.strategy.experimental_local_results(value)[0]
                                  for name, value in found.items()})
             self._average()
+            optimizers = {**{group: local.optimizers[0][0] for group, local in self.locals.items()}, **self.optimizers}
+            logs.update({f"rate/{group}": _rate_of(optimizer) for group, optimizer in optimizers.items()})
             self.step.assign_add(1)
             return logs
         return train_step
@@ -217,12 +222,20 @@ class Loop:
                  for values, weight in pairs]
         if not pairs:
             raise ValueError(f"phase {phase!r} has no loss term; `losses` must return at least one.")
+        if "loss" in names:
+            raise ValueError(f"phase {phase!r} has a term named `loss` but that is the total's name in the log; give "
+                             "the term another name.")
         total = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.stack([tf.reduce_sum(w) for _, w in pairs]))
-        shares = tf.math.divide_no_nan(tf.stack([tf.reduce_sum(v * w) for v, w in pairs]), total)
+        # 0 x infinity would be NaN.
+        sums = [tf.reduce_sum(tf.where(tf.not_equal(w, 0.0), v, 0.0) * w) for v, w in pairs]
+        shares = tf.math.divide_no_nan(tf.stack(sums), total)
         weights = self.app.weights(phase, self.step)
         unknown = set(weights) - set(names)
         if unknown:
             raise ValueError(f"`weights` names {sorted(unknown)} but phase {phase!r} has the terms {sorted(names)}.")
+        if not weights:
+            raise ValueError(f"`weights` of phase {phase!r} is empty but must name a term; return at least one of "
+                             f"{sorted(names)} with its weight.")
         loss = tf.add_n([shares[names.index(name)] * tf.cast(weight, tf.float32)
                          for name, weight in weights.items()])
         reduced = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.stop_gradient(tf.concat([shares, [loss]], 0)))
@@ -265,19 +278,20 @@ class Loop:
         if self.averages:
             t = tf.cast(self.step, tf.float32)
             rest = 1.0 - tf.minimum(self.config.ema, (1.0 + t) / (10.0 + t))
-            for average, value in zip(self.averages, self.trained):
+            for average, value in zip(parts_of(self.averages), parts_of(self.trained)):
                 average.assign(average + tf.cast(rest, value.dtype) * (value - average))
 
     @contextlib.contextmanager
     def averaged(self):
         """Inside, the trained variables hold their averages (evaluation, export)."""
-        kept = [value.numpy() for value in self.trained] if self.averages else []
-        for value, average in zip(self.trained if kept else (), self.averages):
+        values, averages = parts_of(self.trained), parts_of(self.averages)
+        kept = [value.numpy() for value in values] if averages else []
+        for value, average in zip(values, averages):
             value.assign(average)
         try:
             yield
         finally:
-            for value, old in zip(self.trained, kept):
+            for value, old in zip(values, kept):
                 value.assign(old)
 
 
@@ -294,6 +308,13 @@ class _Rate(tf.keras.optimizers.schedules.LearningRateSchedule):
 def _rate_of(optimizer):
     rate = optimizer._learning_rate
     return rate(None) if isinstance(rate, _Rate) else rate
+
+
+def _average_of(variable):
+    if isinstance(variable, LocalVariable):
+        return LocalVariable(variable.gathered(), name="average")
+    return tf.Variable(variable, trainable=False, name="average",
+                       aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
 
 
 class _Holder(tf.Module):

@@ -33,7 +33,8 @@ def select(images, config):
     the share of identities, chosen by hash, that is kept back. Where too few identities would be left on a side
     (two of two images), that share of every identity's images is kept back instead. `labels` keeps that many images an
     identity for training, the rest of them are neither trained nor evaluated on. `data.test_images` bounds the memory
-    and time of an evaluation.
+    and time of an evaluation, by whole identities or, of episodes (rows with a `case` where the data have a `role`), by
+    whole cases: an N-way case stays N-way.
 
     Returns: labels [N] int32: class of a training row, -1 elsewhere; {"test": Split}; names of the classes.
     Raises:  ValueError where the data have no identities, one only, or an unknown one is named.
@@ -75,7 +76,7 @@ def select(images, config):
                          "`data.train_split`, `data.train_identities` and `data.holdout`.")
     labels = np.full(records.count, -1, np.int32)
     labels[train] = np.searchsorted(classes, identities[train])
-    rows = np.flatnonzero(_at_most(test, identities, names, settings.test_images))
+    rows = np.flatnonzero(_at_most(test, *_units(records, identities, names), settings.test_images))
     splits = {"test": Split(images, rows, identities[rows], names, unseen)} if len(rows) else {}
     return labels, splits, [names[i] for i in classes]
 
@@ -116,14 +117,30 @@ def held_identities(identities, names, share):
     return held
 
 
-def _at_most(chosen, identities, names, most):
-    """Whole identities of the chosen rows, in the order of their hashes, while they are at most `most` images."""
+def _units(records, identities, names):
+    """What an evaluation keeps or drops as a whole: units [N], keys to hash, how many of the keys are identities.
+
+    An identity, but of episodes a case: without some of its identities it would be an easier task.
+    """
+    if not (records.has("case") and records.has("role")):
+        return identities, names, len(names)
+    cases = records.column("case")
+    units = np.where(cases < 0, identities, len(names) + cases)
+    return units, [*names, *(f"case {name}" for name in records.names("case"))], len(names)
+
+
+def _at_most(chosen, units, keys, identities, most):
+    """Whole units of the chosen rows, in the order of their hashes, while they are at most `most` images.
+
+    One case or two identities are kept even where they are more.
+    """
     if chosen.sum() <= most:
         return chosen
-    counts = np.bincount(identities[chosen], minlength=len(names))
-    order = np.array(sorted(np.flatnonzero(counts), key=lambda i: hashed(f"test {names[i]}")))
-    kept = order[np.cumsum(counts[order]) <= most]
-    return chosen & np.isin(identities, kept if len(kept) > 1 else order[:2])
+    counts = np.bincount(units[chosen], minlength=len(keys))
+    order = np.array(sorted(np.flatnonzero(counts), key=lambda i: hashed(f"test {keys[i]}")))
+    kept = np.count_nonzero(np.cumsum(counts[order]) <= most)
+    least = 1 if order[0] >= identities else 2
+    return chosen & np.isin(units, order[:max(kept, least)])
 
 
 def hashed(text):

@@ -26,7 +26,8 @@ def build(model, entries, models, task="gallery", k=10, threshold=None, keep=Non
     """Embed `entries` with an exported encoder and write the first or next gallery version.
 
     score(query, entry) = <q, e> / (|q| |e|); the k highest scores are answered in descending order, equal
-    scores in the order of enrolment; unknown = best score < threshold. The search is exact.
+    scores in the order of enrolment; unknown = not (best score >= threshold). The search is exact. A query without a
+    direction (NaN, infinite, 0) is unknown and answered with NaN and empty names.
 
     Args:    model: version folder with a signature `embed` (image_bytes string [n] -> embedding [n, D]).
              entries: iterable of (identity, entry name, image); an image is the bytes of a PNG, JPEG, GIF,
@@ -288,8 +289,14 @@ def _write(encoder, content, facts, models, task, keep, check):
     def search(embedding):
         queries = tf.math.l2_normalize(tf.cast(embedding, tf.float32), axis=-1)
         scores, rows = tf.math.top_k(tf.matmul(queries, state["vectors"], transpose_b=True), k)
-        return {"identities": tf.gather(state["identities"], rows), "scores": scores,
-                "entries": tf.gather(state["entries"], rows), "unknown": scores[:, 0] < threshold}
+        # Without a direction the names would be those of whoever was enrolled first. NaN must not meet the threshold:
+        # NaN < threshold is False, and TensorFlow's optimizer turns ~(score >= threshold) into that.
+        scores = tf.where(tf.norm(queries, axis=-1, keepdims=True) > 0.5, scores, np.nan)
+        found = tf.math.is_finite(scores)
+        best = tf.where(found, scores, -np.inf)[:, 0]
+        return {"identities": tf.where(found, tf.gather(state["identities"], rows), ""), "scores": scores,
+                "entries": tf.where(found, tf.gather(state["entries"], rows), ""),
+                "unknown": best < threshold}
 
     def through(signature):
         function = encoder.signatures[signature]

@@ -25,20 +25,43 @@ from saved_models.signatures import encoded_image
 TIMEOUT = 900.0                                   # seconds for the whole subprocess
 MESSAGE_CHARACTERS = 2000                         # of what TensorFlow says of an error
 PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
-# Reading or writing a path outside the version folder: works here, fails (or leaks) where it is served.
+# Reading or writing a path outside the version folder: works here, fails (or leaks) where it is served. No allow-list
+# of stateful ops instead, because ReadFile and many others are not stateful; a test walks TensorFlow's whole registry.
 FILE_OPS = {
-    "ReadFile", "WriteFile", "MatchingFiles", "WholeFileReader", "WholeFileReaderV2",
-    "TextLineReader", "TextLineReaderV2", "FixedLengthRecordReader", "FixedLengthRecordReaderV2",
-    "TFRecordReader", "TFRecordReaderV2", "LMDBReader", "ImmutableConst", "CreateSummaryFileWriter",
-    "GenerateVocabRemapping", "LoadAndRemapMatrix", "TFRecordDataset", "TFRecordDatasetV2",
-    "TextLineDataset", "FixedLengthRecordDataset", "FixedLengthRecordDatasetV2", "CSVDataset",
-    "CSVDatasetV2", "ExperimentalCSVDataset", "SqlDataset", "ExperimentalSqlDataset", "LMDBDataset",
-    "ExperimentalLMDBDataset", "MatchingFilesDataset", "ExperimentalMatchingFilesDataset",
-    "SnapshotDataset", "SnapshotDatasetV2", "LoadDataset", "SaveDataset", "SaveDatasetV2",
+    "ReadFile", "WriteFile", "MatchingFiles", "WholeFileReader", "WholeFileReaderV2", "TextLineReader",
+    "TextLineReaderV2", "FixedLengthRecordReader", "FixedLengthRecordReaderV2", "TFRecordReader", "TFRecordReaderV2",
+    "LMDBReader", "RecordInput", "ImmutableConst", "GenerateVocabRemapping", "LoadAndRemapMatrix", "Skipgram",
+    "TFRecordDataset", "TFRecordDatasetV2", "TextLineDataset", "FixedLengthRecordDataset",
+    "FixedLengthRecordDatasetV2", "CSVDataset", "CSVDatasetV2", "ExperimentalCSVDataset", "SqlDataset",
+    "ExperimentalSqlDataset", "LMDBDataset", "ExperimentalLMDBDataset", "MatchingFilesDataset",
+    "ExperimentalMatchingFilesDataset", "DatasetToTFRecord", "ExperimentalDatasetToTFRecord", "CacheDataset",
+    "CacheDatasetV2", "SnapshotDataset", "SnapshotDatasetV2", "SnapshotDatasetReader", "SnapshotChunkDataset",
+    "LoadDataset", "SaveDataset", "SaveDatasetV2", "DistributedSave", "DTensorRestoreV2",
+    "CreateSummaryFileWriter", "CreateSummaryDbWriter", "SummaryWriter",    # nothing writes summaries without these
+    "DumpTensor", "DebugIdentity", "DebugIdentityV2", "DebugIdentityV3", "DebugNanCount", "DebugNumericSummary",
+    "Copy", "CopyHost", "InitializeTRTResource", "SerializeTRTResource", "FileSystemSetConfiguration",
+}
+NETWORK_OPS = {"DataServiceDataset", "DataServiceDatasetV2", "DataServiceDatasetV3", "DataServiceDatasetV4",
+               "RegisterDataset", "RegisterDatasetV2", "RpcClient", "RpcServer"}
+# A graph inside a string, where nothing below looks.
+HIDDEN_OPS = {"DatasetFromGraph", "MlirPassthroughOp", "TRTEngineOp", "_TPUCompileMlir", "_XlaHostComputeMlir"}
+REFUSED = (
+    (PYTHON_OPS, "calls back into Python, which no server has; write that step in TensorFlow ops"),
+    (FILE_OPS, "touches files outside the version folder; do that before export, not in the graph"),
+    (NETWORK_OPS, "talks to other machines; do that before export, not in the graph"),
+    (HIDDEN_OPS, "runs a graph that it holds as text, which cannot be inspected; call a tf.function instead"),
+)
+# Stock ops that touch a file only where this attribute names one: what else it may say, besides its default.
+PATH_ATTRIBUTES = {
+    "PrintV2": ("output_stream", rb"stdout|stderr|log\((info|warning|error)\)"),
+    "DecodeProtoV2": ("descriptor_source", rb"local://|bytes://.*"),
+    "EncodeProto": ("descriptor_source", rb"local://|bytes://.*"),
+    "FixedUnigramCandidateSampler": ("vocab_file", rb""),
 }
 CHECKPOINT_OPS = {"Restore", "RestoreSlice", "RestoreV2", "Save", "SaveSlices", "SaveV2",
                   "MergeV2Checkpoints"}
 TABLE_OPS = {"InitializeTableFromTextFile", "InitializeTableFromTextFileV2"}
+INIT_COLLECTIONS = ("saved_model_main_op", "legacy_init_op")
 CALL_OPS = {"PartitionedCall", "StatefulPartitionedCall"}
 
 
@@ -46,8 +69,9 @@ def check(path, samples, expected=None, tolerance=1e-5):
     """Inspect a version folder, load it as tf.saved_model.load and as TF Serving do, compare what it answers.
 
     One subprocess that knows only stock TensorFlow does the work, on the CPU (the parent may hold the
-    accelerators): it refuses graphs that need Python, unregistered ops or files outside assets/, then runs
-    `samples` through the object loader and through the session loader (tag `serve`).
+    accelerators): it refuses graphs that need Python, unregistered ops, other machines or files outside assets/
+    before anything of them runs, then runs `samples` through the object loader and through the session loader (tag
+    `serve`).
 
     Args:    path: version folder.
              samples: {signature: {input: array}}; byte strings in object arrays, because NumPy's own byte
@@ -156,53 +180,71 @@ class GraphInspection:
     def __init__(self, meta_graph, registered):
         self.meta_graph = meta_graph
         self.registered = registered
-        self.functions = {f.signature.name: f for f in meta_graph.graph_def.library.function}
-        self.nodes = {"": {node.name: node for node in meta_graph.graph_def.node}}    # scope -> name -> node
-        for name, function in self.functions.items():
-            self.nodes[name] = {node.name: node for node in function.node_def}
-        self.assets = {info.tensor_info.name.split(":")[0] for info in meta_graph.asset_file_def}
+        library = meta_graph.graph_def.library.function
+        self.functions = {function.signature.name: function for function in library}
+        self.all_nodes = [("", node) for node in meta_graph.graph_def.node]    # also those whose name comes twice
+        self.all_nodes += [(function.signature.name, node) for function in library for node in function.node_def]
+        self.nodes = {scope: {} for scope in ("", *self.functions)}    # scope -> name -> node
         self.callers = {}                         # function -> [(scope, node)] that call it
-        for scope, nodes in self.nodes.items():
-            for node in nodes.values():
-                if node.op in CALL_OPS:
-                    self.callers.setdefault(node.attr["f"].func.name, []).append((scope, node))
+        for scope, node in self.all_nodes:
+            self.nodes[scope][node.name] = node
+            for function in _called(node):
+                self.callers.setdefault(function, []).append((scope, node))
+        self.assets = {_root_tensor(info.tensor_info.name) for info in meta_graph.asset_file_def}
 
     def __call__(self):
-        saver = self._saver_scopes()
-        for scope, nodes in self.nodes.items():
-            where = f" in function `{scope}`" if scope else ""
-            for node in nodes.values():
-                place = f"Op `{node.op}` (node `{node.name}`{where})"
-                if node.op in PYTHON_OPS:
-                    raise ValueError(f"{place} calls back into Python, which no server has; write that step "
-                                     "in TensorFlow ops.")
-                if node.op not in self.functions and not self.registered(node.op):
-                    raise ValueError(f"{place} is not registered by a bare `import tensorflow`; replace the "
-                                     "custom op by stock ops.")
-                if node.op in FILE_OPS or (node.op in CHECKPOINT_OPS and (scope, node.name) not in saver):
-                    raise ValueError(f"{place} touches files outside the version folder; do that before "
-                                     "export, not in the graph.")
-                if node.op in TABLE_OPS and not self._is_asset(node.input[1], scope, set()):
-                    raise ValueError(f"{place} fills a look-up table from a file that is not in assets/; "
-                                     "build it with tf.lookup.TextFileInitializer and "
-                                     "pass the table among `variables`.")
-        return sum(len(nodes) for nodes in self.nodes.values())
+        checkpoint = self._checkpoint_nodes()
+        for scope, node in self.all_nodes:
+            place = f"Op `{node.op}` (node `{node.name}`{f' in function `{scope}`' if scope else ''})"
+            for ops, rule in REFUSED:
+                if node.op in ops:
+                    raise ValueError(f"{place} {rule}.")
+            if node.op not in self.functions and not self.registered(node.op):
+                raise ValueError(f"{place} is not registered by a bare `import tensorflow`; replace the "
+                                 "custom op by stock ops.")
+            if node.op in CHECKPOINT_OPS and (scope, node.name) not in checkpoint:
+                raise ValueError(f"{place} touches files outside the version folder; do that before "
+                                 "export, not in the graph.")
+            self._require_no_path(node, place)
+            if node.op in TABLE_OPS and not self._is_asset(node.input[1], scope, set()):
+                raise ValueError(f"{place} fills a look-up table from a file that is not in assets/; "
+                                 "build it with tf.lookup.TextFileInitializer and "
+                                 "pass the table among `variables`.")
+        return len(self.all_nodes)
 
-    def _saver_scopes(self):
-        """(scope, node name) of everything that saves and restores the version's own variables/."""
-        saver = self.meta_graph.saver_def
+    def _require_no_path(self, node, place):
+        attribute, harmless = PATH_ATTRIBUTES.get(node.op, ("", b""))
+        if attribute not in node.attr:            # another op, or the default
+            return
+        value = node.attr[attribute]
+        # A placeholder is filled in by whoever calls the function.
+        if value.WhichOneof("value") != "s" or not re.fullmatch(harmless, value.s, re.DOTALL):
+            said = value.s.decode("utf-8", "replace")[:200]
+            raise ValueError(f"{place} has `{attribute}` {said!r}, which may be a file outside the version folder; "
+                             "take it out or leave it at its default.")
+
+    def _checkpoint_nodes(self):
+        """(scope, node name) of what saves and restores the version's own variables/, except where it is served."""
+        saver, objects = self.meta_graph.saver_def, self.meta_graph.object_graph_def
+        served = [info.name for signature in self.meta_graph.signature_def.values()
+                  for info in signature.outputs.values()]
+        served += [name for key in INIT_COLLECTIONS if key in self.meta_graph.collection_def
+                   for name in self.meta_graph.collection_def[key].node_list.value]
+        of_objects = [(name, node) for name in objects.concrete_functions for node in self.nodes.get(name, ())]
+        own = self._reached([("", name) for name in (saver.save_tensor_name, saver.restore_op_name)])
+        return own - self._reached([("", name) for name in served] + of_objects)
+
+    def _reached(self, waiting):
         reached = set()
-        waiting = [("", name.split(":")[0]) for name in (saver.save_tensor_name, saver.restore_op_name)]
         while waiting:
             scope, name = waiting.pop()
+            name = name.lstrip("^").split(":")[0]
             if (scope, name) in reached or name not in self.nodes[scope]:
                 continue
             reached.add((scope, name))
             node = self.nodes[scope][name]
-            waiting += [(scope, tensor.lstrip("^").split(":")[0]) for tensor in node.input]
-            if node.op in CALL_OPS:
-                function = node.attr["f"].func.name
-                waiting += [(function, inner) for inner in self.nodes.get(function, {})]
+            waiting += [(scope, tensor) for tensor in node.input]
+            waiting += [(function, inner) for function in _called(node) for inner in self.nodes.get(function, ())]
         return reached
 
     def _is_asset(self, tensor, scope, seen):
@@ -214,7 +256,7 @@ class GraphInspection:
         node = self.nodes[scope].get(name)
         if node is None:
             return self._argument_is_asset(name, scope, seen)
-        if not scope and name in self.assets:
+        if not scope and _root_tensor(tensor) in self.assets:
             return True
         if node.op in ("Identity", "ReadVariableOp"):
             return self._is_asset(node.input[0], scope, seen)
@@ -230,15 +272,38 @@ class GraphInspection:
             return False
         position = arguments.index(name)
         callers = self.callers.get(scope, [])
-        if callers:
-            return all(self._is_asset(node.input[position], outer, seen) for outer, node in callers)
-        # Called by the object loader only, from Python: its captures are the last of its arguments.
         objects = self.meta_graph.object_graph_def
-        if scope not in objects.concrete_functions:
+        if not all(node.op in CALL_OPS and self._is_asset(node.input[position], outer, seen)
+                   for outer, node in callers):
             return False
+        if scope not in objects.concrete_functions:
+            return bool(callers)
+        # Called by the object loader too, from Python: its captures are the last of its arguments.
         bound = list(objects.concrete_functions[scope].bound_inputs)
         index = position - (len(arguments) - len(bound))
         return 0 <= index and objects.nodes[bound[index]].WhichOneof("kind") == "asset"
+
+
+def _called(node):
+    """Names of the functions that a node calls or hands on."""
+    lists = [[value.func] if value.WhichOneof("value") == "func" else value.list.func for value in node.attr.values()]
+    return [node.op, *(function.name for functions in lists for function in functions)]
+
+
+def _root_tensor(name):
+    """A tensor of the main graph as TensorFlow compares it: `a` is `a:0`."""
+    return name if ":" in name else f"{name}:0"
+
+
+def require_assets_inside(path, meta_graph):
+    """ValueError for an asset whose file name leads out of the version's assets/, also through links."""
+    folder = os.path.join(os.path.realpath(path), "assets")
+    for info in meta_graph.asset_file_def:
+        name = info.filename
+        plain = name and "\0" not in name and not {"", ".", ".."} & set(name.split("/"))
+        if not plain or os.path.realpath(os.path.join(folder, name)) != os.path.join(folder, name):
+            raise ValueError(f"asset_file_def of `{path}` names the file {name!r} but it must be a relative path that "
+                             "stays in assets/, without links; export the version again from files of its own.")
 
 
 def sample_inputs(signatures, images=()):
@@ -308,6 +373,7 @@ def _inspect_and_run(path, folder):
     meta_graph = serve_graph(read_saved_model(path))
     # Before loading: loading already runs initialisers.
     ops = GraphInspection(meta_graph, lambda name: op_def_registry.get(name) is not None)()
+    require_assets_inside(path, meta_graph)
     signatures = describe(meta_graph)
     samples = _read_arrays(os.path.join(folder, "samples.npz"))
     for name, inputs in samples.items():

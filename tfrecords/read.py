@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import sys
 import threading
 import zlib
@@ -192,8 +193,17 @@ class Records:
         if hashlib.sha256(data).hexdigest() != self.manifest["index"]["sha256"]:
             raise ValueError(f"the index `{path}` does not belong to its manifest (other sha256); delete it "
                              "and it is made anew from the shards.")
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return dict(arrays)
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                index = dict(arrays)
+        except Exception as error:          # bytes that are no index make NumPy raise almost anything
+            raise ValueError(f"the index `{path}` is not readable ({error}); delete it and it is made anew from the "
+                             "shards.") from None
+        faulty = _faulty_array(index, self.manifest)
+        if faulty:
+            raise ValueError(f"the index `{path}` has no array `{faulty}` that fits its manifest and shards; delete it "
+                             "and it is made anew from the shards, or write the data again.")
+        return index
 
     def _rebuilt_index(self, path):
         """The index from the shards themselves; put back in its place where that gives the same bytes."""
@@ -212,6 +222,11 @@ class Records:
             if record != shard["count"]:
                 raise ValueError(f"shard {shard['file']} holds {record} records but must hold "
                                  f"{shard['count']}; put back a sound copy or write the data again.")
+        arrays = builder.arrays()
+        faulty = _faulty_array(arrays, self.manifest)
+        if faulty:
+            raise ValueError(f"the shards in `{self.directory}` have a `{faulty}` that does not fit their {MANIFEST}; "
+                             "write the data again.")
         data = builder.encoded()
         if hashlib.sha256(data).hexdigest() == self.manifest["index"]["sha256"]:
             temporary = f"{path}.{os.getpid()}"
@@ -221,7 +236,7 @@ class Records:
                 os.replace(temporary, path)
             except OSError:
                 pass                        # a read-only folder: the index is made again next time
-        return builder.arrays()
+        return arrays
 
 
 class IndexBuilder:
@@ -234,13 +249,13 @@ class IndexBuilder:
     Args:    columns: the present columns.
     """
 
-    _TYPES = {"shard": np.int32, "offset": np.int64, "length": np.int64, "crc": np.uint32, "height": np.int32,
+    TYPES = {"shard": np.int32, "offset": np.int64, "length": np.int64, "crc": np.uint32, "height": np.int32,
               "width": np.int32, "channels": np.int8}
 
     def __init__(self, columns):
         columns = [column for column in columns if column not in schema.TEXTS]
         # Arrays, not lists: 8 bytes a number, however many records.
-        self._lists = {name: array("q") for name in (*self._TYPES, *columns)}
+        self._lists = {name: array("q") for name in (*self.TYPES, *columns)}
         self._shard, self._offset = 0, 0
 
     def shard(self, number):
@@ -261,7 +276,7 @@ class IndexBuilder:
         return self._offset
 
     def arrays(self):
-        return {name: np.array(values, self._TYPES.get(name, np.int64))
+        return {name: np.array(values, self.TYPES.get(name, np.int64))
                 for name, values in self._lists.items()}
 
     def encoded(self):
@@ -304,22 +319,83 @@ def _manifest(directory):
     if version != schema.VERSION:
         raise ValueError(f"`{path}` is of schema version {version} but this suite reads version "
                          f"{schema.VERSION}; write the data again.")
-    expected = {"name": str, "count": int, "channels": int, "columns": list, "names": dict, "shards": list,
-                "index": dict}
-    faulty = [key for key, kind in expected.items() if not isinstance(manifest.get(key), kind)]
-    if not faulty and (manifest["count"] < 1 or not all(_sound(shard) for shard in manifest["shards"])
-                       or sum(shard["count"] for shard in manifest["shards"]) != manifest["count"]):
-        faulty = ["shards"]
-    if faulty or not _plain(manifest["index"].get("file")):
-        raise ValueError(f"`{path}` has a faulty entry `{(faulty or ['index'])[0]}`; write the data again.")
+    faulty = _faulty_entry(manifest)
+    if faulty:
+        raise ValueError(f"`{path}` has a faulty entry `{faulty}`; write the data again.")
     return manifest
 
 
+def _faulty_entry(manifest):
+    """The first entry that is not as `tfrecords.write` makes it, or "" for none; what only informs is not judged."""
+    name, count, columns, names = (manifest.get(key) for key in ("name", "count", "columns", "names"))
+    shards, index = manifest.get("shards"), manifest.get("index")
+    if not isinstance(name, str):
+        return "name"
+    if not _whole(count) or count < 1:
+        return "count"
+    if not _whole(manifest.get("channels")) or manifest["channels"] not in (1, 3):
+        return "channels"
+    if not _different_texts(columns) or not set(columns) <= set(schema.COLUMNS):
+        return "columns"
+    if (not isinstance(names, dict) or set(names) != set(columns) & set(schema.CATEGORIES)
+            or not all(_different_texts(values) for values in names.values())):
+        return "names"
+    if (not isinstance(shards, list) or not all(_sound(shard) for shard in shards)
+            or sum(shard["count"] for shard in shards) != count):
+        return "shards"
+    if not isinstance(index, dict) or not _plain(index.get("file")) or not _is_sha256(index.get("sha256")):
+        return "index"
+    return "" if manifest.get("data_sha256") == data_sha256(shards) else "data_sha256"
+
+
+def _faulty_array(index, manifest):
+    """The first array of the index that is missing or does not fit the manifest, or "" for none."""
+    for name, (least, most) in _index_ranges(manifest).items():
+        values = index.get(name)
+        kind = IndexBuilder.TYPES.get(name, np.int64)
+        if values is None or values.dtype != kind or values.shape != (manifest["count"],):
+            return name
+        if values.min() < least or values.max() > most:
+            return name
+    shards = manifest["shards"]
+    if (index["shard"] != np.repeat(np.arange(len(shards)), [shard["count"] for shard in shards])).any():
+        return "shard"
+    ends = np.array([shard["bytes"] for shard in shards])[index["shard"]] - FOOTER
+    if (index["offset"] > ends).any():
+        return "offset"
+    return "length" if (index["length"] > ends - index["offset"]).any() else ""     # a sum could overflow
+
+
+def _index_ranges(manifest):
+    """{array of the index: (least, most) of its values}."""
+    most = np.iinfo(np.int64).max
+    ranges = {"shard": (0, len(manifest["shards"]) - 1), "offset": (HEADER, most), "length": (0, most),
+              "crc": (0, 2 ** 32 - 1), "height": (1, most), "width": (1, most), "channels": (1, 4)}
+    for column in manifest["columns"]:
+        if column not in schema.TEXTS:
+            ranges[column] = (-1, len(manifest["names"][column]) - 1 if column in schema.CATEGORIES else most)
+    return ranges
+
+
 def _sound(shard):
-    return (isinstance(shard, dict) and _plain(shard.get("file"))
-            and all(isinstance(shard.get(key), int) and shard[key] >= 0 for key in ("count", "bytes")))
+    return (isinstance(shard, dict) and _plain(shard.get("file")) and _is_sha256(shard.get("sha256"))
+            and all(_whole(shard.get(key)) and 0 <= shard[key] < 2 ** 63 for key in ("count", "bytes")))
+
+
+def _whole(value):
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _different_texts(values):
+    return (isinstance(values, list) and all(isinstance(value, str) for value in values)
+            and len(set(values)) == len(values))
+
+
+def _is_sha256(text):
+    return isinstance(text, str) and re.fullmatch("[0-9a-f]{64}", text) is not None
 
 
 def _plain(name):
     """A bare file name: a manifest may point nowhere outside its folder."""
-    return isinstance(name, str) and name == os.path.basename(name) and name not in ("", ".", "..")
+    return (isinstance(name, str) and name == os.path.basename(name) and name not in ("", ".", "..")
+            and "\0" not in name)

@@ -82,7 +82,7 @@ class VerificationApp(App):
         self._held = {"embedding": self._pairs(vectors, test), "pixels": self._pairs(pixels, test), "vectors": vectors}
         found = self._measure(vectors, self._held["embedding"], test)
         floor = self._measure(pixels, self._held["pixels"], test)
-        found.update({f"floor_{name}": value for name, value in floor.items()})
+        found.update({f"floor_{name}": value for name, value in floor.items() if isinstance(value, float)})
         found.update(self._calibrate(vectors, test))
         found.update({"identities": len(np.unique(test.identities)), "images": len(test.rows),
                       "unseen_identities": float(test.unseen)})
@@ -112,16 +112,16 @@ class VerificationApp(App):
 
     def _measure(self, vectors, pairs, split):
         found = verification.all_metrics(*pairs)
-        ranked = [ranking.ranking(vectors[rows], vectors[rows], split.identities[rows], split.identities[rows],
-                                  same_index=np.arange(rows.sum())) for rows in _episodes(split)]
-        counts = [one["queries"] for one in ranked]
-        found.update({name: float(np.average([one[name] for one in ranked], weights=counts))
-                      for name in ("rank1", "rank5", "map")})
         roles, cases = split.column("role"), split.column("case")
+        within = None if roles is None else cases           # episodes are searched inside their case only
+        ranked = ranking.ranking(vectors, vectors, split.identities, split.identities,
+                                 same_index=np.arange(len(vectors)), query_cases=within, gallery_cases=within)
+        found.update({name: ranked[name] for name in ("rank1", "rank5", "map")})
         if roles is not None and cases is not None:
             names = split.images.records.names("role")
             query, gallery = (roles == (names.index(name) if name in names else -2) for name in ("query", "gallery"))
-            if query.any() and gallery.any():
+            if np.isin(cases[query], cases[gallery]).any():
+                found["oneshot_queries"] = int(np.isin(cases[query], cases[gallery]).sum())
                 found["oneshot_accuracy"] = ranking.oneshot_accuracy(
                     vectors[query], vectors[gallery], split.identities[query], split.identities[gallery],
                     cases[query], cases[gallery])
@@ -186,8 +186,9 @@ def _episodes(split):
 def _require_pairs(splits):
     """Refuses before the training what could not be judged after it."""
     test = splits.get("test")
-    counts = np.unique(test.identities, return_counts=True)[1] if test is not None else np.zeros(0, int)
-    if len(counts) < 2 or counts.max() < 2:
-        raise ValueError(f"{counts.sum()} images of {len(counts)} identities are held out but judging needs 2 "
-                         "identities, one of them with 2 images; hold back more by `data.holdout` or "
-                         "`data.train_identities`, or add images (4 or more of each).")
+    held = test.identities if test is not None else np.zeros(0, int)
+    counts = [np.unique(held[rows], return_counts=True)[1] for rows in (_episodes(test) if len(held) else ())]
+    if not (any(len(count) > 1 for count in counts) and any(count.max() > 1 for count in counts)):
+        raise ValueError(f"{len(held)} images of {len(np.unique(held))} identities are held out but judging needs 2 "
+                         "identities, one of them with 2 images (of episodes: inside a case); hold back more by "
+                         "`data.holdout` or `data.train_identities`, or add images (4 or more of each).")

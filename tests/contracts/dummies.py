@@ -22,7 +22,10 @@ def dummy_config(steps=6, batch=16, optimizer="sgd(rate=0.05, momentum=0.9)", gr
 
 
 class Draws:
-    """Batches of arrays: draw d is a function of d alone, replica r gets the r-th contiguous slice."""
+    """Batches of arrays: draw d is a function of d alone, replica r gets the r-th contiguous slice.
+
+    Beside them `draw`: [1] of the number d.
+    """
 
     def __init__(self, make):
         self.make = make
@@ -33,8 +36,9 @@ class Draws:
             while True:
                 whole = self.make(np.random.default_rng(draw))
                 for replica in here:
-                    yield {name: values[replica * len(values) // replicas:(replica + 1) * len(values) // replicas]
-                           for name, values in whole.items()}
+                    yield {"draw": np.float32([draw]),
+                           **{name: values[replica * len(values) // replicas:(replica + 1) * len(values) // replicas]
+                              for name, values in whole.items()}}
                 draw += 1
         first = next(parts())
         return tf.data.Dataset.from_generator(parts, output_signature={
@@ -166,7 +170,8 @@ class GrowApp(App):
     def losses(self, phase, batch, seed, step):
         x = batch["x"]
         hidden = x if x.shape[1] == 4 else tf.tanh(x @ self.large)
-        return {"error": tf.reduce_sum(tf.square(hidden @ self.small - batch["y"]), axis=1)}, None
+        error = tf.reduce_sum(tf.square(hidden @ self.small - batch["y"]), axis=1)
+        return {"error": error, "draw": batch["draw"]}, None
 
     def weights(self, phase, step):
         return {"error": 1.0}

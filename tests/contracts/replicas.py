@@ -33,6 +33,11 @@ def state(app):
     return found
 
 
+def values_of(variables):
+    """Their values as arrays, shards gathered."""
+    return [variable.gathered() if isinstance(variable, LocalVariable) else variable.numpy() for variable in variables]
+
+
 def train(kind, strategy, workdir=None, **words):
     config = dummy_config(groups=APPS[kind].groups, **words)
     with strategy.scope():
@@ -130,8 +135,11 @@ def main(replicas, out, workdir, data):
     strategy = make_strategy("mirrored" if replicas > 1 else "one", replicas)
     arrays = {}
     for kind in APPS:
-        app, _, _ = train(kind, strategy, ema=0.5, clip=5.0)
+        app, loop, _ = train(kind, strategy, ema=0.5, clip=5.0)
         arrays.update({f"{kind}/weights/{name}": value for name, value in state(app).items()})
+        arrays.update({f"{kind}/averages/{i}": value for i, value in enumerate(values_of(loop.averages))})
+        with loop.averaged():
+            arrays.update({f"{kind}/averaged/{name}": value for name, value in state(app).items()})
         _, loop, curve = train(kind, strategy, optimizer="adam(rate=0.01)", steps=2 if kind == "grow" else 1)
         arrays[f"{kind}/adam_losses"] = curve[:1]
         arrays.update({f"{kind}/adam_gradient/{group}": value for group, value in first_moments(loop).items()
@@ -140,12 +148,13 @@ def main(replicas, out, workdir, data):
     arrays.update(verification_on(strategy, data))
     if replicas == 1:
         # The truth, and half of it as a checkpoint that another number of replicas goes on from.
-        arrays["resumed"] = train("sharded", strategy, steps=8)[0].classes.gathered()
-        train("sharded", strategy, workdir, steps=4)
+        app, loop, _ = train("sharded", strategy, steps=8, ema=0.9)
+        train("sharded", strategy, workdir, steps=4, ema=0.9)
     else:
-        app, loop, curve = train("sharded", strategy, workdir, steps=8)
+        app, loop, curve = train("sharded", strategy, workdir, steps=8, ema=0.9)
         assert len(curve) == 4, f"{len(curve)} steps ran after the checkpoint of step 4"
-        arrays["resumed"] = app.classes.gathered()
+    arrays["resumed"] = app.classes.gathered()
+    arrays.update({f"resumed/averages/{i}": value for i, value in enumerate(values_of(loop.averages))})
     np.savez(out, **arrays)
 
 

@@ -115,7 +115,17 @@ def test_a_loss_that_needs_facts_is_walked_as_soon_as_its_file_is_there(tmp_path
 
 @pytest.mark.parametrize("replicas", [2, 4])
 def test_shards_resume_on_another_number_of_replicas(results, replicas):
-    np.testing.assert_allclose(results[replicas]["resumed"], results[1]["resumed"], atol=1e-5)
+    names = [name for name in results[1] if name.startswith("resumed")]
+    assert names == ["resumed", "resumed/averages/0", "resumed/averages/1"]
+    for name in names:
+        np.testing.assert_allclose(results[replicas][name], results[1][name], atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 4])
+def test_averages_of_shards_are_swapped_in_and_lag_behind(results, replicas):
+    found = results[replicas]
+    np.testing.assert_array_equal(found["sharded/averaged/classes/0"], found["sharded/averages/1"])
+    assert np.abs(found["sharded/averaged/classes/0"] - found["sharded/weights/classes/0"]).max() > 1e-3
 
 
 def test_the_dummies_learn_something(results):

@@ -15,13 +15,13 @@ ROWS = np.random.default_rng(0).normal(size=(7, 2)).astype(np.float32)
 
 @pytest.fixture
 def shared(monkeypatch):
-    """(initial, replicas) -> a LocalVariable of so many shares."""
-    def make(initial, replicas):
+    """(initial, replicas, name) -> a LocalVariable of so many shares."""
+    def make(initial, replicas, name="local"):
         strategy = types.SimpleNamespace(num_replicas_in_sync=replicas,
                                          extended=types.SimpleNamespace(worker_devices=("CPU:0",) * replicas))
         with monkeypatch.context() as patch:
             patch.setattr(tf.distribute, "get_strategy", lambda: strategy)
-            return LocalVariable(initial)
+            return LocalVariable(initial, name)
     return make
 
 
@@ -85,6 +85,24 @@ def test_a_gradient_of_none_leaves_shard_and_slots_untouched(shared):
     before = trained.serialize()
     tf.distribute.get_strategy().run(lambda: trained.apply([None]))
     assert trained.serialize() == before
+
+
+@pytest.mark.parametrize("name, kept", [("classes", 0.75), ("class_bias", 1.0)])
+def test_decay_leaves_out_what_the_optimizer_excludes(shared, name, kept):
+    variable = shared(ROWS, 1, name)
+    trained = LocalOptimizer(lambda: optimizer("sgd(rate=0.5, decay=0.5)"), [variable])
+    tf.distribute.get_strategy().run(lambda: trained.apply([tf.zeros([7, 2])]))
+    np.testing.assert_allclose(variable.gathered(), kept * ROWS, rtol=1e-6)
+
+
+@pytest.mark.parametrize("other", [1, 2, 5])
+def test_averages_of_shards_come_back_on_another_number_of_replicas(shared, tmp_path, other):
+    first = LocalOptimizer(optimizer, [shared(ROWS, 3)], [shared(2 * ROWS, 3)])
+    path = tf.train.Checkpoint(local=first).save(str(tmp_path / "ckpt"))
+    average = shared(np.zeros_like(ROWS), other)
+    second = LocalOptimizer(optimizer, [shared(np.zeros_like(ROWS), other)], [average])
+    tf.train.Checkpoint(local=second).restore(path).assert_existing_objects_matched()
+    np.testing.assert_array_equal(average.gathered(), 2 * ROWS)
 
 
 @pytest.mark.parametrize("other", [1, 2, 3, 5])

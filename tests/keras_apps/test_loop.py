@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from keras_apps.app import App
 from keras_apps.loop import Loop
-from tests.contracts.dummies import APPS, Draws, QueueApp, dummy_config
-from tests.contracts.replicas import state
+from tests.contracts.dummies import APPS, Draws, GrowApp, QueueApp, dummy_config
+from tests.contracts.replicas import state, values_of
 
 STRATEGY = tf.distribute.get_strategy()
 
@@ -51,6 +51,35 @@ def test_a_step_is_the_weighted_mean_times_the_terms_weight():
                                [slope / 3, 2.5, slope], rtol=1e-6)
 
 
+def test_a_value_of_weight_zero_counts_for_nothing_even_where_it_is_not_finite():
+    class Gaps(WeighedApp):
+        def losses(self, phase, batch, seed, step):
+            return {"main": (batch["x"] * self.w + np.float32([0, np.inf, np.nan, 0]), batch["v"])}, None
+    config = dummy_config(steps=1, batch=4, optimizer="sgd(rate=0.1, momentum=0.0)")
+    app = Gaps(config)
+    Loop(app, config, app.data, STRATEGY).run()
+    np.testing.assert_allclose(app.w.numpy(), 1 - 0.1 * 3.0 * (1 * 1 + 4 * 3) / 4, rtol=1e-6)
+
+
+def test_the_logged_rate_is_the_one_the_step_was_taken_with():
+    seen = []
+    config = dummy_config(steps=4, batch=4, optimizer="sgd(rate=0.1, momentum=0.0)", schedule="cosine()")
+    app = WeighedApp(config)
+    Loop(app, config, app.data, STRATEGY, None,
+         [lambda loop, logs: seen.append((logs["rate/network"], app.w.numpy()))]).run()
+    rates, weights = np.transpose(seen)
+    np.testing.assert_allclose(rates, 0.05 * (1 + np.cos(np.pi * np.arange(4) / 4)), rtol=1e-5)
+    np.testing.assert_allclose(-np.diff([1.0, *weights]), rates * 3.0 * (1 * 1 + 4 * 3) / 4, rtol=1e-5)
+
+
+def test_a_group_of_local_variables_logs_its_rate():
+    logged = []
+    _, loop = trained("sharded", steps=1, optimizer="sgd(rate=0.25)", schedule="constant()",
+                      actions=[lambda loop, logs: logged.append(logs)])
+    loop.run()
+    assert logged[0]["rate/classes"] == logged[0]["rate/network"] == 0.25
+
+
 def test_clip_bounds_the_global_norm():
     config = dummy_config(steps=1, batch=4, optimizer="sgd(rate=1.0, momentum=0.0)", clip=0.5)
     app = WeighedApp(config)
@@ -81,7 +110,8 @@ def test_resume_gives_the_weights_of_an_undisturbed_run(kind, tmp_path):
     expected = state(straight.app)
     for name, value in state(app).items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
-    for one, two in zip(loop.averages, straight.averages):
+    assert len(loop.averages) == len(loop.trained) > 0
+    for one, two in zip(values_of(loop.averages), values_of(straight.averages)):
         np.testing.assert_array_equal(one, two)
 
 
@@ -105,15 +135,55 @@ def test_averages_follow_their_recursion_and_are_swapped_in_and_out():
     np.testing.assert_array_equal(app.matrix.numpy(), seen[-1])
 
 
+def test_shards_have_averages_too():
+    seen = []
+    app, loop = trained("sharded", ema=0.9, actions=[lambda loop, logs: seen.append(loop.app.classes.gathered())])
+    average = app.classes.gathered()
+    loop.run()
+    for t, value in enumerate(seen):
+        average += (1 - min(0.9, (1 + t) / (10 + t))) * (value - average)
+    with loop.averaged():
+        np.testing.assert_allclose(app.classes.gathered(), average, atol=1e-6)
+    np.testing.assert_array_equal(app.classes.gathered(), seen[-1])
+    assert np.abs(average - seen[-1]).max() > 1e-3
+
+
+def test_each_stage_goes_on_with_the_draws_after_those_of_the_stages_before(tmp_path):
+    class Twice(GrowApp):
+        def stages(self):
+            first, second = super().stages()
+            return {**first, "phases": {"train": 2}}, second
+
+    seen = []
+
+    def stop(loop, logs):
+        seen.append(logs["train/draw"])
+        if loop.step.numpy() == 5 and len(seen) == 5:
+            raise KeyboardInterrupt
+    config = dummy_config(steps=6)
+    for last in (False, True):
+        app = Twice(config)
+        loop = Loop(app, config, app.data, STRATEGY, str(tmp_path), [stop])
+        if last:
+            loop.run()
+        else:
+            with pytest.raises(KeyboardInterrupt):
+                loop.run()
+    assert seen == [1, 3, 5, 6, 7, 7, 8], "two draws a step, then one; step 5 ran twice"
+
+
 class RoundsApp(QueueApp):
     """Asks for host work before each of three rounds; the loss sees it by row."""
+
+    steps, rounds = 6, 3
 
     def __init__(self, config, info=None):
         super().__init__(config, info)
         self.calls = []
 
     def stages(self):
-        return ({"name": "train", "steps": 6, "phases": {"train": 1}, "batch": 4, "size": 1, "rounds": 3},)
+        return ({"name": "train", "steps": self.steps, "phases": {"train": 1}, "batch": 4, "size": 1,
+                 "rounds": self.rounds},)
 
     def between(self, stage, round, data):
         self.calls.append((stage, round))
@@ -150,6 +220,27 @@ def test_between_runs_before_each_round_and_survives_a_restart(tmp_path):
     assert seen == [0, 0, 10, 10, 10, 20, 20]
 
 
+def test_there_are_as_many_rounds_as_asked_for():
+    class Uneven(RoundsApp):
+        steps, rounds = 5, 4
+    seen = []
+    config = dummy_config()
+    app = Uneven(config)
+    Loop(app, config, app.data, STRATEGY, None, [lambda loop, logs: seen.append(logs["train/seen"])]).run()
+    assert app.calls == [("train", number) for number in range(4)]
+    assert seen == [0, 10, 20, 30, 30]
+
+
+@pytest.mark.parametrize("asked", [0, 7])
+def test_rounds_without_a_step_are_refused(asked):
+    class Wrong(RoundsApp):
+        rounds = asked
+    config = dummy_config()
+    app = Wrong(config)
+    with pytest.raises(ValueError, match=rf"`rounds` of stage 'train' is {asked} but must lie in \[1, 6\], its steps"):
+        Loop(app, config, app.data, STRATEGY)
+
+
 def test_weights_that_are_not_finite_never_become_a_checkpoint(tmp_path):
     class Exploding(WeighedApp):
         def losses(self, phase, batch, seed, step):
@@ -164,6 +255,14 @@ def test_weights_that_are_not_finite_never_become_a_checkpoint(tmp_path):
     assert loop.manager.latest_checkpoint.endswith("ckpt-2")
 
 
+def test_shards_that_are_not_finite_never_become_a_checkpoint(tmp_path):
+    app, loop = trained("sharded", str(tmp_path))
+    app.classes.scatter(np.full([11, 5], np.nan, np.float32))
+    with pytest.raises(ValueError, match="the weights are not finite at step 0"):
+        loop.save()
+    assert loop.manager.latest_checkpoint is None
+
+
 def test_refusals():
     config = dummy_config()
     app = APPS["gan"](config)
@@ -175,6 +274,22 @@ def test_refusals():
             return {"mian": 1.0}
     app = WrongWeights(config)
     with pytest.raises(ValueError, match="`weights` names .'mian'. but phase 'train' has the terms .'main', 'shown'."):
+        Loop(app, config, app.data, STRATEGY).run()
+
+    class NoWeights(WeighedApp):
+        def weights(self, phase, step):
+            return {}
+    app = NoWeights(config)
+    with pytest.raises(ValueError, match="`weights` of phase 'train' is empty but must name a term; return at least "
+                                         "one of .'main', 'shown'. with its weight."):
+        Loop(app, config, app.data, STRATEGY).run()
+
+    class Taken(WeighedApp):
+        def losses(self, phase, batch, seed, step):
+            return {"main": batch["x"] * self.w, "loss": batch["x"]}, None
+    app = Taken(config)
+    with pytest.raises(ValueError, match="phase 'train' has a term named `loss` but that is the total's name in the "
+                                         "log; give the term another name."):
         Loop(app, config, app.data, STRATEGY).run()
 
     class Broken(WeighedApp):

@@ -65,6 +65,41 @@ def test_a_large_test_set_is_cut_by_whole_identities():
     assert len(splits["test"].rows) == 18 and set(np.bincount(splits["test"].identities)) == {0, 6}
 
 
+def episodes(cases=6, ways=4, loose=0):
+    """Cases of `ways` identities, a gallery and a query image each; behind two trained identities, `loose` others."""
+    count = cases * ways
+    identities = np.r_[np.repeat(np.arange(count), 2), np.repeat(np.arange(count, count + 2 + loose), 3)]
+    others = len(identities) - 2 * count
+    collection = Collection(identities, [str(i + 1) for i in range(count + 2 + loose)])
+    collection.columns["case"] = np.r_[np.repeat(np.arange(cases), 2 * ways), np.full(others, -1)]
+    collection.columns["role"] = np.r_[np.tile([0, 1], count), np.full(others, -1)]
+    collection.texts.update(case=[f"run{i}" for i in range(cases)], role=["gallery", "query"])
+    return collection, f"{count + 1}-{count + 2}"
+
+
+@pytest.mark.parametrize("most, kept", [(1000, 6), (47, 5), (20, 2), (8, 1), (3, 1)])
+def test_a_large_test_set_of_episodes_is_cut_by_whole_cases(most, kept):
+    collection, trained = episodes()
+    _, splits, _ = chosen(collection, train_identities=trained, test_images=most)
+    images = np.bincount(collection.columns["case"][splits["test"].rows], minlength=6)
+    assert sorted(images) == [0] * (6 - kept) + [8] * kept
+
+
+def test_rows_beside_the_episodes_are_cut_by_whole_identities():
+    collection, trained = episodes(loose=8)
+    rows = chosen(collection, train_identities=trained, test_images=40)[1]["test"].rows
+    cases, identities = collection.columns["case"][rows], collection.columns["identity"][rows]
+    assert set(np.bincount(cases[cases >= 0])) <= {0, 8} and set(np.bincount(identities[cases < 0])) <= {0, 3}
+    assert 30 <= len(rows) <= 40 and (cases >= 0).any() and (cases < 0).any()
+
+
+def test_without_roles_a_case_is_no_episode():
+    collection, trained = episodes()
+    del collection.columns["role"]
+    rows = chosen(collection, train_identities=trained, test_images=20)[1]["test"].rows
+    assert len(rows) == 20 and set(np.bincount(collection.columns["identity"][rows])) == {0, 2}
+
+
 def test_with_too_few_identities_images_are_held_out_instead():
     labels, splits, names = chosen(people(count=3), holdout=0.4)
     assert names == ["1", "2", "3"] and not splits["test"].unseen

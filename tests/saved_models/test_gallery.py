@@ -84,6 +84,24 @@ def test_the_three_signatures_agree(version, built, content, png):
         np.testing.assert_allclose(answer["scores"], answers[0]["scores"], atol=1e-6)
 
 
+@pytest.mark.parametrize("threshold", [-1.0, 0.5])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 0.0, 3e38])
+def test_a_query_without_a_direction_is_unknown_and_names_nobody(version, content, tmp_path, value, threshold):
+    path = gallery.build(version, content[:3], str(tmp_path), threshold=threshold, check=False)
+    good = gallery.load_entries(path)[0][:1]
+    bad = good.copy()
+    bad[0, 0] = value
+    if not np.isnan(value):
+        bad[:] = value
+    pixels = np.full((1, 5, 6, 3), np.nan, np.float32)
+    for answer, row in ((ask(path, "search_embedding", embedding=np.concatenate([good, bad, good])), 1),
+                        (ask(path, "search_tensor", image_tensor=pixels), 0)):
+        assert answer["unknown"][row] and np.isnan(answer["scores"][row]).all()
+        assert set(answer["identities"][row]) == set(answer["entries"][row]) == {b""}
+    answer = ask(path, "search_embedding", embedding=np.concatenate([good, bad, good]))
+    assert answer["unknown"].tolist() == [False, True, False] and answer["entries"][2, 0] == content[0][1].encode()
+
+
 def test_unknown_is_a_best_score_below_the_threshold(built):
     vectors, _, _ = gallery.load_entries(built)
     queries = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)

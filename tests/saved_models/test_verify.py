@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -6,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.framework import op_def_pb2, types_pb2
+from tensorflow.python.client import pywrap_tf_session
 from tensorflow.python.framework import op_def_registry
 
 from saved_models import verify
@@ -133,6 +136,116 @@ def test_inspection_refuses_files_outside_the_version(tmp_path, op):
         inspect(path)
 
 
+def print_to(stream):
+    def function(text):
+        with tf.control_dependencies([tf.raw_ops.PrintV2(input=text[0], output_stream=stream)]):
+            return {"out": tf.identity(text)}
+    return function
+
+
+def write_records(file):
+    def function(text):
+        data = tf.data.Dataset.from_tensor_slices(text)
+        write = tf.raw_ops.DatasetToTFRecord(input_dataset=data._variant_tensor, filename=file, compression_type="")
+        with tf.control_dependencies([write]):
+            return {"out": tf.identity(text)}
+    return function
+
+
+def inspect_and_run(path, folder, **inputs):
+    """What the bare process does, without its start-up."""
+    verify._write_arrays(str(folder / "samples.npz"), {"serving_default": inputs})
+    return verify._inspect_and_run(path, str(folder))
+
+
+@pytest.mark.parametrize("op, writer", [("PrintV2", lambda file: print_to(f"file://{file}")),
+                                        ("DatasetToTFRecord", lambda file: write_records(str(file)))])
+def test_a_writing_graph_is_refused_before_it_runs(tmp_path, op, writer):
+    path, file = save(tmp_path / "1", writer(tmp_path / "leak")), tmp_path / "leak"
+    with pytest.raises(ValueError, match=rf"Op `{op}` \(node .*outside the version folder"):
+        inspect_and_run(path, tmp_path, text=np.array([b"secret"], object))
+    assert not file.exists()
+
+
+def node_graph(op, **attributes):
+    """A MetaGraphDef of one node, as a foreign tool may write it; values are bytes or, for a placeholder, str."""
+    meta_graph = verify.saved_model_pb2.SavedModel().meta_graphs.add()
+    node = meta_graph.graph_def.node.add(name="a", op=op)
+    for name, value in attributes.items():
+        if isinstance(value, str):
+            node.attr[name].placeholder = value
+        else:
+            node.attr[name].s = value
+    return meta_graph
+
+
+@pytest.mark.parametrize("op, attribute, harmless, refused", [
+    ("PrintV2", "output_stream", [b"stdout", b"stderr", b"log(info)", b"log(warning)", b"log(error)"],
+     [b"file:///tmp/x", b"stdout\n", b"", "filled_in_by_the_caller"]),
+    ("DecodeProtoV2", "descriptor_source", [b"local://", b"bytes://\n\xff"], [b"/tmp/x", b"x/local://", b""]),
+    ("EncodeProto", "descriptor_source", [b"local://"], [b"x"]),
+    ("FixedUnigramCandidateSampler", "vocab_file", [b""], [b"/tmp/words", "filled_in_by_the_caller"]),
+])
+def test_inspection_looks_at_the_attribute_that_may_name_a_file(op, attribute, harmless, refused):
+    assert inspect(node_graph(op)) == 1
+    for value in harmless:
+        assert inspect(node_graph(op, **{attribute: value})) == 1
+    for value in refused:
+        with pytest.raises(ValueError, match=rf"Op `{op}` \(node `a`\) has `{attribute}` '.*', which may be a file"):
+            inspect(node_graph(op, **{attribute: value}))
+
+
+# Stock ops whose names or arguments speak of files, yet none touches one.
+HARMLESS = {
+    "RegexFullMatch", "RegexReplace", "StaticRegexFullMatch", "StaticRegexReplace",       # a pattern of text
+    "ShardedFilename", "ShardedFilespec",                                                 # only join strings
+    "IdentityReader", "IdentityReaderV2",                                                 # hand on what they are given
+    "SetStatsAggregatorDataset", "ExperimentalSetStatsAggregatorDataset",                 # a prefix of counters' names
+    "TensorArrayGrad", "TensorArrayGradV2", "TensorArrayGradV3", "TensorArrayGradWithShape",   # a name of gradients
+    "RemoteCall",                                                                         # a device of this cluster
+    "XlaCallModule", "XlaCustomCall", "XlaCustomCallV2",                                  # code compiled in, by name
+    "FlushSummaryWriter", "CloseSummaryWriter",                                           # need an op that is refused
+    "StatsAggregatorSetSummaryWriter", "SnapshotNestedDatasetReader",
+    "TfLiteSubgraphExecute",                                                              # the key of a loaded graph
+}
+SPEAKS_OF_FILES = re.compile("file|path|dir|ur[li]|prefix|pattern|address|server|(?<!re)source|region|target|protocol"
+                             "|stream|module|graph|segment|debug_ops|scheme|basename")
+
+
+def stock_ops():
+    buffer = pywrap_tf_session.TF_GetAllOpList()
+    return op_def_pb2.OpList.FromString(pywrap_tf_session.TF_GetBuffer(buffer)).op
+
+
+def takes_a_file(op):
+    texts = [argument.name for argument in op.input_arg if argument.type == types_pb2.DT_STRING]
+    texts += [attribute.name for attribute in op.attr if attribute.type in ("string", "list(string)")
+              and not attribute.HasField("allowed_values")]
+    return re.search(r"File|Record(?!s)|Reader(V2)?$|SummaryWriter$", op.name) or any(
+        SPEAKS_OF_FILES.search(text) for text in texts)
+
+
+def test_every_stock_op_that_may_name_a_file_is_refused_or_known_to_be_harmless():
+    known = set().union(*(ops for ops, _ in verify.REFUSED), verify.PATH_ATTRIBUTES, verify.CHECKPOINT_OPS,
+                        verify.TABLE_OPS)
+    names = {op.name for op in stock_ops()}
+    suspects = {op.name for op in stock_ops() if takes_a_file(op)}
+    assert len(names) > 1000 and suspects - known - HARMLESS == set()
+    assert known - names == set() and HARMLESS - suspects == set() and HARMLESS & known == set()
+
+
+def test_inspection_accepts_a_usual_keras_model(tmp_path):
+    words = tf.keras.Input([3], dtype=tf.string, name="text")
+    x = tf.keras.layers.StringLookup(vocabulary=["one", "two"])(words)
+    x = tf.keras.layers.LSTM(2)(tf.keras.layers.Embedding(4, 2)(x))
+    x = tf.keras.layers.BatchNormalization()(tf.keras.layers.Dropout(0.5)(x))
+    model = tf.keras.Model(words, tf.keras.layers.Dense(1)(x))
+    model.compile("adam", "mse")
+    model.save(tmp_path / "1", save_format="tf")
+    assert inspect(tmp_path / "1") > 100
+    assert inspect(save(tmp_path / "2", print_to("stdout"))) > 0
+
+
 def table_version(path, words):
     table = tf.lookup.StaticHashTable(tf.lookup.TextFileInitializer(
         str(words), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64,
@@ -174,6 +287,97 @@ def test_inspection_refuses_a_table_whose_asset_entry_was_taken_out(tmp_path, wo
     del model.meta_graphs[0].asset_file_def[:]
     with pytest.raises(ValueError, match="from a file that is not in assets/"):
         inspect(model.meta_graphs[0])
+
+
+def with_asset_name(path, name):
+    file = Path(path) / "saved_model.pb"
+    model = verify.read_saved_model(path)
+    model.meta_graphs[0].asset_file_def[0].filename = name
+    file.write_bytes(model.SerializeToString())
+    return model.meta_graphs[0]
+
+
+def test_a_table_that_reads_above_assets_is_refused(tmp_path, words):
+    path = table_version(tmp_path / "models" / "1", words)
+    with_asset_name(path, "../../../words.txt")
+    text = np.array([b"two"], object)
+    with pytest.raises(ValueError, match="names the file '../../../words.txt' but it must be a relative path that "
+                                         "stays in assets/"):
+        inspect_and_run(path, tmp_path, text=text)
+    with_asset_name(path, "words.txt")
+    inspect_and_run(path, tmp_path, text=text)
+    for loader in ("object", "session"):
+        answers = verify._read_arrays(str(tmp_path / f"{loader}.npz"))
+        assert answers["serving_default"]["row"].tolist() == [1]
+
+
+def test_the_savers_own_ops_are_refused_where_a_signature_uses_them(tmp_path):
+    variable = tf.Variable([1.0])
+    path = save(tmp_path / "1", lambda text: {"out": text, "value": variable + 0.0}, variable=variable)
+    meta_graph = verify.serve_graph(verify.read_saved_model(path))
+    inspect(meta_graph)
+    meta_graph.signature_def["serving_default"].outputs["out"].name = meta_graph.saver_def.save_tensor_name
+    with pytest.raises(ValueError, match="Op `(Save|Merge).*` .* touches files outside"):
+        inspect(meta_graph)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "/etc/passwd", "a/../words.txt", "./words.txt", "a//words.txt",
+                                  "words.txt/", "words.txt\0"])
+def test_only_plain_relative_asset_names_pass(tmp_path, words, name):
+    path = table_version(tmp_path / "1", words)
+    with pytest.raises(ValueError, match="must be a relative path"):
+        verify.require_assets_inside(path, with_asset_name(path, name))
+
+
+def test_assets_that_are_links_out_of_the_folder_are_refused(tmp_path, words):
+    path = Path(table_version(tmp_path / "1", words))
+    (path / "assets" / "link").symlink_to(words)
+    (path / "assets" / "up").symlink_to(tmp_path)
+    (path / "assets" / "deeper").mkdir()
+    (path / "assets" / "deeper" / "words.txt").touch()
+    for name in ("link", "up/words.txt"):
+        with pytest.raises(ValueError, match="without links"):
+            verify.require_assets_inside(str(path), with_asset_name(path, name))
+    verify.require_assets_inside(str(path), with_asset_name(path, "deeper/words.txt"))
+    plain = with_asset_name(path, "words.txt")
+    (tmp_path / "2").symlink_to(path)             # the version itself may be one
+    verify.require_assets_inside(str(tmp_path / "2"), plain)
+    (path / "assets").rename(tmp_path / "elsewhere")
+    (path / "assets").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match="without links"):
+        verify.require_assets_inside(str(path), plain)
+
+
+def test_an_asset_vouches_for_its_own_tensor_only(tmp_path, words):
+    meta_graph = verify.serve_graph(verify.read_saved_model(table_version(tmp_path / "1", words)))
+    inspect(meta_graph)
+    meta_graph.asset_file_def[0].tensor_info.name = meta_graph.asset_file_def[0].tensor_info.name.split(":")[0] + ":1"
+    with pytest.raises(ValueError, match="from a file that is not in assets/"):
+        inspect(meta_graph)
+
+
+def initializer(meta_graph):
+    """Name of the function that fills the table, and the node that calls it."""
+    return next((scope, function) for function in meta_graph.graph_def.library.function
+                for scope in [function.signature.name] if any(n.op in verify.TABLE_OPS for n in function.node_def))[0]
+
+
+def test_a_second_call_of_the_filling_function_is_traced_as_well(tmp_path, words):
+    meta_graph = verify.serve_graph(verify.read_saved_model(table_version(tmp_path / "1", words)))
+    graph, name = meta_graph.graph_def, initializer(meta_graph)
+    graph.node.add(name="branch", op="If").attr["then_branch"].func.name = name
+    with pytest.raises(ValueError, match="from a file that is not in assets/"):
+        inspect(meta_graph)
+
+
+def test_what_the_object_loader_hands_to_the_filling_function_is_traced_as_well(tmp_path, words):
+    meta_graph = verify.serve_graph(verify.read_saved_model(table_version(tmp_path / "1", words)))
+    objects = meta_graph.object_graph_def
+    for node in objects.nodes:
+        if node.WhichOneof("kind") == "asset":
+            node.constant.operation = "elsewhere"
+    with pytest.raises(ValueError, match="from a file that is not in assets/"):
+        inspect(meta_graph)
 
 
 def test_a_folder_without_a_readable_saved_model_is_named(tmp_path):

@@ -175,6 +175,95 @@ def test_faulty_manifests_are_refused(place, change, text):
         Records(place)
 
 
+def shard(manifest, **change):
+    manifest["shards"][0].update(change)
+
+
+MANIFESTS = {
+    "data_sha256": [lambda m: m.pop("data_sha256"), lambda m: m.update(data_sha256="0" * 64)],
+    "index": [lambda m: m["index"].pop("sha256"), lambda m: m["index"].update(sha256=7),
+              lambda m: m["index"].update(file="a\0b"), lambda m: m.update(index=[])],
+    "names": [lambda m: m["names"].update(identity=7), lambda m: m["names"].update(identity=["0", 1, "2"]),
+              lambda m: m["names"].update(identity=["0", "0", "2"]), lambda m: m.update(names={}),
+              lambda m: m["names"].update(camera=["a"]), lambda m: m["columns"].append("camera")],
+    "columns": [lambda m: m["columns"].append({}), lambda m: m["columns"].append("frame"),
+                lambda m: m["columns"].append("shoe_size"), lambda m: m.update(columns={"identity": 1})],
+    "shards": [lambda m: shard(m, sha256=None), lambda m: shard(m, sha256="x" * 64), lambda m: shard(m, bytes=True),
+               lambda m: shard(m, count=-1), lambda m: shard(m, file=3), lambda m: m["shards"].append([]),
+               lambda m: m.update(shards={}), lambda m: shard(m, bytes=2 ** 70)],
+    "count": [lambda m: m.update(count=True), lambda m: m.update(count=0), lambda m: m.pop("count")],
+    "channels": [lambda m: m.update(channels=2), lambda m: m.update(channels="1")],
+    "name": [lambda m: m.update(name=None)],
+}
+
+
+@pytest.mark.parametrize("entry, mutate", [(entry, mutate) for entry, all_ in MANIFESTS.items() for mutate in all_])
+def test_unsound_entries_of_a_manifest_are_named(place, entry, mutate):
+    manifest = json.loads((place / "manifest.json").read_text())
+    mutate(manifest)
+    (place / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=rf"set/manifest.json` has a faulty entry `{entry}`; write the data again"):
+        Records(place)
+
+
+def set_one(name, value):
+    return lambda arrays: arrays[name].__setitem__(1, value)
+
+
+INDICES = {
+    "shard": [lambda a: a.pop("shard"), set_one("shard", 1), set_one("shard", 3), set_one("shard", -1)],
+    "offset": [set_one("offset", 0), set_one("offset", -5), set_one("offset", 2 ** 63 - 1), set_one("offset", 10 ** 4)],
+    "length": [set_one("length", 2 ** 36), set_one("length", 2 ** 63 - 1), set_one("length", -1),
+               lambda a: a.update(length=a["length"].astype(np.float64)), lambda a: a.pop("length")],
+    "crc": [lambda a: a.update(crc=a["crc"][:5])],
+    "height": [set_one("height", 0), lambda a: a.update(height=a["height"].reshape(2, 5))],
+    "channels": [set_one("channels", 9)],
+    "identity": [lambda a: a.pop("identity"), set_one("identity", 3), set_one("identity", -2)],
+    "frame": [lambda a: a.update(frame=a["frame"][:9]), lambda a: a.update(frame=a["frame"].astype("U3"))],
+}
+
+
+def put_index(place, data):
+    (place / "index.npz").write_bytes(data)
+    manifest = json.loads((place / "manifest.json").read_text())
+    manifest["index"]["sha256"] = read.file_sha256(place / "index.npz")
+    (place / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize("name, mutate", [(name, mutate) for name, all_ in INDICES.items() for mutate in all_])
+def test_unsound_arrays_of_an_index_are_named_and_made_anew(place, name, mutate):
+    with np.load(place / "index.npz") as arrays:
+        arrays = dict(arrays)
+    mutate(arrays)
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    put_index(place, stream.getvalue())
+    with pytest.raises(ValueError, match=rf"the index `.*set/index.npz` has no array `{name}` that fits .* delete it"):
+        Records(place)
+    (place / "index.npz").unlink()
+    assert Records(place).images([1, 9]) == [png(1), png(9)]
+
+
+def test_an_index_that_is_no_archive_is_refused(place):
+    array = io.BytesIO()
+    np.save(array, np.zeros(3))
+    for data in (b"", b"nothing", b"PK\x03\x04", array.getvalue()):
+        put_index(place, data)
+        with pytest.raises(ValueError, match=r"the index `.*set/index.npz` is not readable \(.*\); delete it"):
+            Records(place)
+
+
+def test_too_few_names_are_told_with_and_without_an_index(place):
+    manifest = json.loads((place / "manifest.json").read_text())
+    manifest["names"]["identity"].pop()
+    (place / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="has no array `identity` that fits its manifest .* write the data again"):
+        Records(place)
+    (place / "index.npz").unlink()
+    with pytest.raises(ValueError, match="have a `identity` that does not fit their manifest.json; write the data"):
+        Records(place)
+
+
 @pytest.mark.parametrize("content", ["{", "[]", "", "[" * 100_000])
 def test_unreadable_manifests_are_refused(place, content):
     (place / "manifest.json").write_text(content)

@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 
 from keras_apps.actions import WriteHistory
+from keras_apps.apps import verification
 from keras_apps.apps.verification import VerificationApp
 from keras_apps.configs.verification.digits import get_config
 from keras_apps.run import Run, stored_config
@@ -236,3 +237,14 @@ def test_sigkill_and_the_same_command_give_the_weights_of_an_undisturbed_run(dat
     for name in names:
         one, two = whole.get_tensor(name), killed.get_tensor(name)
         assert one == two if isinstance(one, bytes) else (one == two).all(), name
+
+
+@pytest.mark.parametrize("cases, fits", [([0, 0, 0, 1], True), ([0, 1, 0, 1], False), ([0, 0, 1, 1], False)])
+def test_episodes_need_a_pair_of_both_kinds_inside_a_case(cases, fits):
+    columns = {"case": np.array(cases), "role": np.zeros(4, int)}
+    split = types.SimpleNamespace(identities=np.array([0, 0, 1, 1]), rows=np.arange(4), column=columns.get)
+    if fits:
+        verification._require_pairs({"test": split})
+    else:
+        with pytest.raises(ValueError, match="of episodes: inside a case"):
+            verification._require_pairs({"test": split})

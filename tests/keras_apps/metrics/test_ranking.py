@@ -138,6 +138,43 @@ def test_oneshot_looks_only_inside_the_case_and_counts_ties_and_absence_as_wrong
     assert oneshot_accuracy(query, gallery, ids, [0, 1, 1], [7, 8], [7, 7, 8]) == 0.5
 
 
+def test_oneshot_leaves_out_a_case_without_gallery():
+    query, gallery = np.eye(2)[[0, 0, 1]], np.eye(2)
+    assert oneshot_accuracy(query, gallery, [0, 1, 0], [0, 1], [7, 7, 8], [7, 7]) == 0.5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_cases_are_searched_by_themselves(seed):
+    query, gallery, query_ids, gallery_ids = draw(seed, queries=30, entries=60, identities=4)
+    generator = np.random.default_rng(seed + 90)
+    query_cases, gallery_cases = generator.integers(0, 4, 30), generator.integers(0, 4, 60)
+    query_cases[:5], query_ids[5:9], query_cases[5:9] = 9, 77, 8        # no gallery; no match
+    gallery_cases[:3] = 8
+    gallery_ids[3:9] = -1
+    drop = generator.integers(-1, 60, 30)
+    cameras = generator.integers(0, 2, 30), generator.integers(0, 2, 60)
+    ranked, counts = [], []
+    for case in range(4):
+        asked, offered = query_cases == case, gallery_cases == case
+        places = np.append(np.where(offered, np.cumsum(offered) - 1, -1), -1)
+        ranked.append(naive(query[asked], gallery[offered], query_ids[asked], gallery_ids[offered],
+                            cameras[0][asked], cameras[1][offered], drop=places[drop[asked]]))
+        counts.append(ranked[-1]["queries"])
+    got = ranking(query, gallery, query_ids, gallery_ids, *cameras, same_index=drop, query_cases=query_cases,
+                  gallery_cases=gallery_cases)
+    for name in ("rank1", "rank5", "rank10", "map"):
+        assert got[name] == pytest.approx(np.average([one[name] for one in ranked], weights=counts), abs=1e-9)
+    assert got["queries"] == sum(counts) and got["unmatched"] == 30 - sum(counts)
+
+
+def test_a_case_without_a_pair_does_not_end_the_ranking():
+    rows, ids, cases = np.eye(3)[[0, 0, 1, 0, 1]], np.array([1, 1, 2, 3, 4]), np.array([0, 0, 0, 1, 2])
+    got = ranking(rows, rows, ids, ids, same_index=np.arange(5), query_cases=cases, gallery_cases=cases)
+    assert got == {"rank1": 1, "rank5": 1, "rank10": 1, "map": 1, "queries": 2, "unmatched": 3}
+    with pytest.raises(ValueError, match="no query of 5 has a match"):
+        ranking(rows, rows, ids, ids, same_index=np.arange(5), query_cases=np.arange(5), gallery_cases=np.arange(5))
+
+
 DATA = draw(11)
 
 
@@ -148,6 +185,8 @@ DATA = draw(11)
     (lambda: ranking(DATA[0] * np.nan, *DATA[1:]), "`query` row 0"),
     (lambda: ranking(DATA[0], DATA[1] * np.inf, *DATA[2:]), "`gallery` row 0"),
     (lambda: ranking(*DATA, query_cameras=np.zeros(17)), "`gallery_cameras` is None"),
+    (lambda: ranking(*DATA, gallery_cases=np.zeros(60)), "`query_cases` is None but the other side has cases"),
+    (lambda: ranking(*DATA, query_cases=np.zeros(3), gallery_cases=np.zeros(60)), r"`query_cases` has shape \(3,\)"),
     (lambda: ranking(*DATA, ranks=(0, 1)), "`ranks` has 0"),
     (lambda: ranking(*DATA, same_index=np.full(17, 60)), "`same_index`"),
     (lambda: ranking(DATA[0], DATA[1], DATA[2] + 100, DATA[3]), "no query of 17 has a match"),

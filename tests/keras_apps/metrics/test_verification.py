@@ -78,6 +78,50 @@ def test_sampled_pairs_are_real_different_and_keep_the_positives(monkeypatch):
     np.testing.assert_array_equal(verification.pair_scores(embeddings, identities, 780)[0], all_scores)
 
 
+def gathered(embeddings, identities, most, seed):
+    """The sampled pairs one by one, in their order."""
+    order = np.argsort(identities, kind="stable")
+    embeddings, identities = embeddings[order], identities[order]
+    i, j = np.triu_indices(len(identities), 1)
+    same = identities[i] == identities[j]
+    positives, negatives = np.flatnonzero(same), np.flatnonzero(~same)
+    kept = min(len(positives), max(most // 2, most - len(negatives)))
+    generator = np.random.default_rng(seed)
+    pairs = np.concatenate([kind[verification._draw(generator, len(kind), wanted)]
+                            for kind, wanted in ((positives, kept), (negatives, most - kept))])
+    return np.array([cosine(embeddings[i[pair]], embeddings[j[pair]]) for pair in pairs]), same[pairs]
+
+
+@pytest.mark.parametrize("block", [8, 1 << 10, 1 << 22])
+@pytest.mark.parametrize("count, classes, most", [(60, 1, 1000), (60, 5, 40), (60, 5, 1500), (60, 30, 900)])
+def test_sampled_pairs_equal_the_loop(count, classes, most, block, monkeypatch):
+    monkeypatch.setattr(verification, "_BLOCK", block)
+    generator = np.random.default_rng(3)
+    embeddings, identities = generator.normal(size=[count, 7]), generator.integers(0, classes, count)
+    scores, same = verification.pair_scores(embeddings, identities, most, seed=4)
+    wanted, truth = gathered(embeddings, identities, most, 4)
+    np.testing.assert_allclose(scores, wanted, atol=1e-6)
+    np.testing.assert_array_equal(same, truth)
+
+
+def test_dense_samples_are_picked_from_products(monkeypatch):
+    taken = []
+    einsum = np.einsum
+
+    def spy(pattern, *sides):
+        taken.append(len(sides[0]))
+        return einsum(pattern, *sides)
+    generator = np.random.default_rng(5)
+    embeddings, identities = generator.normal(size=[300, 2000]), np.arange(300) // 3
+    monkeypatch.setattr(verification, "unit_rows", lambda rows, name: rows.astype(np.float32))
+    monkeypatch.setattr(verification.np, "einsum", spy)
+    verification.pair_scores(embeddings, identities, 20_000)
+    assert sum(taken) <= 300            # of pairs of one identity, which lie too far apart, at most
+    taken.clear()
+    verification.pair_scores(embeddings, identities, 600)
+    assert sum(taken) >= 300 and max(taken) * 2 * 2000 <= verification._BLOCK
+
+
 def test_sampling_is_uniform():
     generator = np.random.default_rng(2)
     for wanted in (3, 9):  # below and above half of the population
