@@ -14,22 +14,6 @@ from keras_apps.run import Run, claim, stored_config
 from tests.keras_apps.runs import contents, run_evaluate, run_train, small_config, write_data
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_data(tmp_path_factory.mktemp("evaluate"))
-
-
-@pytest.fixture(scope="module")
-def trained(data):
-    run_train(data, data.parent / "run")
-    return data.parent / "run"
-
-
-@pytest.fixture
-def workdir(trained, tmp_path):
-    return shutil.copytree(trained, tmp_path / "run")
-
-
 def test_a_folder_without_a_run_is_refused(data, tmp_path):
     with pytest.raises(ValueError, match="holds no config.json, so no run; give the --workdir of a `keras_apps.train`"):
         run_evaluate(data, tmp_path / "nowhere")

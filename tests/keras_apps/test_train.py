@@ -3,7 +3,6 @@
 import json
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 
@@ -18,23 +17,6 @@ from tfrecords.sources.digits import DigitsSource
 from tfrecords.write import write
 
 ROOT = pathlib.Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_data(tmp_path_factory.mktemp("train"))
-
-
-@pytest.fixture(scope="module")
-def trained(data):
-    """A finished run of which nothing was exported."""
-    run_train(data, data.parent / "run")
-    return data.parent / "run"
-
-
-@pytest.fixture
-def workdir(trained, tmp_path):
-    return shutil.copytree(trained, tmp_path / "run")
 
 
 def test_without_models_nothing_is_exported(trained):
