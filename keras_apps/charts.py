@@ -7,6 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+MOST = 18       # letters of a name
 SAME, OTHER, QUIET = "#1b7f4d", "#c0392b", "#8a8f98"
 
 
@@ -76,7 +77,7 @@ def neighbours(queries, results, title="Queries and their nearest neighbours"):
     Args:    queries: [(image [H,W,C], name)].  results: for each, [(image, name, score, right)], best first.
     """
     width = 1 + max(len(row) for row in results)
-    figure = Figure(figsize=(1.25 * width, 1.5 * len(queries) + 0.5))
+    figure = Figure(figsize=(1.25 * width, 1.65 * len(queries) + 0.5))
     grid = figure.subplots(len(queries), width, squeeze=False)
     for row, ((image, name), found) in enumerate(zip(queries, results)):
         for column in range(width):
@@ -88,7 +89,8 @@ def neighbours(queries, results, title="Queries and their nearest neighbours"):
                 continue
             shown, label, score, right = (image, name, None, None) if column == 0 else found[column - 1]
             show(axes, shown)
-            axes.set_title(label if score is None else f"{label}  {score:.2f}", fontsize=8)
+            label = label if len(label) <= MOST else "\u2026" + label[1 - MOST:]       # neighbours must not overlap
+            axes.set_title(label if score is None else f"{label}\n{score:.2f}", fontsize=8)
             for edge in axes.spines.values():
                 edge.set(color="black" if right is None else SAME if right else OTHER, lw=1 if right is None else 3)
     figure.suptitle(title, fontsize=10)
