@@ -39,8 +39,7 @@ def method_class(folder, name):
     """The one public class that a method's file defines."""
     known = methods(folder)
     if name not in known:
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
-        raise ValueError(f"`{name}` is not a method of {folder}; did you mean {', '.join(near)}?")
+        raise ValueError(f"`{name}` is not a method of {folder}; did you mean {', '.join(neighbours(name, known))}?")
     module = importlib.import_module(".".join(_path(folder).relative_to(ROOT).parts + (name,)))
     found = [value for key, value in vars(module).items() if inspect.isclass(value)
              and value.__module__ == module.__name__ and not key.startswith("_")]
@@ -62,7 +61,7 @@ def build(folder, text, **facts):
     for key in words:
         if key not in accepted or key in facts:
             own = [word for word in accepted if word not in facts]
-            near = difflib.get_close_matches(key, own, n=3, cutoff=0.4) or own or ["no arguments"]
+            near = neighbours(key, own) or ["no arguments"]
             raise ValueError(f"`{key}` is not a hyper-parameter of {folder}/{name}; "
                              f"did you mean {', '.join(near)}?")
     return found(**words, **{key: value for key, value in facts.items() if key in accepted})
@@ -74,6 +73,11 @@ def arguments(found):
     if own.__module__.split(".")[0] not in ("keras_apps", "tfrecords"):
         return {}
     return {name: word for name, word in inspect.signature(own.__init__).parameters.items() if name != "self"}
+
+
+def neighbours(word, known):
+    """Up to three of the names `known` that are most like `word`, for an error; all of them where none is."""
+    return difflib.get_close_matches(word, known, n=3, cutoff=0.4) or list(known)
 
 
 def _path(folder):

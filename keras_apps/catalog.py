@@ -4,14 +4,13 @@
 """
 
 import ast
-import difflib
 import inspect
 
 from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from keras_apps.build import ROOT, arguments, method_class, methods
+from keras_apps.build import ROOT, arguments, method_class, methods, neighbours
 from saved_models import command
 
 FLAGS = flags.FLAGS
@@ -56,9 +55,8 @@ def define_flags():
 def main(_):
     known = folders()
     if FLAGS.folder and FLAGS.folder not in known:
-        near = difflib.get_close_matches(FLAGS.folder, known, n=3, cutoff=0.4) or known
         raise ValueError(f"`{FLAGS.folder}` is not a folder of methods, in which each file defines one public "
-                         f"class with a docstring; did you mean {', '.join(near)}?")
+                         f"class with a docstring; did you mean {', '.join(neighbours(FLAGS.folder, known))}?")
     for folder in [FLAGS.folder] if FLAGS.folder else known:
         table = Table(title=folder, title_justify="left", show_header=False, box=None, padding=(0, 2))
         for call, line in entries(folder):

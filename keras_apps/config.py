@@ -1,12 +1,13 @@
 """Configs: one flat file a choice, every method one string, unknown keys refused."""
 
-import difflib
 import json
 import os
 import re
 
 import tensorflow as tf
 from ml_collections import ConfigDict
+
+from keras_apps.build import neighbours
 
 
 def base():
@@ -76,17 +77,8 @@ def require_known(config, own):
     for prefix, given, known in (("", config, [*defaults, *own]), ("data.", config.data, list(defaults.data))):
         for key in given:
             if key not in known:
-                near = ", ".join(prefix + word for word in _near(key, known))
+                near = ", ".join(prefix + word for word in neighbours(key, sorted(known)))
                 raise ValueError(f"`{prefix}{key}` is not a key of this config; did you mean {near}?")
-
-
-def require_known_groups(config, app):
-    """Refuses optimizers of groups that the app does not train."""
-    groups = {group for stage in app.stages() for phase in stage["phases"]
-              for group in app.variables(stage["name"], phase)}
-    for group in config.optimizers:
-        if group not in groups:
-            raise ValueError(f"`optimizers.{group}` names no group that is trained; these are {', '.join(groups)}.")
 
 
 def to_json(config):
@@ -129,8 +121,4 @@ def unknown_key(key, argv):
     full = next((word for word in given if word.split(".")[-1] == key), key)
     defaults = base()
     known = [*defaults, *(f"data.{word}" for word in defaults.data)]
-    return f"`{full}` is not a key of this config; did you mean {', '.join(_near(full, known))}?"
-
-
-def _near(key, known):
-    return difflib.get_close_matches(key, known, n=3, cutoff=0.4) or sorted(known)
+    return f"`{full}` is not a key of this config; did you mean {', '.join(neighbours(full, sorted(known)))}?"

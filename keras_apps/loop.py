@@ -74,6 +74,9 @@ class Loop:
         if missing:
             raise ValueError(f"`optimizers` has no entry for {sorted(missing)}; add one such as "
                              f"\"adam(rate=1e-3)\" (it has {sorted(self.config.optimizers)}).")
+        for group in self.config.optimizers:
+            if group not in groups:
+                raise ValueError(f"`optimizers.{group}` names no group that is trained; these are {', '.join(groups)}.")
         self.optimizers, self.locals, self.trained, self.averages = {}, {}, [], []
         for group, variables in groups.items():
             def make(text=self.config.optimizers[group]):

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from keras_apps import splits as dealing
 from keras_apps.build import build, method_class
-from keras_apps.config import differences, require_known, require_known_groups, settle, to_json
+from keras_apps.config import differences, require_known, settle, to_json
 from keras_apps.loop import Loop
 from tfrecords.batch import Batches, Images, Table
 from tfrecords.decode import Decoder
@@ -45,7 +45,6 @@ class Run:
                                      shape=(*self.decoder.size, self.records.channels))
         with strategy.scope():
             self.app = build("apps", config.app, config=config, info=info)
-        require_known_groups(config, self.app)
 
     def images_of(self, size):
         """The decoded images at a size; stages of a growing network ask for several."""

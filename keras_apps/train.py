@@ -3,8 +3,7 @@
     python -m keras_apps.train --config=keras_apps/configs/<app>/<choice>.py --data=DIR --workdir=DIR [--models=DIR]
 
 Without --models the version goes to saved_models/models/<task>/<n>/, where running servers pick it up; --models=
-exports nothing. On a workdir with
-checkpoints it resumes; on a finished one it says so and exits 0.
+exports nothing. On a workdir with checkpoints it resumes; on a finished one it says so and exits 0.
 """
 
 import json

@@ -123,28 +123,18 @@ def test_a_finished_run_stays_as_it_is(tmp_path):
     assert loop.step.numpy() == loop.steps
 
 
-def test_averages_follow_their_recursion_and_are_swapped_in_and_out():
+@pytest.mark.parametrize("kind, read", [
+    ("mix", lambda app: app.matrix.numpy()), ("sharded", lambda app: app.classes.gathered())])
+def test_averages_follow_their_recursion_and_are_swapped_in_and_out(kind, read):
     seen = []
-    app, loop = trained("mix", ema=0.9, actions=[lambda loop, logs: seen.append(loop.app.matrix.numpy())])
-    average = app.matrix.numpy()
+    app, loop = trained(kind, ema=0.9, actions=[lambda loop, logs: seen.append(read(loop.app))])
+    average = read(app)
     loop.run()
     for t, value in enumerate(seen):
         average += (1 - min(0.9, (1 + t) / (10 + t))) * (value - average)
     with loop.averaged():
-        np.testing.assert_allclose(app.matrix.numpy(), average, atol=1e-6)
-    np.testing.assert_array_equal(app.matrix.numpy(), seen[-1])
-
-
-def test_shards_have_averages_too():
-    seen = []
-    app, loop = trained("sharded", ema=0.9, actions=[lambda loop, logs: seen.append(loop.app.classes.gathered())])
-    average = app.classes.gathered()
-    loop.run()
-    for t, value in enumerate(seen):
-        average += (1 - min(0.9, (1 + t) / (10 + t))) * (value - average)
-    with loop.averaged():
-        np.testing.assert_allclose(app.classes.gathered(), average, atol=1e-6)
-    np.testing.assert_array_equal(app.classes.gathered(), seen[-1])
+        np.testing.assert_allclose(read(app), average, atol=1e-6)
+    np.testing.assert_array_equal(read(app), seen[-1])
     assert np.abs(average - seen[-1]).max() > 1e-3
 
 
