@@ -23,8 +23,8 @@ from keras_apps.actions import WriteHistory
 from keras_apps.card import cautions
 from keras_apps.run import Run, stored_config, write_file
 from keras_apps.strategy import make_strategy
-from saved_models.command import run as run_command
 from serving.client import Client, ServingError
+from tfrecords.command import run as run_command
 
 FLAGS = flags.FLAGS
 ROOT = pathlib.Path(__file__).resolve().parent.parent

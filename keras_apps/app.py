@@ -15,6 +15,7 @@ class App(tf.Module):
     """
 
     keys = ()       # of the config, beside those of `config.base`
+    needs = ()      # columns the data must have; "identity|label" = one of them
 
     def __init__(self, config, info):
         super().__init__()

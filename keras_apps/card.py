@@ -41,6 +41,8 @@ def threshold_note(result):
 def cautions(result):
     """What the figures of evaluation.json warn of before the model is served: sentences, [] if of nothing."""
     found = []
+    if result.get("synthetic"):
+        found.append("The images are made up: these figures say nothing about photographs.")
     if not result.get("unseen_identities", 1.0):
         found.append("No identity was held back, so nothing is known about strangers: `verify` and `search` may take "
                      "them for someone. Hold identities back (4 or more are needed).")

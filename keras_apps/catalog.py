@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from keras_apps.build import ROOT, arguments, method_class, methods, neighbours
-from saved_models import command
+from tfrecords import command
 
 FLAGS = flags.FLAGS
 FACTS = ("schedule", "seed")     # defaulted arguments that the caller passes, not the config

@@ -33,9 +33,11 @@ def base():
             "holdout": 0.0,           # share of the identities (by hash) kept for evaluation
             "test_images": 10000,     # whole identities, or cases of episodes, are evaluated up to this many
             "sampler": "pk(images=4)",
+            "crop": "",               # "crop_resize(area=(0.3, 1.0))": from the stored pixels; "" = the whole image
             "augment": (),            # ("flip()", "affine(rotate=0.1)"), in this order
             "mixing": (),
             "cache_mb": 1024,         # decoded images are kept in memory up to this size
+            "most_damaged": 10,       # records that may be skipped because their bytes have changed
         },
         "schedule": "constant()",
         "ema": 0.0,                   # decay of the averaged weights used for evaluation and export; 0 = off
@@ -58,6 +60,8 @@ def settle(config):
         raise ValueError(f"`ema` is {config.ema} but must lie in [0, 1); 0 switches it off.")
     if not 0 <= config.data.holdout < 1:
         raise ValueError(f"`data.holdout` is {config.data.holdout} but must lie in [0, 1).")
+    if config.data.most_damaged < 0:
+        raise ValueError(f"`data.most_damaged` is {config.data.most_damaged} but must not be negative.")
     if config.data.test_images < 2:
         raise ValueError(f"`data.test_images` is {config.data.test_images} but must be at least 2.")
     if config.clip < 0 or config.labels < 0:
@@ -110,7 +114,7 @@ def explain(error, argv):
         key = word and word.group(1)
         return unknown_key(key, argv) if any(f"{key}=" in given for given in argv) else None
     if isinstance(error, tf.errors.OpError):        # our own sentence, raised while tf.data was reading
-        said = re.search(r"(?:ValueError|OSError): (.+)", str(error))
+        said = re.search(r"(?:ValueError|OSError|DamagedError): (.+)", str(error))
         return said and said.group(1)
     return None
 

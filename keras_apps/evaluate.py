@@ -17,7 +17,7 @@ from keras_apps.card import cautions
 from keras_apps.config import explain
 from keras_apps.run import Run, claim, commit, stored_config, write_file
 from keras_apps.strategy import make_strategy
-from saved_models import command
+from tfrecords import command
 
 FLAGS = flags.FLAGS
 
@@ -32,7 +32,8 @@ def evaluate(run, loop, workdir, history):
         metrics = run.app.evaluate(run.splits)
     minutes, wall = history.spent()
     result = {**metrics, "step": int(loop.step.numpy()), "seed": run.config.seed, "minutes": round(minutes, 3),
-              "minutes_wall": round(wall, 3), "commit": commit(), "data_sha256": run.records.manifest["data_sha256"]}
+              "minutes_wall": round(wall, 3), "commit": commit(), "data_sha256": run.records.manifest["data_sha256"],
+              "synthetic": run.records.synthetic}
     write_file(os.path.join(workdir, "evaluation.json"), json.dumps(result, indent=1, sort_keys=True))
     pictures = run.app.pictures(run.splits)
     board.evaluation(loop.step.numpy(), metrics, pictures, run.app.projection(run.splits))

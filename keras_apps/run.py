@@ -16,6 +16,7 @@ from keras_apps.loop import Loop
 from tfrecords.batch import Batches, Images, Table
 from tfrecords.decode import Decoder
 from tfrecords.read import Records
+from tfrecords.schema import SEVERAL
 
 
 class Run:
@@ -34,10 +35,18 @@ class Run:
         self._images = {}
         self.images = self.images_of(config.size)
         self.decoder = self.images.decoder
+        kind = method_class("apps", config.app)
+        require_columns(self.records, config.app, kind.needs)
         self.labels, self.splits, self.names = dealing.select(self.images, config)
+        for split in self.splits.values():
+            split.keep_sound()
         self.rows = (self.labels >= 0).nonzero()[0]
         self.mixing = [build("tfrecords/mixing", text) for text in config.data.mixing]
         self.augment = [build("tfrecords/augment", text) for text in config.data.augment]
+        self.crop = build("tfrecords/augment", config.data.crop) if config.data.crop else None
+        if self.crop is not None and not hasattr(self.crop, "boxes"):
+            raise ValueError(f"`data.crop` is {config.data.crop!r} but must be an augmentation that cuts a box, "
+                             "such as \"crop_resize()\".")
         classes = len(self.names)
         for method in self.mixing:
             classes *= getattr(method, "times", 1)
@@ -49,26 +58,50 @@ class Run:
     def images_of(self, size):
         """The decoded images at a size; stages of a growing network ask for several."""
         if size not in self._images:
-            decoder = Decoder(size, self.records.channels, self.config.data.fit)
-            self._images[size] = Images(self.records, decoder, self.config.data.cache_mb)
+            decoder = Decoder.of(self.records.manifest, size, self.config.data.fit)
+            self._images[size] = Images(self.records, decoder, self.config.data.cache_mb,
+                                        self.config.data.most_damaged)
         return self._images[size]
 
     def batches(self, stage):
         """The training batches of a stage."""
         sampler = build("tfrecords/samplers", self.config.data.sampler, batch=stage["batch"])
-        return Batches(self.images_of(stage["size"]), Table(self.rows, self.labels), sampler, self.augment,
-                       self.mixing, self.config.seed)
+        return Batches(self.images_of(stage["size"]), self._table(), sampler, self.augment, self.mixing,
+                       self.config.seed, self.crop)
+
+    def _table(self):
+        """What samplers see: one value of each category column an image, of several the first."""
+        records, columns = self.records, {}
+        for column in records.manifest["names"]:
+            values = records.several(column)[:, 0] if column in SEVERAL else records.column(column)
+            columns[column] = values
+        pairs = records.pairs()
+        return Table(self.rows, self.labels, columns, records.manifest["names"],
+                     pairs and (pairs["first"], pairs["second"], pairs["same"]))
 
     def check(self):
         """Refuses, before anything is written, data that cannot be read or sampled."""
-        if len(self.rows) <= self.images.limit:
-            self.images.load(self.rows, "decoding")
+        if self.crop is None and len(self.rows) <= self.images.limit:
+            self.images.load(self.images.sound(self.rows), "decoding")
         for stage in self.app.stages():
             self.batches(stage).dataset(0, self.strategy.num_replicas_in_sync)
 
     def loop(self, workdir, actions=()):
         """The loop over the app's stages."""
         return Loop(self.app, self.config, self.batches, self.strategy, workdir, actions)
+
+
+def require_columns(records, app, needs):
+    """Refuses data without a column that an app needs.
+
+    Args:    needs: columns; "a|b" = one of them.
+    """
+    for column in needs:
+        if not any(records.has(name) for name in column.split("|")):
+            either = column.replace("|", "` or `")
+            raise ValueError(f"the app `{app}` needs the column `{either}` but the data in {records.directory} have "
+                             f"{', '.join(records.manifest['columns']) or 'none'}; write them with one sub-folder a "
+                             f"class, a --pattern with (?P<{column.split('|')[0]}>...) or a --csv.")
 
 
 def claim(workdir, run):

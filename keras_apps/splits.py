@@ -20,6 +20,12 @@ class Split:
         """Decoded images of the places, float32 [n,H,W,C]."""
         return self.images.load(self.rows[places], "decoding")
 
+    def keep_sound(self):
+        """Leaves out rows whose records are damaged."""
+        rows = self.images.sound(self.rows)
+        kept = np.isin(self.rows, rows)
+        self.rows, self.identities = rows, self.identities[kept]
+
     def column(self, name):
         """Values of a column at the rows, or None where the data have no such column."""
         records = self.images.records
@@ -37,13 +43,10 @@ def select(images, config):
     whole cases: an N-way case stays N-way.
 
     Returns: labels [N] int32: class of a training row, -1 elsewhere; {"test": Split}; names of the classes.
-    Raises:  ValueError where the data have no identities, one only, or an unknown one is named.
+    Raises:  ValueError where the data have one identity only, or an unknown one is named.
     """
     records, settings = images.records, config.data
-    column = next((name for name in ("identity", "label") if records.has(name)), None)
-    if column is None:
-        raise ValueError(f"the data in {records.directory} have neither identity nor label; write them with one "
-                         "sub-folder an identity or a --pattern with (?P<identity>...).")
+    column = next(name for name in ("identity", "label") if records.has(name))
     identities, names = records.column(column), records.names(column)
     known = identities >= 0
     present = np.unique(identities[known])

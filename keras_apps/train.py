@@ -21,8 +21,8 @@ from keras_apps.card import model_card
 from keras_apps.config import explain, to_json
 from keras_apps.run import Run, claim, write_file
 from keras_apps.strategy import NAMES, make_strategy
-from saved_models import command
 from saved_models.export import export
+from tfrecords import command
 
 FLAGS = flags.FLAGS
 
@@ -31,10 +31,13 @@ def export_run(run, loop, result, models):
     """One version `<models>/<task>/<n>/` of the averaged weights, verified against the live model."""
     task = run.config.app
     other = run.rows[run.labels[run.rows] != run.labels[run.rows[0]]]
-    first, second = ([image] for image in run.records.images([run.rows[0], other[0]]))
-    requests = {"embed": {"image_bytes": first}, "verify": {"image_bytes_1": first, "image_bytes_2": second}}
+    first, second = run.records.images([run.rows[0], other[0]])
     signatures = run.app.signatures()
-    requests = {name: inputs for name, inputs in requests.items() if name in signatures}
+    form, stem = ("_tensor", "image_tensor") if run.decoder.raw else ("", "image_bytes")
+    if run.decoder.raw:
+        first, second = run.decoder.numbers(first), run.decoder.numbers(second)
+    requests = {f"{name}{form}": {stem: [first]} if entry["images"] == 1 else
+                {f"{stem}_1": [first], f"{stem}_2": [second]} for name, entry in signatures.items()}
     calibration = {**run.app.calibration, "data_sha256": result["data_sha256"]}
     assets = {"classes.json": run.names, "calibration.json": calibration,
               "config.json": json.loads(to_json(run.config)),

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from saved_models import verify
 from saved_models.export import export
-from tfrecords.examine import Skipped, as_png, examine
+from tfrecords.examine import Kind, Skipped, examine, stored
 from tfrecords.files import read_file, require_size
 from tfrecords.sources.folder import FolderSource
 
@@ -147,7 +147,7 @@ class _FolderEntries:
         return len(self._source)
 
     def __iter__(self):
-        for path, read, columns in self._source:
+        for path, read, columns, *_ in self._source:
             yield _identity(columns), path, read
 
 
@@ -160,13 +160,19 @@ def read_image(file):
     return read_file(file)
 
 
-def _decodable(data):
-    """Bytes of an image that a served graph can decode: the same, or a PNG of the same pixels.
+def _decodable(data, kind):
+    """Bytes of an image that a served graph can decode, the same or a PNG of the same pixels, and its kind.
 
+    Args:   kind: that of the images before it; None = it is the first.
     Raises: ValueError or OSError with the reason why `tfrecords.write` would skip it.
     """
     require_size(len(data))
-    return as_png(data) if examine(data).becomes_png else data
+    image = examine(data)
+    kind = kind or Kind.of(image)
+    kind.require(image)
+    if kind.raw:
+        raise ValueError(f"its pixels are {kind} but a gallery takes grey or colour images of 8 or 16 bits")
+    return stored(image, raw=False), kind
 
 
 def _ignored(entries):
@@ -178,7 +184,7 @@ def _ignored(entries):
 def _embed(encoder, entries, enrolled):
     """(vectors of length 1 [n, D], identities, names) of new entries, and the facts about those skipped."""
     taken, vectors, identities, names, skipped = set(enrolled), [], [], [], Skipped()
-    batch, size = [], 0
+    batch, size, kind = [], 0, None
 
     def embed_batch():
         results = _embed_batch(encoder, [(name, image) for _, name, image in batch])
@@ -196,7 +202,7 @@ def _embed(encoder, entries, enrolled):
             _require_entry(identity, name, image, taken)
             taken.add(name)
             try:
-                image = _decodable(image() if callable(image) else image)
+                image, kind = _decodable(image() if callable(image) else image, kind)
             except (ValueError, OSError) as error:
                 skipped.add(name, error)
                 advance(1)

@@ -22,12 +22,15 @@ def build_module(signatures, decoder, variables):
 
     An entry {"function": f, "images": 1} becomes two signatures: `<name>` on `image_bytes` (string [n], any
     encoded image) and `<name>_tensor` on `image_tensor` (float32 [n, h, w, C] in data units). Two images are
-    named `image_bytes_1`, `image_bytes_2` and `image_tensor_1`, `image_tensor_2` and must be equal in n.
+    named `image_bytes_1`, `image_bytes_2` and `image_tensor_1`, `image_tensor_2` and must be equal in n. Images that
+    no encoded form holds (a decoder of `raw` ones) have `<name>_tensor` only. Where the decoder knows images aligned
+    by landmarks, `<name>_landmarks` takes whole images with `landmarks` (float32 [n, 5, 2]) and aligns them itself.
     An entry {"function": f, "inputs": {name: tf.TensorSpec}} becomes `<name>` alone; f is called by keyword.
 
     Args:    signatures: {name: entry}, the first is also `serving_default`; f takes one or two float32
              [n, H, W, C] in [0, 1] and returns {output name: tensor [n, ...]}.
-             decoder: .images(string [n]) and .tensor(float32 [n, h, w, C]) -> [n, H, W, C], and .channels;
+             decoder: a `tfrecords.decode.Decoder` or its like: .images(string [n], landmarks) and
+             .tensor(float32 [n, h, w, C]) -> [n, H, W, C], .channels, .raw and .aligned;
              None where no entry has "images".
              variables: list or dict of what the functions read: tf.Variables, look-up tables, loaded
              SavedModels. No Keras model: Keras would trace and save all of its own call functions as well.
@@ -43,7 +46,7 @@ def build_module(signatures, decoder, variables):
                 raise ValueError(f"Signature `{full_name}` is defined twice: `<name>_tensor` is made from "
                                  "every signature on images; rename one of the two.")
             functions[full_name] = _trace(full_name, function, specs)
-    functions["serving_default"] = functions[next(iter(signatures))]
+    functions["serving_default"] = next(iter(functions.values()))
     state = dict(variables) if isinstance(variables, dict) else list(variables)
     return _ServableModule(state, functions)
 
@@ -87,13 +90,21 @@ def _variants(name, entry, decoder):
                          "the decoder used in training.")
     encoded = tf.TensorSpec([None], tf.string)
     raw = tf.TensorSpec([None, None, None, decoder.channels], tf.float32)
-    return {name: _on_images(entry, "image_bytes", encoded, decoder.images),
-            f"{name}_tensor": _on_images(entry, "image_tensor", raw, decoder.tensor)}
+    found = {} if decoder.raw else {name: _on_images(entry, {"image_bytes": encoded}, decoder.images)}
+    found[f"{name}_tensor"] = _on_images(entry, {"image_tensor": raw}, decoder.tensor)
+    if decoder.aligned:
+        points = tf.TensorSpec([None, 5, 2], tf.float32)
+        found[f"{name}_landmarks"] = _on_images(
+            entry, {"image_bytes": encoded, "landmarks": points},
+            lambda data, landmarks: decoder.images(data, landmarks=landmarks))
+    return found
 
 
-def _on_images(entry, stem, spec, decode):
+def _on_images(entry, specs, decode):
+    """(function by keyword, {input name: TensorSpec}) of an entry whose images each take these inputs."""
     count = entry["images"]
-    names = [stem] if count == 1 else [f"{stem}_{i}" for i in range(1, count + 1)]
+    groups = [[stem if count == 1 else f"{stem}_{i}" for stem in specs] for i in range(1, count + 1)]
+    names = [name for group in groups for name in group]
 
     def function(**inputs):
         values = [inputs[name] for name in names]
@@ -103,13 +114,13 @@ def _on_images(entry, stem, spec, decode):
             size, sizes[0], message=f"`{name}` must hold as many images as `{names[0]}`.")
             for name, size in zip(names[1:], sizes[1:])]
         with tf.control_dependencies(checks):
-            values = [tf.identity(value) for value in values]
-        outputs = entry["function"](*[decode(value) for value in values])
+            values = {name: tf.identity(value) for name, value in zip(names, values)}
+        outputs = entry["function"](*[decode(*[values[name] for name in group]) for group in groups])
         if isinstance(outputs, dict):
             _require_batched(outputs)
         return outputs
 
-    return function, {name: spec for name in names}
+    return function, dict(zip(names, list(specs.values()) * count))
 
 
 def _require_batched(outputs):

@@ -19,8 +19,9 @@ from google.protobuf.message import DecodeError
 from rich.console import Console
 from tensorflow.core.protobuf import saved_model_pb2
 
-from saved_models import command, versions
+from saved_models import versions
 from saved_models.signatures import encoded_image
+from tfrecords import command
 
 TIMEOUT = 900.0                                   # seconds for the whole subprocess
 MESSAGE_CHARACTERS = 2000                         # of what TensorFlow says of an error

@@ -10,7 +10,7 @@ import sys
 
 from absl import flags
 
-from saved_models import command
+from tfrecords import command
 
 LARGEST = 2**63 - 1                               # TF Serving's version numbers are int64
 

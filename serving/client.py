@@ -30,9 +30,9 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from saved_models import command
 from saved_models.signatures import encoded_image
 from serving.files import require_place, write_whole
+from tfrecords import command
 
 CHUNK = 32  # images a request: most of the speed of a large batch, little memory
 POLL_SECONDS = 0.2  # between two questions of wait_ready

@@ -20,8 +20,9 @@ import sys
 
 from absl import flags, logging
 
-from saved_models import command, gallery
+from saved_models import gallery
 from saved_models.verify import newest_version
+from tfrecords import command
 
 SHOWN = 5  # images left out that are named on the screen
 

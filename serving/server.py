@@ -25,11 +25,11 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from saved_models import command
 from serving.config import ModelConfig, read_config
 from serving.files import require_place, write_whole
 from serving.models import Manager
 from serving.status import Code, StatusError, invalid
+from tfrecords import command
 
 LARGEST_MESSAGE = 2**31 - 1
 WAITING_CALLS = 1024  # more are refused with RESOURCE_EXHAUSTED at once instead of filling the memory

@@ -5,6 +5,8 @@ import numbers
 import numpy as np
 import tensorflow as tf
 
+from tfrecords import align
+
 MAX_PIXELS = 50_000_000                     # of one image
 MAX_PIXELS_TOGETHER = 4 * MAX_PIXELS        # of the images of one call
 
@@ -15,59 +17,89 @@ _WINDOW = 1024                              # bytes of a GIF that are walked thr
 
 
 class Decoder:
-    """Encoded images, or images as numbers, to float32 [H, W, C] in [0, 1].
+    """Stored images, or images as numbers, to float32 [H, W, C] in [0, 1].
 
-    pixel = clip(resize(channels(decoded)) / 255, 0, 1), the resize bilinear with antialias and left out where
-    the size fits already. Every method is made of stock TensorFlow ops, holds no variable and works eagerly,
-    in a graph and in a SavedModel. Before an image is decoded its size is read from the header and bounded by
-    MAX_PIXELS, and `images` bounds the sum of the sizes: both in the graph, so that they hold in a model
-    server too. The time to find a size is at most proportional to the bytes, whatever they are.
+    pixel = clip((resize(channels(decoded)) - low) / (high - low), 0, 1), the resize bilinear with antialias and
+    left out where the size fits already. Every method is made of stock TensorFlow ops, holds no variable and
+    works eagerly, in a graph and in a SavedModel. Before an image is decoded its size is read from the header
+    and bounded by MAX_PIXELS, and `images` bounds the sum of the sizes: both in the graph, so that they hold in
+    a model server too. The time to find a size is at most proportional to the bytes, whatever they are.
 
     Args:    size: pixels, one number for height = width, or (H, W).
-             channels: 1 (luma of colour images) or 3 (grey images repeated); alpha is dropped.
+             channels: of encoded images 1 (luma of colour images) or 3 (grey images repeated), alpha is dropped;
+             of raw ones the number of bands.
              fit: "stretch" to the size, or "pad": keep the aspect and fill up, centred, with the image's own
              mean per channel (zeros would show a network the original's shape as a black frame).
-    Raises:  ValueError for a size below 1 or above MAX_PIXELS, other channels, another fit.
+             dtype: "uint8", "uint16" (PNG of 16 bits, or raw) or "float32" (raw).
+             raw: the bytes are those of `tfrecords.examine.stored`, not an encoded image.
+             low, high: the values that become 0 and 1, one number or one a channel; default: those of uint8.
+             aligned: side in pixels to which the images were aligned by landmarks when written, 0 = they were not.
+    Raises:  ValueError for a size below 1 or above MAX_PIXELS, other channels, another fit or dtype, high <= low.
     """
 
-    def __init__(self, size, channels, fit="stretch"):
+    def __init__(self, size, channels, fit="stretch", dtype="uint8", raw=False, low=0.0, high=255.0, aligned=0):
         size = (size, size) if isinstance(size, numbers.Integral) else tuple(int(side) for side in size)
         if len(size) != 2 or min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
             raise ValueError(f"`size` is {size} but must be one or two sides of at least 1 pixel, "
                              f"{MAX_PIXELS:,} pixels together.")
-        if channels not in (1, 3):
+        if channels < 1 or not raw and channels not in (1, 3):
             raise ValueError(f"`channels` is {channels!r} but must be 1 (grey) or 3 (colour).")
         if fit not in ("stretch", "pad"):
             raise ValueError(f"`fit` is {fit!r} but must be \"stretch\" or \"pad\".")
-        self.size, self.channels, self.fit = size, channels, fit
+        if dtype not in (("uint8", "uint16", "float32") if raw else ("uint8", "uint16")):
+            raise ValueError(f"`dtype` is {dtype!r} but must be uint8 or uint16, or float32 of raw images.")
+        low, high = (np.broadcast_to(np.float32(value), (channels,)) for value in (low, high))
+        if not (high > low).all():
+            raise ValueError(f"`high` is {high.tolist()} but must be above `low`, {low.tolist()}, in every channel.")
+        self.size, self.channels, self.fit, self.dtype, self.raw = size, channels, fit, dtype, raw
+        self.low, self.high, self.aligned = low, high, aligned
+
+    @classmethod
+    def of(cls, manifest, size, fit="stretch"):
+        """The decoder of the images of a data folder."""
+        scaling = manifest["scaling"]
+        return cls(size, manifest["channels"], fit, manifest["dtype"], manifest["raw"], scaling["low"], scaling["high"],
+                   manifest.get("aligned", 0))
 
     def image(self, data):
-        """One encoded image: string scalar -> float32 [H, W, C].
+        """One stored image: string scalar -> float32 [H, W, C].
 
-        Raises:  InvalidArgumentError (from the graph) for bytes that are no PNG, JPEG, GIF or BMP, that are
-                 damaged, or whose header claims more than MAX_PIXELS pixels.
+        Raises:  InvalidArgumentError (from the graph) for bytes that are no PNG, JPEG, GIF or BMP (of 16 bits: no
+                 PNG), that are damaged, of another depth, or whose header claims more than MAX_PIXELS pixels.
         """
-        return self._fitted(self._wanted_channels(decode(data)))
+        return self._fitted(self.numbers(data))
 
-    def images(self, data, most_pixels=MAX_PIXELS_TOGETHER):
-        """Encoded images: string [n] -> float32 [n, H, W, C]; n may be 0.
+    def numbers(self, data):
+        """One stored image as large as it is, in data units: string scalar -> float32 [h, w, C]."""
+        return self._unpacked(data) if self.raw else self._wanted_channels(decode(data, self.dtype))
+
+    def images(self, data, most_pixels=MAX_PIXELS_TOGETHER, landmarks=None):
+        """Stored images: string [n] -> float32 [n, H, W, C]; n may be 0.
 
         At most two are decoded at the same time, so that memory holds two images of their stored size and all
         of the wanted one.
 
         Args:    most_pixels: what the headers may claim together; None = no bound, for one's own data.
+                 landmarks: float32 [n, 5, 2], x and y in pixels, by which each image is first aligned as the data
+                 were when they were written.
         Raises:  as `image` does; InvalidArgumentError for more pixels together.
         """
         data = tf.convert_to_tensor(data, tf.string)
-        ways, sizes = _checked(data)
+        ways, sizes = (None, None) if self.raw else _checked(data, self.dtype)
 
         def step(row, spent, found):
+            if self.raw:
+                return row + 1, spent, found.write(row, self.image(data[row]))
             one, pixels = _sized(data[row], ways[row], sizes[row])
             spent += pixels
             if most_pixels is not None:
                 with _after(_bounded_together(spent, most_pixels)):
                     one = tf.identity(one)
-            return row + 1, spent, found.write(row, self._fitted(self._wanted_channels(_pixels(one))))
+            image = self._wanted_channels(_pixels(one, self.dtype))
+            if landmarks is not None:       # rounded as stored pixels are
+                image = tf.round(align.align(image[None], landmarks[row][None], self.aligned)[0])
+            image = self._fitted(image)
+            return row + 1, spent, found.write(row, image)
 
         count = tf.size(data)
         found = tf.TensorArray(tf.float32, size=count, element_shape=(*self.size, self.channels))
@@ -76,12 +108,39 @@ class Decoder:
         return tf.ensure_shape(found.stack(), [*data.shape, *self.size, self.channels])
 
     def tensor(self, values):
-        """Images as numbers in data units (0..255): float32 [n, h, w, c] -> float32 [n, H, W, C].
+        """Images as numbers in data units (of 8 bits 0..255): float32 [n, h, w, c] -> float32 [n, H, W, C].
 
         An 8-bit image given this way equals the same image given as PNG.
         """
         values = tf.convert_to_tensor(values, tf.float32)
-        return self._fitted(self._wanted_channels(values))
+        return self._fitted(values if self.raw else self._wanted_channels(values))
+
+    def crop(self, data, box):
+        """A part of one stored image, as large as it is stored, to the size: string scalar -> float32 [H, W, C].
+
+        Of a JPEG only that part is decoded. The fit does not matter: the part is stretched to the size, with
+        antialias where it is larger.
+
+        Args:    box: int32 [4]: y, x, height, width in pixels, inside the image.
+        Raises:  as `image` does.
+        """
+        if self.raw:
+            y, x, height, width = tf.unstack(box)
+            return self._stretched(self._unpacked(data)[y:y + height, x:x + width])
+        return self._stretched(self._wanted_channels(_part(data, box, self.dtype)))
+
+    def crops(self, data, boxes):
+        """`crop` of many: string [n], int32 [n, 4] -> float32 [n, H, W, C]."""
+        data, boxes = tf.convert_to_tensor(data, tf.string), tf.convert_to_tensor(boxes, tf.int32)
+        return tf.map_fn(lambda pair: self.crop(*pair), (data, boxes), parallel_iterations=2,
+                         fn_output_signature=tf.TensorSpec([*self.size, self.channels], tf.float32))
+
+    def _unpacked(self, data):
+        """Raw bytes -> float32 [h, w, C] in data units."""
+        shape = tf.io.decode_raw(tf.strings.substr(data, 0, 12), tf.int32)
+        values = tf.io.decode_raw(tf.strings.substr(data, 12, -1), tf.as_dtype(self.dtype))
+        values = tf.reshape(values, tf.concat([tf.ensure_shape(shape, [3])[:2], [self.channels]], 0))
+        return tf.cast(values, tf.float32)
 
     def _wanted_channels(self, values):
         """[..., c] of 1, 2, 3 or 4 channels -> float32 [..., C]."""
@@ -114,8 +173,22 @@ class Decoder:
             return tf.image.resize(values, self.size, antialias=True)
 
         fitted = tf.cond(tf.reduce_all(shape == self.size), lambda: values, resized)
-        fitted = tf.clip_by_value(fitted / 255.0, 0.0, 1.0)
-        return tf.ensure_shape(fitted, [*values.shape[:-3], *self.size, self.channels])
+        return self._scaled(fitted, values.shape[:-3])
+
+    def _stretched(self, values):
+        """As `_fitted`, for one image that is stretched; antialias costs time and changes nothing when enlarging."""
+        smaller = tf.reduce_any(tf.shape(values)[:2] > self.size)
+        resized = tf.cond(smaller, lambda: tf.image.resize(values, self.size, antialias=True),
+                          lambda: tf.image.resize(values, self.size))
+        return self._scaled(resized, [])
+
+    def _scaled(self, values, leading):
+        # By one number where there is one only, which is faster.
+        low, high = ((side[0] if (side == side[0]).all() else side) for side in (self.low, self.high))
+        if np.any(low):
+            values = values - low
+        values = tf.clip_by_value(values / (high - low), 0.0, 1.0)
+        return tf.ensure_shape(values, [*leading, *self.size, self.channels])
 
     def _padded(self, values, shape):
         scale = tf.reduce_min(tf.constant(self.size, tf.float32) / tf.cast(shape, tf.float32))
@@ -130,19 +203,34 @@ class Decoder:
         return tf.pad(values - mean, around) + mean
 
 
-def decode(data):
+def decode(data, dtype="uint8"):
     """One encoded image to its stored pixels; of an animation the first frame.
 
-    Args:    data: string scalar; PNG, JPEG, GIF or BMP.
-    Returns: uint8 [h, w, c] with c = 1, 2 (grey and alpha), 3 or 4.
+    Args:    data: string scalar; PNG, JPEG, GIF or BMP.  dtype: "uint8", or "uint16" for a PNG of 16 bits.
+    Returns: [h, w, c] with c = 1, 2 (grey and alpha), 3 or 4.
     Raises:  InvalidArgumentError as in `Decoder.image`.
     """
     data = tf.convert_to_tensor(data, tf.string)[None]
-    ways, sizes = _checked(data)
-    return _pixels(_sized(data[0], ways[0], sizes[0])[0])
+    ways, sizes = _checked(data, dtype)
+    return _pixels(_sized(data[0], ways[0], sizes[0])[0], dtype)
 
 
-def _checked(data):
+def _part(data, box, dtype):
+    """The pixels of a box of one encoded image; of a JPEG nothing else is decoded."""
+    data = tf.convert_to_tensor(data, tf.string)[None]
+    ways, sizes = _checked(data, dtype)
+    one = _sized(data[0], ways[0], sizes[0])[0]
+
+    def others():
+        y, x, height, width = tf.unstack(box)
+        return _pixels(one, dtype)[y:y + height, x:x + width]
+
+    if dtype != "uint8":
+        return others()
+    return tf.cond(ways[0] == _JPEG, lambda: tf.io.decode_and_crop_jpeg(one, box, channels=0), others)
+
+
+def _checked(data, dtype):
     """The way each image must be decoded, int32 [n]: _PLAIN, _JPEG or _GIF; the pixels, int64 [n], of _PLAIN.
 
     All headers together, as ops on single images cost more than decoding a small one.
@@ -155,15 +243,21 @@ def _checked(data):
 
     # The same magic bytes by which decode_image chooses its decoder.
     png, jpeg, gif, bmp = (begins(magic) for magic in (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM"))
-    known = tf.debugging.Assert(
-        tf.reduce_all(png | jpeg | gif | bmp),
-        ["the bytes are no image of a known format; send PNG, JPEG, GIF or BMP"])
+    if dtype == "uint16":
+        known = tf.debugging.Assert(
+            tf.reduce_all(png & (heads[:, 24] == 16)), ["the bytes are no PNG of 16 bits a channel; send one"])
+    else:
+        known = [tf.debugging.Assert(
+            tf.reduce_all(png | jpeg | gif | bmp),
+            ["the bytes are no image of a known format; send PNG, JPEG, GIF or BMP"]), tf.debugging.Assert(
+            tf.reduce_all(~png | (heads[:, 24] != 16)),
+            ["the bytes are a PNG of 16 bits a channel but this model was trained on 8; send one of 8 bits"])]
     png_size = tf.stack([_number(heads[:, 20:24], big=True), _number(heads[:, 16:20], big=True)], axis=1)
     bmp_size = tf.stack([_number(heads[:, 22:26]), _number(heads[:, 18:22])], axis=1)
     # A bitmap from top to bottom has a negative height.
     bmp_size = tf.where(bmp_size >= 2 ** 31, 2 ** 32 - bmp_size, bmp_size)
     size = tf.where(png[:, None], png_size, tf.where(bmp[:, None], bmp_size, 1))
-    with _after(known, _bounded(size)):
+    with _after(*tf.nest.flatten(known), _bounded(size)):
         return tf.where(jpeg, _JPEG, tf.where(gif, _GIF, _PLAIN)), tf.reduce_prod(size, axis=1)
 
 
@@ -178,8 +272,10 @@ def _sized(data, way, pixels):
                                 lambda: _first_frame(data)])
 
 
-def _pixels(data):
+def _pixels(data, dtype):
     """Decodes one image that `_sized` gave."""
+    if dtype == "uint16":
+        return tf.ensure_shape(tf.io.decode_png(data, channels=0, dtype=tf.uint16), [None, None, None])
     return tf.ensure_shape(tf.io.decode_image(data, channels=0, expand_animations=False), [None, None, None])
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import sys
@@ -20,7 +21,17 @@ from tfrecords import schema
 MANIFEST = "manifest.json"
 HEADER, FOOTER = 12, 4                      # bytes around a record's data in a TFRecord file
 
+MOST_BANDS = 1024                           # channels of an image
+
 _MOST_OPEN = 256                            # file descriptors a reader keeps
+
+
+class DamagedError(ValueError):
+    """A record whose bytes are not those that were written.   Args: row: its number.  fault: what is wrong."""
+
+    def __init__(self, row, fault):
+        super().__init__(f"{fault}; write the data again or put back a sound copy of the shard.")
+        self.row = row
 
 
 class Records:
@@ -64,12 +75,53 @@ class Records:
         return column in self.manifest["columns"]
 
     def column(self, name):
-        """One category or number column, or `height`, `width`, `channels`: int64 [N], -1 = none."""
+        """One column by row, also `index`, `height`, `width`, `channels` and `bytes` (of the record).
+
+        Returns: int64 [N], -1 = none, of a category or number; float32 [N], NaN = none, of a real; float32 [N, k] of a
+                 vector; bool [N] of `mask`: whether there is one.
+        Raises:  ValueError where the data have no such column, or several values an image (see `several`).
+        """
+        values = self._array(name)
+        if name in self.manifest["several"]:
+            raise ValueError(f"the data `{self.name}` have up to {values.shape[1]} values of `{name}` an image but "
+                             "this takes one; write them with one each.")
+        return values
+
+    def several(self, name):
+        """A column that may hold several values an image: int64 [N, most], the values first, then -1."""
+        if name not in schema.SEVERAL:
+            raise ValueError(f"`{name}` never has several values; those that may are {', '.join(schema.SEVERAL)}.")
+        values = self._array(name)
+        return values if values.ndim == 2 else values[:, None]
+
+    def _array(self, name):
         known = [column for column in self.manifest["columns"] if column not in schema.TEXTS]
-        if name not in known and name not in ("height", "width", "channels"):
+        if name not in (*known, "index", "height", "width", "channels", "bytes"):
             raise ValueError(f"the data `{self.name}` have no column `{name}`; present are "
                              f"{', '.join(known) or 'none'}.")
-        return self._index[name].astype(np.int64)
+        values = self._index["length" if name == "bytes" else name]
+        if name in schema.PICTURES:
+            return values == 1
+        return values if values.dtype == np.float32 else values.astype(np.int64)
+
+    @property
+    def synthetic(self):
+        """Whether any of the images are made up, which every result on them must say."""
+        return self.manifest["synthetic"]
+
+    def pairs(self):
+        """Listed pairs of rows: {"first", "second", "same" (0 or 1), "fold" (-1 = none)}, int64 [M]; None = no list.
+
+        Raises:  ValueError where the list is not the one that was written.
+        """
+        entry = self.manifest.get("pairs")
+        if entry is None:
+            return None
+        arrays = _unpacked(os.path.join(self.directory, entry["file"]), entry["sha256"], "list of pairs",
+                           "write the data again")
+        if _faulty_pairs(arrays, entry["count"], self.count):
+            raise ValueError(f"the list of pairs of `{self.name}` does not fit its data; write the data again.")
+        return arrays
 
     def names(self, column):
         """The names that a category column's numbers stand for: list of str."""
@@ -79,16 +131,19 @@ class Records:
         return list(self.manifest["names"][column])
 
     def values(self, column, rows):
-        """A category column as text, or a text column, for these rows: list of str, "" = none."""
+        """A category column as text ("a|b" for several), or a text column, for these rows: list of str, "" = none."""
         if column in schema.TEXTS and self.has(column):
             return [row.get(column, "") for row in self.rows(rows)]
         names = self.names(column)
-        return [names[value] if value >= 0 else "" for value in self.column(column)[self._row_numbers(rows)]]
+        if column not in schema.SEVERAL:
+            return [names[value] if value >= 0 else "" for value in self.column(column)[self._row_numbers(rows)]]
+        return ["|".join(names[value] for value in values if value >= 0)
+                for values in self.several(column)[self._row_numbers(rows)]]
 
     def serialized(self, rows):
         """Records as they were written: object array of bytes, in the order of `rows`.
 
-        Raises:  ValueError for a row that does not exist and for a damaged record, named by shard and number.
+        Raises:  ValueError for a row that does not exist; DamagedError, which names shard and record.
         """
         rows = self._row_numbers(rows)
         found = np.empty(len(rows), object)
@@ -96,7 +151,7 @@ class Records:
             data = self._read(row)
             fault = self._fault(row, data)
             if fault:
-                raise ValueError(f"{fault}; write the data again or put back a sound copy of the shard.")
+                raise DamagedError(int(row), fault)
             found[i] = data
         return found
 
@@ -105,8 +160,12 @@ class Records:
         return [schema.parse(data) for data in self.serialized(rows)]
 
     def images(self, rows):
-        """Encoded images: list of bytes."""
+        """Stored images, as a `tfrecords.decode.Decoder` of these data takes them: list of bytes."""
         return [row["image"] for row in self.rows(rows)]
+
+    def masks(self, rows):
+        """Masks, encoded as PNG of one channel: list of bytes, b"" = none."""
+        return [row.get("mask", b"") for row in self.rows(rows)]
 
     def paths(self, rows):
         """Where the images lay in their source: list of str."""
@@ -123,7 +182,7 @@ class Records:
             for row in range(self._first_rows[number], self._first_rows[number + 1]):
                 fault = self._fault(row, self._read(row))
                 if fault:
-                    raise ValueError(f"{fault}; write the data again or put back a sound copy of the shard.")
+                    raise DamagedError(row, fault)
             raise ValueError(f"shard {shard['file']} is damaged between its records: its sha256 is not the "
                              "manifest's; write the data again or put back a sound copy.")
 
@@ -185,20 +244,10 @@ class Records:
 
     def _load_index(self):
         path = os.path.join(self.directory, self.manifest["index"]["file"])
-        try:
-            with open(path, "rb") as stream:
-                data = stream.read()
-        except FileNotFoundError:
+        if not os.path.lexists(path):
             return self._rebuilt_index(path)
-        if hashlib.sha256(data).hexdigest() != self.manifest["index"]["sha256"]:
-            raise ValueError(f"the index `{path}` does not belong to its manifest (other sha256); delete it "
-                             "and it is made anew from the shards.")
-        try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                index = dict(arrays)
-        except Exception as error:          # bytes that are no index make NumPy raise almost anything
-            raise ValueError(f"the index `{path}` is not readable ({error}); delete it and it is made anew from the "
-                             "shards.") from None
+        index = _unpacked(path, self.manifest["index"]["sha256"], "index",
+                          "delete it and it is made anew from the shards")
         faulty = _faulty_array(index, self.manifest)
         if faulty:
             raise ValueError(f"the index `{path}` has no array `{faulty}` that fits its manifest and shards; delete it "
@@ -227,7 +276,7 @@ class Records:
         if faulty:
             raise ValueError(f"the shards in `{self.directory}` have a `{faulty}` that does not fit their {MANIFEST}; "
                              "write the data again.")
-        data = builder.encoded()
+        data = packed(arrays)
         if hashlib.sha256(data).hexdigest() == self.manifest["index"]["sha256"]:
             temporary = f"{path}.{os.getpid()}"
             try:
@@ -243,20 +292,29 @@ class IndexBuilder:
     """Collects, record by record, where everything lies: the contents of index.npz.
 
     Arrays, one entry a row: shard int32, offset int64 (of the record's data, behind the 12 bytes before it),
-    length int64, crc uint32 (zlib.crc32 of the data), height and width int32, channels int8, and every
-    present category and number column int64, -1 = none.
+    length int64, crc uint32 (zlib.crc32 of the data), index int64, height and width int32, channels int16, and of the
+    present columns: int64 for a category or number (-1 = none; [N, most] where an image has several values), float32
+    for a real (NaN = none) and [N, k] for a vector, int8 for `mask` (1 = there is one).
 
     Args:    columns: the present columns.
     """
 
-    TYPES = {"shard": np.int32, "offset": np.int64, "length": np.int64, "crc": np.uint32, "height": np.int32,
-              "width": np.int32, "channels": np.int8}
+    TYPES = {"shard": np.int32, "offset": np.int64, "length": np.int64, "crc": np.uint32, "index": np.int64,
+             "height": np.int32, "width": np.int32, "channels": np.int16,
+             **dict.fromkeys((*schema.REALS, *schema.VECTORS), np.float32), **dict.fromkeys(schema.PICTURES, np.int8)}
 
     def __init__(self, columns):
-        columns = [column for column in columns if column not in schema.TEXTS]
+        self._columns = [column for column in columns if column not in schema.TEXTS]
         # Arrays, not lists: 8 bytes a number, however many records.
-        self._lists = {name: array("q") for name in (*self.TYPES, *columns)}
-        self._shard, self._offset = 0, 0
+        self._lists = {name: array("d" if self._type(name) == np.float32 else "q")
+                       for name in (*self.TYPES, *self._columns)
+                       if name in self._columns or name not in schema.COLUMNS}
+        self._several = {}                          # {column: {row: all values}} of images with several
+        self._shard, self._offset, self.count = 0, 0, 0
+
+    @classmethod
+    def _type(cls, name):
+        return cls.TYPES.get(name, np.int64)
 
     def shard(self, number):
         """Starts the shard of this number."""
@@ -267,8 +325,20 @@ class IndexBuilder:
         place = {"shard": self._shard, "offset": self._offset + HEADER, "length": len(data),
                  "crc": zlib.crc32(data)}
         for name, values in self._lists.items():
-            values.append(place[name] if name in place else row.get(name, -1))
+            if name in schema.PICTURES:
+                values.append(name in row)
+            elif name in schema.VECTORS:
+                values.extend(row.get(name, (math.nan,) * schema.VECTORS[name]))
+            elif name in schema.REALS:
+                values.append(row.get(name, math.nan))
+            else:
+                value = place[name] if name in place else row.get(name, -1)
+                if isinstance(value, tuple):
+                    self._several.setdefault(name, {})[self.count] = value
+                    value = value[0]
+                values.append(value)
         self._offset += HEADER + len(data) + FOOTER
+        self.count += 1
 
     @property
     def bytes(self):
@@ -276,14 +346,53 @@ class IndexBuilder:
         return self._offset
 
     def arrays(self):
-        return {name: np.array(values, self.TYPES.get(name, np.int64))
-                for name, values in self._lists.items()}
+        arrays = {name: np.array(values, self._type(name)) for name, values in self._lists.items()}
+        for name in schema.VECTORS:
+            if name in arrays:
+                arrays[name] = arrays[name].reshape(-1, schema.VECTORS[name])
+        for name, rows in self._several.items():
+            wide = np.full((self.count, max(map(len, rows.values()))), -1, np.int64)
+            wide[:, 0] = arrays[name]
+            for row, values in rows.items():
+                wide[row, :len(values)] = values
+            arrays[name] = wide
+        return arrays
 
-    def encoded(self):
-        """The bytes of index.npz; equal rows give equal bytes."""
-        stream = io.BytesIO()
-        np.savez(stream, **self.arrays())
-        return stream.getvalue()
+
+def joined(parts):
+    """The index of all shards from those of the single ones, in order."""
+    found = {}
+    for name in parts[0]:
+        arrays = [part[name] for part in parts]
+        if name in schema.SEVERAL and any(array.ndim == 2 for array in arrays):
+            arrays = [array if array.ndim == 2 else array[:, None] for array in arrays]
+            most = max(array.shape[1] for array in arrays)
+            arrays = [np.pad(array, ((0, 0), (0, most - array.shape[1])), constant_values=-1) for array in arrays]
+        found[name] = np.concatenate(arrays)
+    return found
+
+
+def packed(arrays):
+    """The bytes of an .npz of these arrays; equal arrays give equal bytes."""
+    stream = io.BytesIO()
+    np.savez(stream, **arrays)
+    return stream.getvalue()
+
+
+def _unpacked(path, sha256, what, remedy):
+    """The arrays of an .npz that a manifest vouches for."""
+    try:
+        with open(path, "rb") as stream:
+            data = stream.read()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"the {what} `{path}` is missing; {remedy}.") from None
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise ValueError(f"the {what} `{path}` does not belong to its manifest (other sha256); {remedy}.")
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return dict(arrays)
+    except Exception as error:          # bytes that are no arrays make NumPy raise almost anything
+        raise ValueError(f"the {what} `{path}` is not readable ({error}); {remedy}.") from None
 
 
 def file_sha256(path):
@@ -333,13 +442,31 @@ def _faulty_entry(manifest):
         return "name"
     if not _whole(count) or count < 1:
         return "count"
-    if not _whole(manifest.get("channels")) or manifest["channels"] not in (1, 3):
+    if manifest.get("dtype") not in ("uint8", "uint16", "float32"):
+        return "dtype"
+    if manifest.get("raw") not in (True, False) or manifest["dtype"] == "float32" and not manifest["raw"]:
+        return "raw"
+    channels = manifest.get("channels")
+    if not _whole(channels) or not (1 <= channels <= MOST_BANDS if manifest["raw"] else channels in (1, 3)):
         return "channels"
+    if not _sound_scaling(manifest.get("scaling"), channels):
+        return "scaling"
+    aligned = manifest.get("aligned", 0)
+    if not _whole(aligned) or not 0 <= aligned <= 4096:
+        return "aligned"
+    if manifest.get("synthetic") not in (True, False):
+        return "synthetic"
     if not _different_texts(columns) or not set(columns) <= set(schema.COLUMNS):
         return "columns"
     if (not isinstance(names, dict) or set(names) != set(columns) & set(schema.CATEGORIES)
             or not all(_different_texts(values) for values in names.values())):
         return "names"
+    several = manifest.get("several")
+    if (not isinstance(several, dict) or not set(several) <= set(columns) & set(schema.SEVERAL)
+            or not all(_whole(most) and most > 1 for most in several.values())):
+        return "several"
+    if "pairs" in manifest and not _sound_pairs(manifest["pairs"]):
+        return "pairs"
     if (not isinstance(shards, list) or not all(_sound(shard) for shard in shards)
             or sum(shard["count"] for shard in shards) != count):
         return "shards"
@@ -353,9 +480,14 @@ def _faulty_array(index, manifest):
     for name, (least, most) in _index_ranges(manifest).items():
         values = index.get(name)
         kind = IndexBuilder.TYPES.get(name, np.int64)
-        if values is None or values.dtype != kind or values.shape != (manifest["count"],):
+        wide = schema.VECTORS.get(name) or manifest["several"].get(name)
+        shape = (manifest["count"], wide) if wide else (manifest["count"],)
+        if values is None or values.dtype != kind or values.shape != shape:
             return name
-        if values.min() < least or values.max() > most:
+        if kind == np.float32:
+            if np.isinf(values).any():
+                return name
+        elif values.min() < least or values.max() > most:
             return name
     shards = manifest["shards"]
     if (index["shard"] != np.repeat(np.arange(len(shards)), [shard["count"] for shard in shards])).any():
@@ -370,11 +502,44 @@ def _index_ranges(manifest):
     """{array of the index: (least, most) of its values}."""
     most = np.iinfo(np.int64).max
     ranges = {"shard": (0, len(manifest["shards"]) - 1), "offset": (HEADER, most), "length": (0, most),
-              "crc": (0, 2 ** 32 - 1), "height": (1, most), "width": (1, most), "channels": (1, 4)}
+              "crc": (0, 2 ** 32 - 1), "index": (0, most), "height": (1, most), "width": (1, most),
+              "channels": (1, MOST_BANDS)}
     for column in manifest["columns"]:
-        if column not in schema.TEXTS:
-            ranges[column] = (-1, len(manifest["names"][column]) - 1 if column in schema.CATEGORIES else most)
+        if column in schema.CATEGORIES:
+            ranges[column] = (-1, len(manifest["names"][column]) - 1)
+        elif column not in schema.TEXTS:
+            ranges[column] = (0, 1) if column in schema.PICTURES else (-1, most)
     return ranges
+
+
+def _faulty_pairs(arrays, count, rows):
+    """Whether a list of pairs is not as `tfrecords.write` makes it."""
+    if set(arrays) != {"first", "second", "same", "fold"}:
+        return True
+    if any(values.dtype != np.int64 or values.shape != (count,) for values in arrays.values()):
+        return True
+    ends = np.concatenate([arrays["first"], arrays["second"]])
+    return bool(len(ends) and (ends.min() < 0 or ends.max() >= rows) or not np.isin(arrays["same"], (0, 1)).all())
+
+
+def _sound_pairs(entry):
+    return (isinstance(entry, dict) and _plain(entry.get("file")) and _is_sha256(entry.get("sha256"))
+            and _whole(entry.get("count")) and entry["count"] >= 0)
+
+
+def _sound_scaling(scaling, channels):
+    """Whether there are finite bounds for every channel, the upper one above the lower one."""
+    if not isinstance(scaling, dict):
+        return False
+    sides = [scaling.get("low"), scaling.get("high")]
+    if not all(isinstance(side, list) and len(side) == channels and all(_is_finite(value) for value in side)
+               for side in sides):
+        return False
+    return all(low < high for low, high in zip(*sides))
+
+
+def _is_finite(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 3.5e38
 
 
 def _sound(shard):

@@ -1,83 +1,105 @@
-"""Images from folders, zips, arrays or ready sources to TFRecord shards with a manifest.
+"""Images from folders, zips, tables, arrays or ready sources to TFRecord shards with a manifest.
 
 One sub-folder a class:
     python -m tfrecords.write --images=photos --out=build/data/photos
 What the columns are, read from the paths:
     python -m tfrecords.write --images=orl_faces.zip --pattern='s(?P<identity>\\d+)/\\d+\\.png' \\
         --out=build/data/orl_faces
+A table with the columns of `tfrecords/schema.py`, its paths below --images or beside it:
+    python -m tfrecords.write --csv=table.csv --images=photos.zip --out=build/data/photos
 Several sources in one data folder (--pattern and --images_split once for all --images, or once for each):
     python -m tfrecords.write --images=images_background_small1.zip --images_split=train \\
         --pattern='(?P<identity>[^/]+/character\\d+)/\\d+_(?P<camera>\\d+)\\.png' \\
         --source=omniglot_runs:all_runs.zip --out=build/data/omniglot_small1
+The same command goes on where an interrupted one stopped.
 """
 
+import contextlib
 import importlib
 import inspect
-import json
 import os
 import pathlib
 import re
 import shlex
-import shutil
 import sys
-import zlib
-from array import array
 
-import numpy as np
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 from rich.console import Console
-from rich.progress import track
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tfrecords import read, schema
-from tfrecords.examine import Skipped, as_png, examine
+from tfrecords import command, schema, workers
+from tfrecords.cuts import AlignSource, CropSource, TileSource
+from tfrecords.shards import Plan, Workplace, assemble, put_back, require_free
+from tfrecords.sources.csv import CsvSource
 from tfrecords.sources.digits import DigitsSource
 from tfrecords.sources.folder import FolderSource
 from tfrecords.sources.npz import NpzSource
+from tfrecords.sources.pairs import PairsSource
+from tfrecords.sources.synthetic import SyntheticSource
+from tfrecords.sources.tfds import TfdsSource
 
-MOST_SHARDS = 10_000
 
-
-def write(sources, out, shards=8, name=None, overwrite=False):
+def write(sources, out, shards=0, name=None, overwrite=False, scaling="", split_shares=None, split_by="", processes=1):
     """Writes the images of all sources, in their order, into one data folder.
 
-    The sources are gone through twice: once to check every image and to collect the categories, once to
-    write. `out` appears whole or not at all; equal images give equal bytes. Images that cannot be used are
-    left out and listed in the manifest. JPEG, PNG, GIF and BMP keep their bytes, other formats become PNG
-    without loss (a CMYK page becomes RGB).
+    `out` appears whole or not at all; equal images give equal bytes, whatever the number of processes. Where the call
+    is interrupted its finished shards are kept beside `out`, and the same call goes on with them. Images that cannot be
+    used are left out and listed in the manifest. JPEG, PNG, GIF and BMP keep their bytes; other formats of 8 or 16 bits
+    with 1 or 3 channels become PNG without loss (a CMYK page becomes RGB); everything else is stored as numbers.
 
     Args:    sources: iterables of `schema.Item` with `len()` and `description`.
-             out: directory to make.  shards: files to spread the records over; never more than images.
-             name: what the data are called; default: the last part of `out`.
+             out: directory to make.  name: what the data are called; default: the last part of `out`.
              overwrite: replace the data folder that lies at `out`. Should the process be killed between the
              two renames of that, the next call for `out` first puts the old data back.
+             processes: how many write shards at the same time; more than one need to be started from a module.
+             shards, scaling, split_shares, split_by: see `tfrecords.shards.Plan`.
     Returns: the manifest, a dict.
-    Raises:  ValueError, FileExistsError or OSError; nothing is left behind.
+    Raises:  ValueError (then nothing is left behind), FileExistsError or OSError.
     """
     out = os.path.abspath(os.path.expanduser(str(out)))
-    name = name or os.path.basename(out)
-    if not re.fullmatch(r"\w[\w.-]{0,99}", name):
-        raise ValueError(f"`name` is {name!r} but must be letters, digits, `_`, `.` and `-`; give another "
-                         "--name.")
-    if not 1 <= shards <= MOST_SHARDS:
-        raise ValueError(f"`shards` is {shards} but must lie in 1 to {MOST_SHARDS:,}.")
-    if not sources:
-        raise ValueError("there is nothing to write; give at least one source.")
-    _settle_replaced(out)
-    _check_out(out, overwrite)
-    table = _Table(sources)
-    os.makedirs(os.path.dirname(out), exist_ok=True)
-    _remove_left_over(out)
-    work = f"{out}.writing-{os.getpid()}"
-    os.mkdir(work)
-    try:
-        manifest = _write_folder(table, work, min(shards, table.count), name)
-        _appear(work, out, overwrite)
-    except tf.errors.OpError as error:
-        raise OSError(f"the shards of `{out}` cannot be written: {error.message}") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    put_back(out)
+    require_free(out, overwrite)
+    with _Bar() as bar:
+        bar.start("listing", sum(len(source) for source in sources))
+        plan = Plan(sources, name or os.path.basename(out), shards, scaling, split_shares, split_by, bar.tick)
+        os.makedirs(os.path.dirname(out), exist_ok=True)
+        with Workplace(out, plan, overwrite) as place:
+            bar.start("writing", plan.count)
+            workers.write_shards(plan, place.folder, processes, bar)
+            manifest = assemble(plan, place.folder)
+            place.publish()
     return manifest
+
+
+class _Bar:
+    """A progress bar on a terminal's stderr."""
+
+    def __init__(self):
+        self._progress = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+                                  TimeRemainingColumn(), console=Console(stderr=True),
+                                  disable=not sys.stderr.isatty())
+        self._task, self._done = None, 0
+
+    def __enter__(self):
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_):
+        self._progress.stop()
+
+    def start(self, what, total):
+        """Begins the next pass."""
+        self._task, self._done = self._progress.add_task(what, total=total), 0
+
+    def at(self, done):
+        self._done = done
+        self._progress.update(self._task, completed=done)
+
+    def tick(self, steps=1):
+        self._done += steps
+        if self._done % 64 < steps:
+            self._progress.update(self._task, completed=self._done)
 
 
 def report(manifest, out):
@@ -85,8 +107,9 @@ def report(manifest, out):
     low, median, high = (f"{height} x {width}" for height, width in
                          (manifest["sizes"][key] for key in ("minimum", "median", "maximum")))
     size = sum(shard["bytes"] for shard in manifest["shards"])
-    lines = [f"{manifest['count']:,} {'grey' if manifest['channels'] == 1 else 'colour'} images in "
-             f"{len(manifest['shards'])} shards, {size / 1e6:.1f} MB, at {out}",
+    kind = f"{manifest['channels']}-band" if manifest["raw"] else "grey" if manifest["channels"] == 1 else "colour"
+    kind += "" if manifest["dtype"] == "uint8" else f" {manifest['dtype']}"
+    lines = [f"{manifest['count']:,} {kind} images in {len(manifest['shards'])} shards, {size / 1e6:.1f} MB, at {out}",
              f"  height x width   {low}" if low == high else
              f"  height x width   {low} to {high}, median {median}"]
     for column, names in manifest["names"].items():
@@ -95,9 +118,16 @@ def report(manifest, out):
     if manifest["splits"]:
         lines.append("  images a split   " + ", ".join(
             f"{split} {count:,}" for split, count in manifest["splits"].items()))
+    if "pairs" in manifest:
+        lines.append(f"  pairs            {manifest['pairs']['count']:,}")
+    masks = [source["without_mask"] for source in manifest["created_from"] if "without_mask" in source]
+    if masks:
+        lines.append(f"  without a mask   {sum(masks):,}")
+    if manifest["synthetic"]:
+        lines.append("  made up          figures on these images say nothing about photographs")
     ignored = sum(source.get("ignored", 0) for source in manifest["created_from"])
     if ignored:
-        lines.append(f"  left out         {ignored:,} images whose path does not match the pattern")
+        lines.append(f"  left out         {ignored:,} images that no pattern, list or box fits")
     skipped = manifest["skipped"]
     if skipped["count"]:
         lines.append(f"  skipped          {skipped['count']:,} files that cannot be used, such as")
@@ -117,263 +147,13 @@ def report(manifest, out):
     return lines
 
 
-class _Table:
-    """The first pass: every image checked, one line of numbers an image kept.
-
-    Memory: 28 bytes an image and 8 for each of its columns.
-    """
-
-    def __init__(self, sources):
-        self.sources = list(sources)
-        self.accepted = bytearray()                 # of every item
-        # Of every accepted image:
-        self.crc, self.height, self.width = array("L"), array("l"), array("l")
-        self.channels, self.converted = array("b"), bytearray()
-        self.columns = {}                           # {column: array}, category values by first appearance
-        self.texts = set()
-        self.skipped, self.turned = Skipped(), 0
-        self._first = {}                            # {column: {value: number}}
-        for item in track(self._items(), "checking", total=self._total(), console=Console(stderr=True),
-                          disable=not sys.stderr.isatty()):
-            self._take(item)
-        self.count = len(self.crc)
-        if not self.accepted:
-            raise ValueError("the sources hold no image; give a folder, zip or file that does.")
-        self.skipped.judge(self.count)
-        self.names = self._name()
-
-    def rows(self):
-        """The second pass: the record of every accepted image, {feature: value}."""
-        row = 0
-        for position, item in enumerate(track(self._items(), "writing", total=self._total(),
-                                              console=Console(stderr=True), disable=not sys.stderr.isatty())):
-            if position >= len(self.accepted):
-                break
-            if not self.accepted[position]:
-                continue
-            data = item.read()
-            if zlib.crc32(data) != self.crc[row]:
-                raise ValueError(f"`{item.path}` was changed while it was being written; start again.")
-            record = {"image": as_png(data) if self.converted[row] else data, "height": self.height[row],
-                      "width": self.width[row], "channels": self.channels[row], "index": row,
-                      "path": item.path}
-            for column, values in self.columns.items():
-                record[column] = values[row]
-            settled = schema.settle(item.columns)
-            for column in self.texts:
-                record[column] = settled.get(column, "")
-            yield record
-            row += 1
-
-    def _items(self):
-        for source in self.sources:
-            yield from source
-
-    def _total(self):
-        return sum(len(source) for source in self.sources)
-
-    def _take(self, item):
-        try:
-            columns = schema.settle(item.columns)
-        except ValueError as error:
-            raise ValueError(f"`{item.path}`: {error}") from None
-        try:
-            data = item.read()
-            height, width, channels, converted, turned = examine(data)
-        except (ValueError, OSError) as error:
-            self.accepted.append(0)
-            self.skipped.add(item.path, error)
-            return
-        before = len(self.crc)
-        self.accepted.append(1)
-        self.crc.append(zlib.crc32(data))
-        self.height.append(height)
-        self.width.append(width)
-        self.channels.append(channels)
-        self.converted.append(converted)
-        self.turned += turned
-        for column in columns:
-            if column in schema.TEXTS:
-                self.texts.add(column)
-            elif column not in self.columns:
-                self.columns[column] = array("q", [-1]) * before
-        for column, values in self.columns.items():
-            value = columns.get(column, -1)
-            if value != -1 and column in schema.CATEGORIES:
-                first = self._first.setdefault(column, {})
-                value = first.setdefault(value, len(first))
-            values.append(value)
-
-    def _name(self):
-        """{category column: names in natural order}; the columns' numbers are changed to that order."""
-        names = {}
-        for column in sorted(self._first):
-            first = self._first[column]
-            names[column] = natural_order(first)
-            number = {value: i for i, value in enumerate(names[column])}
-            order = np.array([number[value] for value in first] + [-1])      # the last entry is for -1
-            self.columns[column] = order[np.frombuffer(self.columns[column], np.int64)]
-        return names
-
-
-def natural_order(names):
-    """Names sorted as people do: numbers by value, "s2" before "s10"; the order is total."""
-    names = list(names)
-    if all(re.fullmatch(r"-?[0-9]{1,18}", name) for name in names):
-        return sorted(names, key=lambda name: (int(name), name))
-    return sorted(names, key=lambda name: (_natural_key(name), name))
-
-
-def _natural_key(name):
-    # Every second part is a number; compared by length first, so that none is too long to convert.
-    parts = re.split(r"([0-9]+)", name)
-    return [(len(part.lstrip("0")), part.lstrip("0")) if i % 2 else part for i, part in enumerate(parts)]
-
-
-def _write_folder(table, work, shards, name):
-    columns = [column for column in schema.COLUMNS if column in table.columns or column in table.texts]
-    index = read.IndexBuilder(columns)
-    rows = table.rows()
-    entries = []
-    for number in range(shards):
-        file = f"{name}-{number:05d}-of-{shards:05d}.tfrecord"
-        count = table.count * (number + 1) // shards - table.count * number // shards
-        index.shard(number)
-        with tf.io.TFRecordWriter(os.path.join(work, file)) as writer:
-            for _ in range(count):
-                row = next(rows, None)
-                if row is None:
-                    raise ValueError("the sources gave fewer images when they were read again; start again.")
-                data = schema.serialize(row)
-                writer.write(data)
-                index.record(data, row)
-        entries.append({"file": file, "count": count, "bytes": index.bytes,
-                        "sha256": _settled(work, file, index.bytes)})
-    next(rows, None)                        # ends the generator, and with it its progress bar
-    with open(os.path.join(work, "index.npz"), "wb") as stream:
-        stream.write(index.encoded())
-    heights, widths = np.asarray(table.height), np.asarray(table.width)
-    splits = table.columns.get("split", np.zeros(0, np.int64))
-    manifest = {
-        "version": schema.VERSION,
-        "name": name,
-        "count": table.count,
-        "channels": 1 if max(table.channels) < 3 else 3,
-        "scaling": {"dtype": "uint8", "minimum": 0, "maximum": 255},
-        "columns": columns,
-        "names": table.names,
-        "splits": {split: int((splits == i).sum()) for i, split in enumerate(table.names.get("split", []))},
-        "sizes": {key: [int(pick(heights)), int(pick(widths))]
-                  for key, pick in (("minimum", np.min), ("median", np.median), ("maximum", np.max))},
-        "shards": entries,
-        "index": {"file": "index.npz", "sha256": _settled(work, "index.npz")},
-        "skipped": table.skipped.facts(),
-        "turned": table.turned,
-        "created_from": [{**source.description, **_ignored(source)} for source in table.sources],
-        "data_sha256": read.data_sha256(entries),
-    }
-    with open(os.path.join(work, read.MANIFEST), "w", encoding="utf-8") as stream:
-        json.dump(manifest, stream, indent=1, sort_keys=True)
-        stream.write("\n")
-    _settled(work, read.MANIFEST)
-    _sync(work)
-    return manifest
-
-
-def _ignored(source):
-    ignored = getattr(source, "ignored", 0)
-    return {"ignored": ignored} if ignored else {}
-
-
-def _settled(directory, file, size=None):
-    """A finished file on the disk, of the expected size; its sha256."""
-    path = os.path.join(directory, file)
-    _sync(path)
-    if size is not None and os.path.getsize(path) != size:
-        raise OSError(f"`{path}` has {os.path.getsize(path):,} of {size:,} bytes; is the disk full?")
-    return read.file_sha256(path)
-
-
-def _sync(path):
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _check_out(out, overwrite):
-    if os.path.isfile(os.path.join(out, read.MANIFEST)):
-        if not overwrite:
-            raise FileExistsError(f"`{out}` holds data already; give --overwrite to replace them or another "
-                                  "--out.")
-    elif os.path.lexists(out) and (not os.path.isdir(out) or os.listdir(out)):
-        raise FileExistsError(f"`{out}` exists and is no data folder; give another --out.")
-
-
-def _appear(work, out, overwrite):
-    """Renames the finished folder to its place; data to be replaced step aside first."""
-    _check_out(out, overwrite)
-    if not os.path.isfile(os.path.join(out, read.MANIFEST)):
-        os.rename(work, out)
-    else:
-        try:
-            os.rename(out, f"{out}.replaced-{os.getpid()}")
-            os.rename(work, out)
-        finally:
-            _settle_replaced(out)
-    _sync(os.path.dirname(out))
-
-
-def _settle_replaced(out):
-    """Data that stepped aside for new ones go back to `out` if nothing is there, and away if data are."""
-    for path, pid in _left_over(out, "replaced"):
-        if not (path / read.MANIFEST).is_file():
-            continue
-        if os.path.isfile(os.path.join(out, read.MANIFEST)):
-            # Under the name of unfinished data first: half removed, they must never go back.
-            doomed = f"{out}.writing-{pid}"
-            shutil.rmtree(doomed, ignore_errors=True)
-            os.rename(path, doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
-        elif not os.path.lexists(out):
-            os.rename(path, out)
-            _sync(os.path.dirname(out))
-
-
-def _remove_left_over(out):
-    """Removes what killed runs for the same `out` left behind."""
-    for path, _ in _left_over(out, "writing"):
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _left_over(out, word):
-    """(path, process id) of `out`.word-<process id>, where the process is this one or has ended."""
-    start = f"{os.path.basename(out)}.{word}-"
-    folder = pathlib.Path(out).parent
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        pid = path.name.removeprefix(start)
-        if path.name.startswith(start) and re.fullmatch("[0-9]{1,9}", pid):
-            if int(pid) == os.getpid() or not _alive(int(pid)):
-                yield path, int(pid)
-
-
-def _alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def named_source(text):
+def named_source(text, lists=None):
     """The source that `NAME` or `NAME:LOCATION` stands for: a file of tfrecords/sources.
 
+    Args:    lists: {split: place of a list}, for sources that take such lists.
     Raises:  ValueError for an unknown name, a missing or a superfluous location.
     """
-    name, colon, location = text.partition(":")
+    name, _, location = text.partition(":")
     folder = pathlib.Path(__file__).parent / "sources"
     known = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
     if name not in known:
@@ -381,23 +161,61 @@ def named_source(text):
     module = importlib.import_module(f"tfrecords.sources.{name}")
     kind, = (value for key, value in vars(module).items()
              if inspect.isclass(value) and value.__module__ == module.__name__ and not key.startswith("_"))
-    needs = bool(inspect.signature(kind).parameters)
-    if needs != bool(location):
-        form = f"--source={name}:PATH" if needs else f"--source={name}"
-        fault = "lacks a location" if needs else "takes no location"
-        raise ValueError(f"--source={text} {fault}; write {form}.")
-    return kind(location) if needs else kind()
+    takes = inspect.signature(kind).parameters
+    needs = bool(takes) and next(iter(takes.values())).default is inspect.Parameter.empty
+    if needs and not location:
+        raise ValueError(f"--source={text} lacks a location; write --source={name}:PATH.")
+    if location and not takes:
+        raise ValueError(f"--source={text} takes no location; write --source={name}.")
+    words = {"lists": lists} if lists and "lists" in takes else {}
+    return kind(location, **words) if location else kind(**words)
 
 
-def sources_of(images=(), patterns=(), splits=(), npz=(), digits=False, named=()):
-    """The sources that the command's flags stand for, in the order: images, npz, digits, named."""
-    if not images and (patterns or splits):
-        raise ValueError("--pattern and --images_split belong to --images, which is not given.")
-    found = [FolderSource(location, pattern, split) for location, pattern, split in
-             zip(images, _one_each("pattern", patterns, images), _one_each("images_split", splits, images))]
+def sources_of(images=(), patterns=(), splits=(), npz=(), digits=False, named=(), csv="", pairs="", tfds=(),
+               synthetic=(), lists=None, masks=""):
+    """The sources that the command's flags stand for, in the order: images or a table, npz, tfds, digits, others."""
+    if (csv or pairs) and (len(images) > 1 or patterns or splits or lists or masks or csv and pairs):
+        raise ValueError("--csv and --pairs each stand alone with at most one --images, where their paths lie; "
+                         "everything else is a column of the table.")
+    if not images and (patterns or splits or masks or lists and not named):
+        raise ValueError("--pattern, --images_split, --splits and --masks belong to --images, which is not given.")
+    if csv:
+        found = [CsvSource(csv, *images)]
+    elif pairs:
+        found = [PairsSource(pairs, *images)]
+    else:
+        found = [FolderSource(location, pattern, split, masks=masks, lists=lists) for location, pattern, split in
+                 zip(images, _one_each("pattern", patterns, images), _one_each("images_split", splits, images))]
     found += [NpzSource(file) for file in npz]
+    found += [TfdsSource(name) for name in tfds]
     found += [DigitsSource()] if digits else []
-    return found + [named_source(text) for text in named]
+    found += [SyntheticSource.parse(text) for text in synthetic]
+    return found + [named_source(text, lists) for text in named]
+
+
+def cut(sources, crop="", margin=0.0, crop_size=112, tile=0, overlap=0):
+    """The sources with their images cut by box or landmarks, or into tiles."""
+    if crop and tile:
+        raise ValueError("--crop and --tile are both given; give one of them.")
+    if crop == "box":
+        return [CropSource(source, margin) for source in sources]
+    if crop == "landmarks":
+        return [AlignSource(source, crop_size) for source in sources]
+    return [TileSource(source, tile, overlap) for source in sources] if tile else sources
+
+
+def pairs_of(text, flag, kind):
+    """{name: value} of "train:0.8,test:0.2"."""
+    found = {}
+    for part in filter(None, text.split(",")):
+        name, _, value = part.partition(":")
+        with contextlib.suppress(ValueError):
+            value = kind(value)
+        if not name or not isinstance(value, kind) or value == "" or name in found:
+            raise ValueError(f"--{flag} is {text!r} but must be split:value pairs with commas between them, such as "
+                             f"{'train:0.8,test:0.2' if kind is float else 'train:train.txt,test:test.txt'}.")
+        found[name] = value
+    return found
 
 
 def _one_each(flag, values, images):
@@ -412,51 +230,75 @@ def _usual_name(source):
     return re.sub(r"[^\w.-]", "_", os.path.splitext(location)[0])
 
 
-def define_flags():
+def define_source_flags():
+    """What is written where, for every command that writes."""
     flags.DEFINE_multi_string("images", [], "Folder or zip of images; may be repeated.")
     flags.DEFINE_multi_string("pattern", [], "Regular expression searched in each image's path; its groups "
                               f"are columns: {', '.join(schema.PATTERN_GROUPS)}. Once for all --images or "
                               "for each.")
     flags.DEFINE_multi_string("images_split", [], "Split of the images; once for all --images or for each.")
+    flags.DEFINE_string("splits", "", "Split lists, train:train.txt,test:test.txt: files with one name a line, on disk "
+                        "or inside --images (or --source=voc).")
+    flags.DEFINE_string("masks", "", "How an image's mask is found: a suffix, such as _mask or .png, or a directory "
+                        "with the same names.")
+    flags.DEFINE_string("csv", "", f"Table with `path` and any of {', '.join(schema.COLUMNS)}.")
+    flags.DEFINE_string("pairs", "", "Table with path1, path2, same (1 or 0) and no other labels.")
     flags.DEFINE_multi_string("npz", [], "File with images and labels, or <split>_images and <split>_labels.")
+    flags.DEFINE_multi_string("tfds", [], "Name of a prepared tensorflow_datasets set.")
     flags.DEFINE_boolean("digits", False, "scikit-learn's bundled handwritten digits.")
+    flags.DEFINE_multi_string("synthetic", [], "Made-up images with known structure: identities, tracks, domains, "
+                              "ordinal, tail, cases, bands or clips, with options as identities:images=8,size=32.")
     flags.DEFINE_multi_string("source", [], "NAME or NAME:LOCATION, a file of tfrecords/sources; repeatable.")
+    flags.DEFINE_enum("crop", "", ["", "box", "landmarks"], "Cut each image by its bbox, or upright by its landmarks.")
+    flags.DEFINE_float("crop_margin", 0.0, "Share of the box's sides added on each side.", lower_bound=0.0)
+    flags.DEFINE_integer("crop_size", 112, "Side of images cut by landmarks.", lower_bound=8)
+    flags.DEFINE_integer("tile", 0, "Cut each image into tiles of this side; 0 = do not.", lower_bound=0)
+    flags.DEFINE_integer("overlap", 0, "Pixels that neighbouring tiles share.", lower_bound=0)
+    flags.DEFINE_string("split_shares", "", "Deal the images by hash, such as train:0.8,val:0.1,test:0.1.")
+    flags.DEFINE_string("split_by", "", "Column that is never split apart; default: case, else track, identity.")
+    flags.DEFINE_enum("scaling", "", ["", "full", "range", "quantile"], "Which values become 0 and 1: all of the type "
+                      "(default of 8 bits), those that occur (default of others), or 1 to 999 per mille of them.")
     flags.DEFINE_string("out", None, "Data folder to make; default: tfrecords/data/<name>.")
-    flags.DEFINE_integer("shards", 8, "Number of shards; several input pipelines need at least one each.")
+    flags.DEFINE_integer("shards", 0, "Number of shards; several input pipelines need at least one each; 0 = 8, or one "
+                         "for 20,000 images.")
     flags.DEFINE_string("name", None, "What the data are called; default: the last part of --out, else the "
                         "first source.")
     flags.DEFINE_boolean("overwrite", False, "Replace the data folder at --out.")
 
 
-def main(argv):
-    given = flags.FLAGS
-    # A name that is no valid text in the terminal's encoding must not end the report.
-    sys.stdout.reconfigure(errors="backslashreplace")
-    sys.stderr.reconfigure(errors="backslashreplace")
+def given():
+    """(sources, out, words for `Plan`) by the flags."""
+    values = flags.FLAGS
+    sources = sources_of(values.images, values.pattern, values.images_split, values.npz, values.digits, values.source,
+                         values.csv, values.pairs, values.tfds, values.synthetic,
+                         pairs_of(values.splits, "splits", str), values.masks)
+    if not sources:
+        raise ValueError("there is nothing to write; give --images, --csv, --pairs, --npz, --tfds, --digits, "
+                         "--synthetic or --source.")
+    sources = cut(sources, values.crop, values.crop_margin, values.crop_size, values.tile, values.overlap)
+    name = values.name or _usual_name(sources[0])
+    out = values.out or str(pathlib.Path(__file__).parent / "data" / name)
+    shares = pairs_of(values.split_shares, "split_shares", float)
+    return sources, out, {"shards": values.shards, "name": values.name, "scaling": values.scaling,
+                          "split_shares": shares, "split_by": values.split_by}
+
+
+def define_flags():
+    define_source_flags()
+    flags.DEFINE_integer("processes", os.cpu_count(), "How many write at the same time.", lower_bound=1)
+
+
+def main(_):
+    values = flags.FLAGS
+    sources, out, words = given()
     try:
-        if len(argv) > 1:
-            raise ValueError(f"`{argv[1]}` is not a flag; every argument starts with --.")
-        sources = sources_of(given.images, given.pattern, given.images_split, given.npz, given.digits,
-                             given.source)
-        if not sources:
-            raise ValueError("there is nothing to write; give --images, --npz, --digits or --source.")
-        name = given.name or _usual_name(sources[0])
-        out = given.out or str(pathlib.Path(__file__).parent / "data" / name)
-        manifest = write(sources, out, given.shards, given.name, given.overwrite)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        manifest = write(sources, out, overwrite=values.overwrite, processes=values.processes, **words)
+    except tf.errors.OpError as error:
+        raise OSError(f"`{out}` cannot be written: {error.message}") from error
     except KeyboardInterrupt:
-        sys.exit("error: interrupted; nothing was written.")
+        sys.exit("error: interrupted; the same command goes on with the shards that are finished.")
     print("\n".join(report(manifest, os.path.expanduser(out))))
 
 
-def _parsed(argv):
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        sys.exit(f"error: {str(error).splitlines()[0]}")
-
-
 if __name__ == "__main__":
-    define_flags()
-    app.run(main, flags_parser=_parsed)
+    command.run(main, define_flags)

@@ -9,11 +9,23 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 # What is typed after `python -m tfrecords.write`; {set} is the set's folder.
 WRITE = {
+    "bccd": [
+        "--source=voc:{set}/bccd.zip",
+        "--splits=train:ImageSets/Main/train.txt,val:ImageSets/Main/val.txt,test:ImageSets/Main/test.txt"],
+    "cifar10_subset": [
+        "--images={set}/cifar10_subset.zip", r"--pattern=(?P<split>train|test)/(?P<label>\w+)/\d+\.jpg"],
+    "fashion_mnist": ["--npz={set}/fashion_mnist.npz"],
+    "magnetic_tile": [
+        "--images={set}/magnetic_tile.zip", r"--pattern=MT_(?P<label>\w+)/Imgs/", "--masks=.png"],
     "orl_faces": [r"--images={set}/orl_faces.zip", r"--pattern=s(?P<identity>\d+)/\d+\.png"],
     "omniglot_small1": [
         r"--images={set}/images_background_small1.zip", "--images_split=train",
         r"--pattern=(?P<identity>[^/]+/character\d+)/\d+_(?P<camera>\d+)\.png",
         r"--source=omniglot_runs:{set}/all_runs.zip"],
+    "pneumonia_mnist": ["--npz={set}/pneumoniamnist.npz"],
+    "vehicle_reid": [
+        "--images={set}/vehicle_reid.zip", "--splits=train:train.txt,val:val.txt,test:test.txt",
+        r"--pattern=(?P<identity>(?P<label>[a-z]+)_\d+)_cam(?P<camera>\d)\.jpg"],
 }
 
 

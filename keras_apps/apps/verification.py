@@ -26,6 +26,7 @@ class VerificationApp(App):
     """
 
     keys = ("embedding", "dropout", "mirror", "weights")
+    needs = ("identity|label",)
 
     def __init__(self, config, info):
         super().__init__(config, info)

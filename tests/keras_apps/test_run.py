@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import pathlib
+import shutil
 import threading
 
 import numpy as np
@@ -11,8 +13,9 @@ import tensorflow as tf
 
 from keras_apps.apps import verification
 from keras_apps.config import differences
-from keras_apps.run import Run, claim, commit, read_json, stored_config, write_file
+from keras_apps.run import Run, claim, commit, read_json, require_columns, stored_config, write_file
 from tests.keras_apps.runs import contents, small_config, write_data
+from tfrecords.read import Records
 
 
 @pytest.fixture(scope="module")
@@ -215,3 +218,31 @@ def test_a_shard_that_is_gone_is_refused_before_training(data, tmp_path):
     os.remove(sorted(folder.glob("*.tfrecord"))[1])
     with pytest.raises((ValueError, OSError), match="data-00001-of-00002.tfrecord"):
         make(str(folder)).check()
+
+
+@pytest.mark.parametrize("needs, text", [
+    (("identity|label", "camera"), "the app `a` needs the column `camera` but the data in .* have label; write them"),
+    (("identity|case",), "the app `a` needs the column `identity` or `case` but"),
+])
+def test_a_column_that_an_app_needs_is_named(data, needs, text):
+    records = Records(data)
+    require_columns(records, "a", ("identity|label",))
+    with pytest.raises(ValueError, match=text):
+        require_columns(records, "a", needs)
+
+
+def test_a_damaged_record_is_left_out_of_training_and_of_the_evaluation(data, tmp_path, capsys):
+    copy = pathlib.Path(shutil.copytree(data, tmp_path / "data"))
+    whole = make(data)
+    rows = [int(whole.rows[3]), int(whole.splits["test"].rows[2])]
+    index = np.load(copy / "index.npz")
+    for row in rows:
+        shard = sorted(copy.glob("*.tfrecord"))[index["shard"][row]]
+        raw = bytearray(shard.read_bytes())
+        raw[index["offset"][row] + 20] ^= 1
+        shard.write_bytes(raw)
+    run = make(copy)
+    run.check()
+    assert sorted(run.images.damaged) == sorted(rows) and capsys.readouterr().err.count("It is skipped") == 2
+    assert rows[1] not in run.splits["test"].rows
+    assert len(run.splits["test"].identities) == len(run.splits["test"].rows) == len(whole.splits["test"].rows) - 1

@@ -133,7 +133,6 @@ def test_label_serves_as_identity_where_there_is_none():
 
 @pytest.mark.parametrize("collection, data, match", [
     (people(count=1), {"holdout": 0.4}, "have 1 identity but learning to tell apart needs at least 2"),
-    (Collection([0], ["a"], column="camera"), {}, "have neither identity nor label"),
     (people(), {"train_identities": "1-3,kat"}, "names 'kat' but the data have no such identity, only such as 1, 2"),
     (people(), {"train_identities": "50-60"}, "no identity in that range"),
     (people(), {"train_identities": "4"}, "1 identities are left to train on"),

@@ -123,3 +123,27 @@ def test_an_encoded_image_is_given_as_bytes_or_path_and_bounded(tmp_path, png):
         signatures.encoded_image(b"")
     with pytest.raises(FileNotFoundError, match="absent.png"):
         signatures.encoded_image(tmp_path / "absent.png")
+
+
+def test_landmarks_align_whole_images(model, png, monkeypatch):
+    monkeypatch.setattr(model.decoder, "aligned", 8)
+    functions = build(model)
+    points = np.zeros((2, 5, 2), np.float32)
+    points[1, 0, 0] = 0.5
+    images = tf.constant([png(0), png(1)])
+    found = functions["verify_landmarks"](image_bytes_1=images, landmarks_1=points, image_bytes_2=images,
+                                          landmarks_2=points[::-1])["score"]
+    live = [model.decoder.images(images, landmarks=own) for own in (points, points[::-1])]
+    np.testing.assert_allclose(found, model.verify(*live)["score"], atol=1e-5)
+    specs = functions["embed_landmarks"].structured_input_signature[1]
+    assert specs["landmarks"].shape.as_list() == [None, 5, 2]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`landmarks_1` must hold as many images"):
+        functions["verify_landmarks"](image_bytes_1=images, landmarks_1=points[:1], image_bytes_2=images,
+                                      landmarks_2=points)
+
+
+def test_raw_images_are_taken_as_numbers_only(model, monkeypatch):
+    monkeypatch.setattr(model.decoder, "raw", True)
+    functions = build(model)
+    assert sorted(functions) == ["embed_tensor", "serving_default", "verify_tensor"]
+    assert list(functions["serving_default"].structured_input_signature[1]) == ["image_tensor"]

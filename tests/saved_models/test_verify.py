@@ -12,7 +12,7 @@ from tensorflow.python.client import pywrap_tf_session
 from tensorflow.python.framework import op_def_registry
 
 from saved_models import verify
-from tests.saved_models.here import run_here
+from tests.tfrecords.here import run_here
 
 
 def inspect(path_or_meta_graph):

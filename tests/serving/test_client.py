@@ -18,8 +18,8 @@ import serving.server
 from saved_models import signatures
 from serving import client
 from serving.client import Client
-from tests.saved_models.here import run_here
 from tests.serving.toys import png, run_process, until
+from tests.tfrecords.here import run_here
 
 RED, GREEN, BLUE = png(255, 0, 0), png(0, 255, 0), png(0, 0, 255)
 

@@ -3,8 +3,8 @@
 import pytest
 
 from serving import client, gallery, server
-from tests.saved_models.here import run_here
 from tests.serving.toys import run_process
+from tests.tfrecords.here import run_here
 
 
 @pytest.mark.parametrize(

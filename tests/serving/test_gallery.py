@@ -10,8 +10,8 @@ from PIL import Image
 from serving import client, gallery, sheet
 from serving.config import ModelConfig
 from serving.server import Server
-from tests.saved_models.here import run_here
 from tests.serving.toys import Encoder, png, run_process, until
+from tests.tfrecords.here import run_here
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 

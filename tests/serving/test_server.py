@@ -27,7 +27,6 @@ from tensorflow_serving.apis import (
 from serving import server
 from serving.config import ModelConfig
 from serving.servable import Servable
-from tests.saved_models.here import run_here
 from tests.serving.toys import ROOT, Toy, run_process, start, stop, until
 from tests.serving.wire import (
     FP,
@@ -41,6 +40,7 @@ from tests.serving.wire import (
     shape,
     states,
 )
+from tests.tfrecords.here import run_here
 
 
 @pytest.fixture(scope="module")

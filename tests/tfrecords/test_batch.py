@@ -4,11 +4,13 @@ import io
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from tfrecords.augment.jitter import JitterAugment
 from tfrecords.batch import Batches, Images, Table
 from tfrecords.decode import Decoder
+from tfrecords.read import DamagedError
 from tfrecords.samplers.pk import PkSampler
 
 LABELS = np.repeat(np.arange(6), 4).astype(np.int32)
@@ -41,7 +43,7 @@ def take(dataset, count):
 
 
 def test_ones_own_images_are_not_bounded_together(monkeypatch):
-    monkeypatch.setattr(Decoder.images, "__defaults__", (1,))      # most_pixels
+    monkeypatch.setattr(Decoder.images, "__defaults__", (1, None))      # most_pixels
     assert len(list(take(batches(cache_mb=0.0).dataset(0), 1))) == 1
 
 
@@ -110,3 +112,112 @@ def test_groups_are_never_split():
     message = "`batch` is 8 but must be a multiple of 16 .8 replicas x groups of 2.; use 16"
     with pytest.raises(ValueError, match=message):
         batches().dataset(0, replicas=8)
+
+
+# ---- damaged records
+
+
+class Damaged(Collection):
+    """A collection some of whose records cannot be read."""
+
+    def __init__(self, *rows):
+        super().__init__()
+        self.bad = rows
+
+    def images(self, rows):
+        for row in np.asarray(rows).tolist():
+            if row in self.bad:
+                raise DamagedError(row, f"shard s, record {row} is damaged")
+        return super().images(rows)
+
+    serialized = images
+
+
+def damaged_batches(rows, cache_mb=0.0, most_damaged=3, **words):
+    images = Images(Damaged(*rows), Decoder(8, 1), cache_mb, most_damaged)
+    return Batches(images, Table(np.arange(24), LABELS), PkSampler(batch=8, images=2), **words)
+
+
+@pytest.mark.parametrize("cache_mb", [1.0, 0.0])
+def test_a_damaged_record_is_replaced_by_a_sound_one_of_its_label(cache_mb, capsys):
+    whole, loaded = batches(cache_mb), damaged_batches([5, 6, 23], cache_mb)
+    found = 0
+    for one, two in zip(take(whole.dataset(0), 20), take(loaded.dataset(0), 20)):
+        expected = [{5: 7, 6: 7, 23: 20}.get(row, row) for row in one["index"].tolist()]
+        found += sum(np.isin(one["index"], [5, 6, 23]))
+        assert two["index"].tolist() == expected
+        np.testing.assert_array_equal(two["label"], one["label"])
+        np.testing.assert_allclose(two["image"][:, 0, 0, 0], two["index"] * 10 / 255, atol=1e-6)
+    assert found and sorted(loaded.images.damaged) == [5, 6, 23]
+    told = capsys.readouterr().err
+    assert told.count("record 5 is damaged") == 1 and "It is skipped, as 3 of at most 3." in told
+
+
+def test_replacement_does_not_depend_on_where_reading_starts():
+    whole = take(damaged_batches([5, 6, 23]).dataset(0), 9)
+    again = take(damaged_batches([5, 6, 23]).dataset(6), 3)
+    for one, two in zip(whole[6:], again):
+        np.testing.assert_array_equal(one["index"], two["index"])
+        np.testing.assert_array_equal(one["image"], two["image"])
+
+
+def test_more_damage_than_allowed_names_shard_and_record():
+    with pytest.raises(Exception, match="shard s, record (5|6|7) is damaged; write the data again"):
+        take(damaged_batches([5, 6, 7], most_damaged=2).dataset(0), 20)
+
+
+def test_a_label_of_which_nothing_is_left_is_an_error():
+    with pytest.raises(Exception, match="No other image of its label is left to take its place"):
+        take(damaged_batches([4, 5, 6, 7], most_damaged=9).dataset(0), 20)
+
+
+def test_sound_rows_are_those_that_can_be_read():
+    images = Images(Damaged(2, 9), Decoder(8, 1), most_damaged=2)
+    assert images.sound(range(12)).tolist() == [0, 1, 3, 4, 5, 6, 7, 8, 10, 11]
+    with pytest.raises(DamagedError, match="record 9"):
+        Images(Damaged(2, 9), Decoder(8, 1), most_damaged=1).sound(range(12))
+
+
+# ---- crops from the stored pixels, views
+
+
+class Sized(Collection):
+    """Images of 8 x 8 whose rows of pixels are 0, 10, ... 70."""
+
+    @staticmethod
+    def encoded(row):
+        stream = io.BytesIO()
+        Image.fromarray(np.repeat(np.arange(0, 80, 10, dtype=np.uint8)[:, None], 8, 1)).save(stream, "PNG")
+        return stream.getvalue()
+
+    def column(self, name):
+        return np.full(24, {"height": 8, "width": 8}[name])
+
+
+class HalfCrop:
+    """The upper or the lower half."""
+
+    def boxes(self, heights, widths, seed, strength):
+        draw = tf.random.stateless_uniform(tf.shape(heights), seed, 0, 2, tf.int32)
+        return tf.stack([draw * heights // 2, tf.zeros_like(heights), heights // 2, widths], axis=1)
+
+
+def cropped(**words):
+    images = Images(Sized(), Decoder((4, 8), 1))
+    return Batches(images, Table(np.arange(24), LABELS), PkSampler(batch=8, images=2), crop=HalfCrop(), **words)
+
+
+def test_a_crop_comes_from_the_stored_pixels_and_restarts_alike():
+    whole = take(cropped().dataset(0), 4)
+    values = np.rint(255 * np.concatenate([batch["image"][:, :, 0, 0] for batch in whole])).astype(int)
+    assert {tuple(row) for row in values} == {(0, 10, 20, 30), (40, 50, 60, 70)}
+    np.testing.assert_array_equal(take(cropped().dataset(2), 1)[0]["image"], whole[2]["image"])
+    assert (take(cropped(seed=1).dataset(0), 1)[0]["image"] != whole[0]["image"]).any()
+
+
+def test_views_are_of_the_augmented_images():
+    def views(images, seed, strength):
+        return tf.stack([images, 1.0 - images], axis=1), images[:, None, :4, :4]
+    batch = take(batches(views=views, augment=(JitterAugment(),)).dataset(0), 1)[0]
+    assert [view.shape for view in batch["views"]] == [(8, 2, 8, 8, 1), (8, 1, 4, 4, 1)]
+    np.testing.assert_array_equal(batch["views"][0][:, 0], batch["image"])

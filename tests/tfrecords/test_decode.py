@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tfrecords import decode
+from tfrecords import align, decode
 from tfrecords.decode import Decoder
+from tfrecords.examine import examine, stored
 
 RANDOM = np.random.default_rng(0)
 COLOUR = RANDOM.integers(0, 256, (12, 18, 3), dtype=np.uint8)
@@ -314,3 +315,83 @@ def test_the_guard_sits_in_the_graph():
 def test_the_constructor_refuses(arguments, text):
     with pytest.raises(ValueError, match=text):
         Decoder(*arguments)
+
+
+# ---- 16 bits, raw images, crops, alignment
+
+DEEP = RANDOM.integers(300, 4096, (12, 18, 3)).astype(np.uint16)
+DEEP_PNG = tf.io.encode_png(DEEP).numpy()
+BANDS = RANDOM.normal(5, 2, (12, 18, 7)).astype(np.float32)
+RAW = stored(examine(BANDS), raw=True)
+
+
+def test_sixteen_bits_keep_their_steps_and_their_bounds():
+    low, high = DEEP.min(axis=(0, 1)), DEEP.max(axis=(0, 1))
+    decoder = Decoder((12, 18), 3, dtype="uint16", low=low, high=high)
+    wanted = (DEEP.astype(np.float64) - low) / (high - low)
+    for found in (decoder.images([DEEP_PNG])[0], decoder.image(DEEP_PNG), decoder.tensor(DEEP[None])[0]):
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+    assert len(np.unique(np.asarray(decoder.image(DEEP_PNG))[..., 0])) == len(np.unique(DEEP[..., 0]))
+
+
+def test_raw_bands_come_back():
+    low, high = BANDS.min(axis=(0, 1)), BANDS.max(axis=(0, 1))
+    decoder = Decoder((12, 18), 7, dtype="float32", raw=True, low=low, high=high)
+    np.testing.assert_allclose(decoder.images([RAW, RAW])[1], (BANDS - low) / (high - low), atol=1e-6)
+    np.testing.assert_allclose(decoder.tensor(BANDS[None])[0], decoder.image(RAW), atol=1e-7)
+    half = Decoder((6, 9), 7, dtype="float32", raw=True, low=low, high=high).image(RAW)
+    assert half.shape == (6, 9, 7)
+
+
+@pytest.mark.parametrize("dtype, data, text", [
+    ("uint8", DEEP_PNG, "16 bits a channel but this model was trained on 8"),
+    ("uint16", IMAGES["rgb"], "no PNG of 16 bits"), ("uint16", IMAGES["jpeg"], "no PNG of 16 bits"),
+])
+def test_another_depth_is_refused(dtype, data, text):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=text):
+        Decoder(8, 3, dtype=dtype, high=4096.0).images([data])
+
+
+@pytest.mark.parametrize("data", [RAW[:-1], RAW[:12], RAW[:5], b"", RAW + b"1234"])
+def test_raw_bytes_of_another_length_are_refused(data):
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        Decoder((12, 18), 7, dtype="float32", raw=True).image(data)
+
+
+@pytest.mark.parametrize("name", ["rgb", "grey", "jpeg", "gif", "palette"])
+@pytest.mark.parametrize("box", [(0, 0, 12, 18), (3, 5, 6, 7), (11, 17, 1, 1)])
+def test_a_crop_is_that_part_of_the_whole_image(name, box):
+    decoder = Decoder((5, 4), 3)
+    y, x, height, width = box
+    part = decoder.numbers(IMAGES[name])[y:y + height, x:x + width]
+    smaller = height > 5 or width > 4
+    wanted = np.clip(tf.image.resize(part, (5, 4), antialias=smaller) / 255, 0, 1)
+    # libjpeg smooths chroma at the border of what it decodes.
+    np.testing.assert_allclose(decoder.crop(IMAGES[name], box), wanted, atol=0.2 if name == "jpeg" else 1e-6)
+    if name == "jpeg":
+        assert np.abs(decoder.crop(IMAGES[name], box) - wanted).mean() < 0.05
+    np.testing.assert_array_equal(decoder.crops([IMAGES[name]] * 2, [box] * 2)[1], decoder.crop(IMAGES[name], box))
+
+
+def test_a_crop_of_a_huge_image_is_refused_by_its_header():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="10000 x 10000 pixels"):
+        Decoder(8, 3).crop(png_that_claims(10_000, 10_000), [0, 0, 4, 4])
+
+
+def test_images_are_aligned_as_they_were_when_written():
+    image = np.repeat(np.repeat(RANDOM.integers(0, 256, (20, 24, 3), dtype=np.uint8), 4, 0), 4, 1)
+    points = np.array([[30, 30], [60, 34], [44, 48], [30, 62], [56, 66]], np.float32)
+    written = np.rint(align.align(image[None].astype(np.float32), points[None], 32)[0]).astype(np.uint8)
+    decoder = Decoder(24, 3, aligned=32)
+    found = tf.function(decoder.images)([encoded(image)], landmarks=points[None])
+    np.testing.assert_allclose(found[0], decoder.images([encoded(written)])[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("words, text", [
+    ({"dtype": "float32"}, "`dtype` is 'float32' but must be uint8 or uint16"),
+    ({"dtype": "int8", "raw": True}, "`dtype` is 'int8'"), ({"high": 0.0}, "`high` is .* but must be above `low`"),
+    ({"channels": 7}, "`channels` is 7"), ({"channels": 0, "raw": True}, "`channels` is 0"),
+])
+def test_forms_that_do_not_exist_are_refused(words, text):
+    with pytest.raises(ValueError, match=text):
+        Decoder(**{"size": 8, "channels": 3, **words})

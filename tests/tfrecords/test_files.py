@@ -1,6 +1,8 @@
 import io
+import multiprocessing
 import os
 import pathlib
+import pickle
 import random
 import re
 import subprocess
@@ -75,6 +77,86 @@ def test_a_damaged_zip_entry_is_an_os_error(folder):
     path.write_bytes(data)
     with pytest.raises(OSError, match="zip entry cannot be read"):
         Files(path).read("b/2.png")
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_a_pickle_holds_no_handle_and_reads_the_same(folder, kind):
+    place = folder if kind == "folder" else zipped(folder)
+    found = Files(place)
+    found.read("a.png")
+    pickled = pickle.dumps(found)
+    assert len(pickled) < 500                               # the location, whatever lies there
+    again = pickle.loads(pickled)
+    assert again.read("b/2.png") == b"b/2.png" and again.name == found.name
+    assert (again.paths, [again.stamp(path) for path in NAMES]) == (found.paths, [found.stamp(path) for path in NAMES])
+    assert "b/10.png" in pickle.loads(pickled) and pickle.loads(pickled).find("b/10.png") == "b/10.png"
+    place.rename(place.with_name("gone"))
+    lost = pickle.loads(pickled)
+    assert kind == "zip" or lost.stamp("a.png") == ""
+    with pytest.raises(OSError):
+        lost.read("a.png")
+
+
+def test_another_process_reads_a_zip_too(folder):
+    found = Files(zipped(folder))
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(found.read, ("b/2.png",)) == b"b/2.png"
+
+
+def test_an_entry_that_is_gone_from_the_zip_is_an_os_error(folder):
+    found = Files(zipped(folder))
+    (folder / "a.png").unlink()
+    zipped(folder)
+    with pytest.raises(OSError, match="no entry of that name any more"):
+        pickle.loads(pickle.dumps(found)).read("a.png")
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+def test_names_from_lists_are_found_inside_only(folder, kind):
+    (folder.parent / "secret.png").write_bytes(b"not for you")
+    found = Files(folder if kind == "folder" else zipped(folder))
+    for name in ("b/2.png", "./b/2.png", "b//2.png", "b\\2.png", "b/./2.png"):
+        assert found.find(name) == "b/2.png"
+    for name, said in (("../secret.png", r"has a part `\.\.`"), ("b/../../secret.png", r"has a part `\.\.`"),
+                       ("b\\..\\a.png", r"has a part `\.\.`"), (str(folder / "a.png"), "is an absolute path"),
+                       ("C:\\a.png", "is an absolute path"), ("", "is an absolute path or empty"), ("b", "is not in"),
+                       ("none.png", "is not in"), (".", "is not in"), (".hidden/x.png", "is not in"),
+                       ("a.png\0", "is not in"), ("x" * 9000, r"`x{100}\.\.\.` is not in")):
+        with pytest.raises(ValueError, match=said):
+            found.find(name)
+
+
+def test_a_link_out_is_listed_but_not_found_for_a_list(folder):
+    (folder.parent / "secret.png").write_bytes(b"a")
+    (folder / "out.png").symlink_to("../secret.png")
+    (folder / "in.png").symlink_to("b/2.png")
+    (folder / "beside").symlink_to(folder.with_name("things2"))         # begins like the folder's own name
+    folder.with_name("things2").mkdir()
+    (folder.with_name("things2") / "1.png").write_bytes(b"1")
+    found = Files(folder)
+    assert {"out.png", "in.png", "beside/1.png"} <= set(found.paths) and found.find("in.png") == "in.png"
+    for name in ("out.png", "beside/1.png"):
+        with pytest.raises(ValueError, match=f"`{name}` is a link out of"):
+            found.find(name)
+    (folder.parent / "alias").symlink_to(folder)                        # the location itself may be one
+    assert Files(folder.parent / "alias").find("b/2.png") == "b/2.png"
+
+
+def test_the_folder_above_a_marker_is_the_outermost(folder):
+    for name in ("y/set/list.txt", "x/set/list.txt", "x/deep/set/list.txt", "mylist.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("")
+    for found in (Files(folder), Files(zipped(folder))):
+        assert found.above("set/list.txt", "it") == "x/" and found.above("list.txt", "it") == "x/set/"
+        assert found.above("b", "it") == "" and found.above("a.png", "it") == ""
+        with pytest.raises(ValueError, match="holds no `ist.txt`; give the folder or zip of Things"):
+            found.above("ist.txt", "Things")
+
+
+def test_lines_of_a_text():
+    data = "\ufeff one \r\n\r\n \ntw\u2028o\x0b \nlast".encode()
+    assert list(files.lines(data)) == [(1, "one"), (4, "tw\u2028o"), (5, "last")]
+    assert list(files.lines(b"\xff.png")) == [(1, os.fsdecode(b"\xff.png"))] and list(files.lines(b"")) == []
 
 
 def test_refuses_what_is_not_there_or_no_zip(tmp_path):
@@ -189,7 +271,7 @@ def test_a_zip_that_is_encrypted_throughout_says_what_to_do(tmp_path):
     for path in Files(place).paths:
         change_entry(place, path, flag_bits=1)
     said = error_of(place, tmp_path / "out")
-    assert said.startswith("none of the 4 images can be used (a/00.png: the zip entry is encrypted; unpack the zip ")
+    assert "(a/00.png: the zip entry is encrypted; unpack the zip with its password" in said
 
 
 def peak_while_reading(place, path):

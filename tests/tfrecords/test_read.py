@@ -158,7 +158,7 @@ def test_another_index_is_refused(place):
 @pytest.mark.parametrize(
     "change, text",
     [
-        ({"version": 99}, "schema version 99 but this suite reads version 1"),
+        ({"version": 99}, "schema version 99 but this suite reads version 2"),
         ({"count": 11}, "faulty entry `shards`"),
         ({"columns": None}, "faulty entry `columns`"),
         ({"index": {"file": "../index.npz"}}, "faulty entry `index`"),
@@ -217,7 +217,7 @@ INDICES = {
                lambda a: a.update(length=a["length"].astype(np.float64)), lambda a: a.pop("length")],
     "crc": [lambda a: a.update(crc=a["crc"][:5])],
     "height": [set_one("height", 0), lambda a: a.update(height=a["height"].reshape(2, 5))],
-    "channels": [set_one("channels", 9)],
+    "channels": [set_one("channels", 1025)], "index": [lambda a: a.pop("index"), set_one("index", -1)],
     "identity": [lambda a: a.pop("identity"), set_one("identity", 3), set_one("identity", -2)],
     "frame": [lambda a: a.update(frame=a["frame"][:9]), lambda a: a.update(frame=a["frame"].astype("U3"))],
 }

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from tfrecords.augment._warp import check_fill, warp
+
 
 class AffineAugment:
     """Each image is warped about its centre by its own random affine map.
@@ -22,8 +24,7 @@ class AffineAugment:
         if min(rotate, scale, shear, shift) < 0 or not 0 <= keep <= 1:
             raise ValueError(f"affine(rotate={rotate}, scale={scale}, shear={shear}, shift={shift}, keep={keep}) needs "
                              "ranges >= 0 and keep in [0, 1].")
-        if fill not in ("reflect", "nearest", "zero"):
-            raise ValueError(f"`fill` is {fill!r} but must be reflect, nearest or zero.")
+        check_fill(fill)
         self.rotate, self.scale, self.shear, self.shift, self.keep, self.fill = rotate, scale, shear, shift, keep, fill
 
     def __call__(self, images, seed, strength=1.0):
@@ -32,17 +33,9 @@ class AffineAugment:
         kept = (draws[5] + 1.0) / 2.0 < self.keep
         draws = tf.where(kept, 0.0, draws[:5] * strength)
         angle, shear = draws[0] * self.rotate, draws[1] * self.shear
-        zoom = tf.exp(draws[2] * tf.math.log1p(self.scale))
+        zoom = tf.exp(draws[2] * tf.math.log1p(float(self.scale)))
         h, w = tf.cast(height, tf.float32), tf.cast(width, tf.float32)
         # Output point -> input point: R(angle) [1 tan(shear); 0 1] / zoom about the centre, then the shift.
         a, b = tf.cos(angle) / zoom, (tf.cos(angle) * tf.tan(shear) - tf.sin(angle)) / zoom
         d, e = tf.sin(angle) / zoom, (tf.sin(angle) * tf.tan(shear) + tf.cos(angle)) / zoom
-        middle_x, middle_y = (w - 1.0) / 2.0, (h - 1.0) / 2.0
-        c = middle_x - a * middle_x - b * middle_y + draws[3] * self.shift * w
-        f = middle_y - d * middle_x - e * middle_y + draws[4] * self.shift * h
-        zero = tf.zeros_like(a)
-        warped = tf.raw_ops.ImageProjectiveTransformV3(
-            images=images, transforms=tf.stack([a, b, c, d, e, f, zero, zero], axis=1),
-            output_shape=tf.stack([height, width]), fill_value=0.0, interpolation="BILINEAR",
-            fill_mode={"reflect": "REFLECT", "nearest": "NEAREST", "zero": "CONSTANT"}[self.fill])
-        return tf.ensure_shape(warped, images.shape)
+        return warp(images, (a, b, draws[3] * self.shift * w), (d, e, draws[4] * self.shift * h), self.fill)

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from tfrecords.samplers import _groups
+
 
 class ShuffleSampler:
     """A permutation of the rows, cut into batches; the rest of an epoch that fills no batch is left out.
@@ -9,8 +11,9 @@ class ShuffleSampler:
     A set smaller than a batch is repeated, each time in a new order.
 
     Args:    batch: B, global; the caller's fact.
-    Call:    table (rows [n], labels [N]), seed, epoch.
+    Call:    table (rows [n], with a label or without), seed, epoch.
     Returns: int64 [max(1, n // B), B].
+    Raises:  ValueError where there is no row.
     """
 
     group = 1
@@ -19,8 +22,8 @@ class ShuffleSampler:
         self.batch = batch
 
     def __call__(self, table, seed, epoch):
-        random = np.random.default_rng([seed, epoch])
+        if not len(table.rows):
+            raise ValueError("`shuffle` has no row to draw from; check the config's `data` keys.")
         steps = max(1, len(table.rows) // self.batch)
-        repeats = -(-steps * self.batch // len(table.rows))
-        order = np.concatenate([random.permutation(table.rows) for _ in range(repeats)])
-        return order[:steps * self.batch].reshape(steps, self.batch)
+        rows = _groups.repeated(table.rows, steps * self.batch, np.random.default_rng([seed, epoch]))
+        return rows.reshape(steps, self.batch)

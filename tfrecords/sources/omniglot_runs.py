@@ -1,15 +1,14 @@
 """Omniglot's official one-shot runs."""
 
-import functools
 import posixpath
 
-from tfrecords import schema
-from tfrecords.files import Files
+from tfrecords.files import Files, lines
+from tfrecords.sources._rows import Rows
 
 _LABELS = "class_labels.txt"
 
 
-class OmniglotRunsSource:
+class OmniglotRunsSource(Rows):
     """The 20-way one-shot tasks: run01 ... run20, each with 20 training and 20 test images.
 
     The columns: split "oneshot", case = the run, role "gallery" (training) or "query" (test), and the
@@ -21,45 +20,31 @@ class OmniglotRunsSource:
     """
 
     def __init__(self, location):
-        self._files = Files(location)
-        self.description = {"source": "omniglot_runs", "location": self._files.name}
-        self._rows = []                                     # (path, run, role, identity)
-        lists = [path for path in self._files.paths if posixpath.basename(path) == _LABELS]
+        files = Files(location)
+        lists = [path for path in files.paths if posixpath.basename(path) == _LABELS]
         if not lists:
             raise ValueError(f"`{location}` holds no {_LABELS}; give all_runs.zip or the directory with "
                              "run01 ... run20.")
-        for path in lists:
-            self._rows += self._run(path)
+        super().__init__("omniglot_runs", files, ("split", "case", "role", "identity"),
+                         [row for path in lists for row in _run(files, path)])
 
-    def _run(self, path):
-        folder = posixpath.dirname(path)
-        run, root = posixpath.basename(folder), posixpath.dirname(folder)
-        queries, folders = {}, set()
-        for number, line in enumerate(self._files.read(path).decode("utf-8", "replace").split("\n"), 1):
-            fields = line.split()
-            if not fields:
-                continue
-            named = [posixpath.join(root, field) for field in fields]
-            absent = [name for name in named if name not in self._files]
-            if len(named) != 2 or absent:
-                raise ValueError(f"line {number} of `{path}` is {line.strip()[:80]!r} but must name a test "
-                                 "file and the training file it belongs to, both present.")
-            identity = _identity(run, named[1])
-            queries[named[0]] = identity
-            folders.add(posixpath.dirname(named[1]))
-        # A training image that no test image belongs to is a wrong answer to choose from all the same.
-        galleries = [path for path in self._files.paths if posixpath.dirname(path) in folders
-                     and path.lower().endswith(".png") and path not in queries]
-        return ([(path, run, "gallery", _identity(run, path)) for path in galleries]
-                + [(path, run, "query", identity) for path, identity in sorted(queries.items())])
 
-    def __len__(self):
-        return len(self._rows)
-
-    def __iter__(self):
-        for path, run, role, identity in self._rows:
-            columns = {"split": "oneshot", "case": run, "role": role, "identity": identity}
-            yield schema.Item(path, functools.partial(self._files.read, path), columns)
+def _run(files, path):
+    folder = posixpath.dirname(path)
+    run, root = posixpath.basename(folder), posixpath.dirname(folder)
+    queries, folders = {}, set()
+    for number, line in lines(files.document(path)):
+        named = [posixpath.join(root, field) for field in line.split()]
+        if len(named) != 2 or not all(name in files for name in named):
+            raise ValueError(f"line {number} of `{path}` is {line[:80]!r} but must name a test file and the training "
+                             "file it belongs to, both present.")
+        queries[named[0]] = _identity(run, named[1])
+        folders.add(posixpath.dirname(named[1]))
+    # A training image that no test image belongs to is a wrong answer to choose from all the same.
+    galleries = [path for path in files.paths if posixpath.dirname(path) in folders
+                 and path.lower().endswith(".png") and path not in queries]
+    return ([(path, "oneshot", run, "gallery", _identity(run, path)) for path in galleries]
+            + [(path, "oneshot", run, "query", identity) for path, identity in sorted(queries.items())])
 
 
 def _identity(run, path):

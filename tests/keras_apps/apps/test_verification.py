@@ -164,7 +164,8 @@ def test_a_damaged_record_is_named(data, tmp_path, cache):
     raw = bytearray(shard.read_bytes())
     raw[index["offset"][row] + index["length"][row] // 2] ^= 1
     shard.write_bytes(raw)
-    done = train(tmp_path / "data", tmp_path / "run", "--config.labels=0", *cache)
+    done = train(tmp_path / "data", tmp_path / "run", "--config.labels=0", "--config.data.most_damaged=0",
+                 "--config.steps=300", *cache)
     assert done.returncode == 1 and f"{shard.name}, record 7 (row {row})" in done.stderr, done.stderr[-500:]
     assert "Traceback" not in done.stderr and not (tmp_path / "run" / "evaluation.json").exists()
 

@@ -41,6 +41,10 @@ def test_a_share_stays_sharp():
     assert 0.24 < (out == images.numpy()).all((1, 2, 3)).mean() < 0.36
 
 
+def test_ranges_may_be_integers():
+    AffineAugment(scale=1)(tf.constant(BLOB), tf.constant([0, 0]))
+
+
 def test_refusals():
     with pytest.raises(ValueError, match="ranges >= 0"):
         AffineAugment(rotate=-1)

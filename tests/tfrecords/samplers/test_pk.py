@@ -42,6 +42,26 @@ def test_a_function_of_seed_and_epoch():
     assert (sampler(data, 3, 5) != sampler(data, 3, 6)).any() and (sampler(data, 3, 5) != sampler(data, 4, 5)).any()
 
 
+def test_images_of_an_identity_are_drawn_evenly_and_so_are_their_pairs():
+    data, sampler = table([6, 3, 6]), PkSampler(batch=2, images=2)
+    groups = np.concatenate([sampler(data, 0, epoch) for epoch in range(3000)])
+    first = groups[data.labels[groups[:, 0]] == 0]
+    seen = np.zeros((6, 6))
+    np.add.at(seen, tuple(first.T), 1)
+    assert (np.diag(seen) == 0).all()
+    others = seen[~np.eye(6, dtype=bool)]           # 3,000 draws of 30 ordered pairs
+    assert others.min() > 60 and others.max() < 140
+
+
+def test_another_table_is_sorted_anew():
+    sampler = PkSampler(batch=4, images=2)
+    for counts in ([5, 5], [2, 2, 2], [5, 5]):
+        data = table(counts)
+        rows = sampler(data, 0, 0)
+        np.testing.assert_array_equal(rows, PkSampler(batch=4, images=2)(data, 0, 0))
+        assert (data.labels[rows] >= 0).all()
+
+
 def test_refusals():
     with pytest.raises(ValueError, match="`batch` is 30 but must be a multiple of 4 images; use 28 or 32."):
         PkSampler(batch=30, images=4)

@@ -29,6 +29,10 @@ def run(main, define_flags, words=False, errors=(), explain=None):
             return _refuse(error, explain and explain(error, typed), user and _sentence(error))
 
     def guarded(argv):
+        # A name that is no valid text in the terminal's encoding must not end the command.
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
         if argv[1:] and not words:
             sys.exit(f"error: `{argv[1]}` is not a flag; every setting is written --name=value, see --help.")
         try:
