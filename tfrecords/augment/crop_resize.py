@@ -24,6 +24,7 @@ class CropResizeAugment:
              size: of the result, pixels, or (height, width); 0 = that of the image.
              flip: share of the windows that are mirrored left to right on the way, in [0, 1].
     Call:    images [b,H,W,C] in [0, 1], seed [2] int32, strength in [0, 1] shrinks all ranges towards the full image.
+             `boxes(heights, widths, seed, strength)` gives windows of stored images (`data.crop`);
              `views(images, seed, strength, count)` gives `count` windows of each image.
     Returns: [b,h,w,C] in [0, 1]; the input at strength 0 (resized where `size` differs).
     Raises:  ValueError for an area outside (0, 1], an aspect <= 0, a range that falls, a size below 0 or a flip outside
@@ -50,23 +51,46 @@ class CropResizeAugment:
         """[b count,h,w,C]: the windows of an image stand one after the other; not clipped, for a jitter that does."""
         height, width, _ = sides(images)
         result = self.size if self.size[0] else (height, width)
-        sizes = [tf.cast(side, tf.float32) for side in (height, width, *result)]
-        draws = tf.random.stateless_uniform([tf.shape(images)[0] * count, 2 * TRIES + 3], seed)
-        low, high = (1.0 - strength * (1.0 - area) for area in self.area)
-        root = tf.sqrt(low + (high - low) * draws[:, :TRIES])
-        # Logarithm of the aspect beside that of the image: 0 = the whole image.
-        low, high = (math.log(ratio) + tf.math.log(sizes[3] * sizes[0] / sizes[2] / sizes[1]) for ratio in self.ratio)
-        stretch = tf.exp(0.5 * strength * (low + (high - low) * draws[:, TRIES:2 * TRIES]))
-        shares = tf.stack([root / stretch, root * stretch], axis=2)         # of the height and of the width
-        nearest = tf.exp(strength * tf.clip_by_value(0.0, low, high))
-        largest = tf.minimum(tf.stack([1.0 / nearest, nearest]), 1.0)
-        shares = tf.concat([shares, tf.zeros_like(shares[:, :1]) + largest], axis=1)
-        fits = tf.reduce_all(shares <= 1.0, axis=2)
-        extent = tf.gather(shares, tf.argmax(tf.cast(fits, tf.int32), axis=1), batch_dims=1) * tf.stack(sizes[:2])
-        start = (tf.stack(sizes[:2]) - extent) * draws[:, -3:-1]
-        mirrored = draws[:, -1] < self.flip * strength
+        start, extent, mirrored = self._drawn([height, width], result, tf.shape(images)[0] * count, seed, strength)
         left, across = start[:, 1], extent[:, 1]
         left, across = tf.where(mirrored, left + across, left), tf.where(mirrored, -across, across)
         rows = tf.reshape(windows(start[:, 0], extent[:, 0], height, result[0]), [-1, count, result[0], height])
         columns = tf.reshape(windows(left, across, width, result[1]), [-1, count, result[1], width])
         return resample(images, rows, columns)
+
+    def boxes(self, heights, widths, seed, strength=1.0):
+        """Windows of images of different sizes, rounded to pixels, for who cuts them before anything is resized.
+
+        Args:    heights, widths: int32 [n] of the images.
+        Returns: int32 [n, 4]: y, x, height, width; inside the image.
+        Raises:  ValueError where the windows are to be mirrored: a box cannot say so.
+        """
+        if self.flip:
+            raise ValueError(f"`flip` is {self.flip} but must be 0 where stored images are cut; add flip() behind.")
+        whole = tf.stack([heights, widths], axis=1)
+        start, extent, _ = self._drawn([heights[:, None], widths[:, None]], self.size if self.size[0] else (1, 1),
+                                       tf.size(heights), seed, strength)
+        extent = tf.clip_by_value(tf.cast(tf.round(extent), tf.int32), 1, whole)
+        start = tf.minimum(tf.cast(tf.round(start), tf.int32), whole - extent)
+        return tf.concat([start, extent], axis=1)
+
+    def _drawn(self, whole, result, count, seed, strength):
+        """(start [n, 2], extent [n, 2], mirrored [n]) of n windows.
+
+        Args:    whole: height and width of all images, or [n, 1] of each.  result: of the results.
+        """
+        height, width, *result = (tf.cast(side, tf.float32) for side in (*whole, *result))
+        draws = tf.random.stateless_uniform([count, 2 * TRIES + 3], seed)
+        low, high = (1.0 - strength * (1.0 - area) for area in self.area)
+        root = tf.sqrt(low + (high - low) * draws[:, :TRIES])
+        # Logarithm of the aspect beside that of the image: 0 = the whole image.
+        low, high = (math.log(ratio) + tf.math.log(result[1] * height / result[0] / width) for ratio in self.ratio)
+        stretch = tf.exp(0.5 * strength * (low + (high - low) * draws[:, TRIES:2 * TRIES]))
+        shares = tf.stack([root / stretch, root * stretch], axis=2)         # of the height and of the width
+        nearest = tf.exp(strength * tf.minimum(tf.maximum(low, 0.0), high))
+        largest = tf.minimum(tf.stack([1.0 / nearest, nearest], axis=-1), 1.0)
+        shares = tf.concat([shares, tf.zeros_like(shares[:, :1]) + largest], axis=1)
+        fits = tf.reduce_all(shares <= 1.0, axis=2)
+        whole = tf.reshape(tf.stack([height, width], axis=-1), [-1, 2])
+        extent = tf.gather(shares, tf.argmax(tf.cast(fits, tf.int32), axis=1), batch_dims=1) * whole
+        return (whole - extent) * draws[:, -3:-1], extent, draws[:, -1] < self.flip * strength

@@ -106,3 +106,24 @@ def test_views_of_an_image_stand_together():
 def test_refusals(words, told):
     with pytest.raises(ValueError, match=told):
         CropResizeAugment(**words)
+
+
+def test_boxes_lie_inside_and_have_the_area_and_aspect_asked_for():
+    heights, widths = (np.random.default_rng(seed).integers(40, 900, 4000).astype(np.int32) for seed in (1, 2))
+    boxes = CropResizeAugment(area=(0.2, 0.5), ratio=(0.5, 2.0)).boxes(heights, widths, [1, 2]).numpy()
+    y, x, height, width = boxes.T
+    assert boxes.dtype == np.int32 and (boxes[:, :2] >= 0).all() and (boxes[:, 2:] >= 1).all()
+    assert (y + height <= heights).all() and (x + width <= widths).all()
+    share, aspect = height * width / (heights * widths), width / height
+    inside = (heights / widths < 2.4) & (widths / heights < 2.4)        # long images are cut
+    assert inside.sum() > 1500 and share[inside].min() > 0.18 and share[inside].max() < 0.52
+    assert abs(share[inside].mean() - 0.35) < 0.02 and 0.45 < aspect[inside].min() < aspect[inside].max() < 2.1
+    whole = CropResizeAugment().boxes(heights, widths, [1, 2], 0.0).numpy()
+    np.testing.assert_array_equal(whole, np.stack([0 * heights, 0 * heights, heights, widths], 1))
+    np.testing.assert_array_equal(tf.function(CropResizeAugment().boxes)(heights, widths, [3, 4]),
+                                  CropResizeAugment().boxes(heights, widths, [3, 4]))
+
+
+def test_boxes_cannot_be_mirrored():
+    with pytest.raises(ValueError, match="`flip` is 0.5 but must be 0"):
+        CropResizeAugment(flip=0.5).boxes(np.int32([4]), np.int32([4]), [0, 0])
