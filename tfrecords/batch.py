@@ -85,7 +85,8 @@ class Images:
         if len(self.damaged) >= self.most_damaged:
             raise error
         self.damaged[error.row] = str(error)
-        print(f"warning: {error} It is skipped, as {len(self.damaged)} of at most {self.most_damaged}.", file=sys.stderr)
+        print(f"warning: {error} It is skipped, as {len(self.damaged)} of at most {self.most_damaged}.",
+              file=sys.stderr)
 
     def _decode(self, rows):
         dataset = tf.data.Dataset.from_tensor_slices(self.records.images(rows))

@@ -7,11 +7,7 @@ Some after each other, as a training applies them:
         --augment="affine(rotate=0.3)" --augment=erase
 """
 
-import ast
-import importlib
-import inspect
 import os
-import pathlib
 import typing
 
 import numpy as np
@@ -21,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from tfrecords import command
 from tfrecords.decode import Decoder
+from tfrecords.methods import build, methods
 from tfrecords.read import Records
 
 EVERY = "all"                               # in place of a method: each of the folder at its defaults
@@ -54,7 +51,7 @@ def augmented(texts, images, draws, seed, strength):
 
     Args:    texts: such as "affine(rotate=0.3)".  images: float32 [n, h, w, C].  seed: int.  strength: in [0, 1].
     """
-    steps = [built("augment", text) for text in texts]
+    steps = [build("tfrecords/augment", text) for text in texts]
 
     def once(draw):
         values = tf.constant(images)
@@ -71,7 +68,7 @@ def mixed(text, images, labels, draws, seed):
 
     Args:    labels: int32 [n].  Others as `augmented`.
     """
-    mixing = built("mixing", text)
+    mixing = build("tfrecords/mixing", text)
     batches = [mixing({"image": tf.constant(images), "label": tf.constant(labels)}, _seed(seed, draw))
                for draw in range(draws)]
     captions = [[f"label {label}" for label in labels]]
@@ -82,7 +79,7 @@ def mixed(text, images, labels, draws, seed):
 
 def viewed(text, images, seed, strength):
     """The block of one call of a views method: each view a column, whatever its size."""
-    views = built("views", text)(tf.constant(images), _seed(seed, 0), strength)
+    views = build("tfrecords/views", text)(tf.constant(images), _seed(seed, 0), strength)
     return Block(text, images, [group[:, number].numpy() for group in views for number in range(group.shape[1])], [])
 
 
@@ -134,51 +131,13 @@ def eight_bit(image):
     return image[..., :3] if image.shape[-1] >= 3 else np.repeat(image[..., :1], 3, axis=-1)
 
 
-def methods(folder):
-    """The methods of a folder below tfrecords: its files."""
-    return sorted(path.stem for path in (pathlib.Path(__file__).parent / folder).glob("[!_]*.py"))
-
-
-def built(folder, text):
-    """The method that `name` or `name(argument=1)` stands for.
-
-    Raises:  ValueError for an unknown method or argument, and what the method itself refuses.
-    """
-    name, words = _parsed(text)
-    known = methods(folder)
-    if name not in known:
-        raise ValueError(f"`{name}` is not a method of tfrecords/{folder}; those are {', '.join(known)}.")
-    module = importlib.import_module(f"tfrecords.{folder}.{name}")
-    method, = (value for key, value in vars(module).items()
-               if inspect.isclass(value) and value.__module__ == module.__name__ and not key.startswith("_"))
-    accepted = list(inspect.signature(method).parameters)
-    unknown = [word for word in words if word not in accepted]
-    if unknown:
-        raise ValueError(f"`{unknown[0]}` is not an argument of {folder}/{name}; its arguments are "
-                         f"{', '.join(accepted) or 'none'}.")
-    return method(**words)
-
-
-def _parsed(text):
-    """`"affine(rotate=0.3)"` -> `("affine", {"rotate": 0.3})`."""
-    try:
-        node = ast.parse(text.strip(), mode="eval").body
-        if isinstance(node, ast.Name):
-            return node.id, {}
-        if isinstance(node, ast.Call) and not node.args and all(word.arg for word in node.keywords):
-            return node.func.id, {word.arg: ast.literal_eval(word.value) for word in node.keywords}
-    except (SyntaxError, ValueError, AttributeError):
-        pass
-    raise ValueError(f"`{text}` is not a method; write a name with literal arguments, such as \"affine(rotate=0.3)\".")
-
-
 def _seed(seed, draw):
     return tf.constant([seed, draw], tf.int32)
 
 
 def chosen(folder, texts):
     """The methods asked for, "all" as each of the folder."""
-    return [text for given in texts for text in (methods(folder) if given == EVERY else [given])]
+    return [text for given in texts for text in (methods(f"tfrecords/{folder}") if given == EVERY else [given])]
 
 
 def usual_size(records):
@@ -227,7 +186,7 @@ def main(_):
     if EVERY in augment and len(augment) > 1:
         raise ValueError(f"`--augment={EVERY}` shows each by itself; leave the others out.")
     # One after the other, except where each is to be seen by itself.
-    chains = [[text] for text in methods("augment")] if EVERY in augment else [augment] if augment else []
+    chains = [[text] for text in methods("tfrecords/augment")] if EVERY in augment else [augment] if augment else []
     mixings, views = chosen("mixing", given.mixing), chosen("views", given.views)
     try:
         with Records(given.data) as records:

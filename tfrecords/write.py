@@ -15,7 +15,6 @@ The same command goes on where an interrupted one stopped.
 """
 
 import contextlib
-import importlib
 import inspect
 import os
 import pathlib
@@ -30,6 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tfrecords import command, schema, workers
 from tfrecords.cuts import AlignSource, CropSource, TileSource
+from tfrecords.methods import method_class, methods
 from tfrecords.shards import Plan, Workplace, assemble, put_back, require_free
 from tfrecords.sources.csv import CsvSource
 from tfrecords.sources.digits import DigitsSource
@@ -154,13 +154,9 @@ def named_source(text, lists=None):
     Raises:  ValueError for an unknown name, a missing or a superfluous location.
     """
     name, _, location = text.partition(":")
-    folder = pathlib.Path(__file__).parent / "sources"
-    known = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
-    if name not in known:
-        raise ValueError(f"`{name}` is not a source; the sources are {', '.join(known)}.")
-    module = importlib.import_module(f"tfrecords.sources.{name}")
-    kind, = (value for key, value in vars(module).items()
-             if inspect.isclass(value) and value.__module__ == module.__name__ and not key.startswith("_"))
+    if name not in methods("tfrecords/sources"):
+        raise ValueError(f"`{name}` is not a source; the sources are {', '.join(methods('tfrecords/sources'))}.")
+    kind = method_class("tfrecords/sources", name)
     takes = inspect.signature(kind).parameters
     needs = bool(takes) and next(iter(takes.values())).default is inspect.Parameter.empty
     if needs and not location:

@@ -103,7 +103,7 @@ def test_a_loss_that_needs_facts_is_walked_as_soon_as_its_file_is_there(tmp_path
     folder.mkdir(parents=True)
     (folder / "proxy_toy.py").write_text(PROXY_TOY)
     (tmp_path / "keras_apps" / "heads").mkdir()
-    monkeypatch.setattr("keras_apps.build.ROOT", tmp_path)
+    monkeypatch.setattr("tfrecords.methods.ROOT", tmp_path)
     monkeypatch.setattr(keras_apps.losses.metric, "__path__", [str(folder)])
     found = walk.methods_on(tf.distribute.get_strategy())
     forms = ("proxy_toy()", "proxy_toy(distance='dot')", "proxy_toy(distance='cosine')")

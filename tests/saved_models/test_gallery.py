@@ -343,7 +343,8 @@ def test_images_that_a_pattern_leaves_out_are_counted(version, tmp_path, png):
 
 
 def test_what_only_the_encoder_cannot_read_is_skipped_with_its_reason(version, tmp_path, png, monkeypatch):
-    monkeypatch.setattr(gallery, "_decodable", lambda data, kind: (data, kind))     # stands for an encoder that is more particular
+    # Stands for an encoder that is more particular.
+    monkeypatch.setattr(gallery, "_decodable", lambda data, kind: (data, kind))
     content = [*entries_of(png, 12), ("x", "x/cut", png(1)[:-100]), *entries_of(png, 7, start=12)]
     path = gallery.build(version, content, str(tmp_path), check=False)
     entry, = facts(path)["skipped"]["unreadable"]

@@ -121,7 +121,7 @@ def test_a_sheet_of_all_augmentations_names_each(data, capsys, tmp_path):
     out = tmp_path / "new" / "sheet.png"
     code, printed, err = run_here(preview, capsys, f"--data={data / 'colour'}", f"--out={out}", "--draws=1")
     assert (code, err) == (0, "") and [path.name for path in out.parent.iterdir()] == ["sheet.png"]
-    names = preview.methods("augment")
+    names = preview.methods("tfrecords/augment")
     folder = pathlib.Path(preview.__file__).parent / "augment"
     assert set(names) == {path.stem for path in folder.iterdir() if path.suffix == ".py" and path.stem[0] != "_"}
     assert all(name in printed for name in names) and "2 images" in printed
@@ -154,13 +154,13 @@ def test_of_many_bands_three_are_drawn(data, capsys, tmp_path):
 
 
 @pytest.mark.parametrize("words, said", [
-    (["--augment=afine"], "`afine` is not a method of tfrecords/augment; those are affine, "),
-    (["--augment=_warp"], "`_warp` is not a method of tfrecords/augment; those are affine, "),
-    (["--augment=../batch"], "`../batch` is not a method; write a name with literal arguments"),
-    (["--augment=affine(rot=1)"], "`rot` is not an argument of augment/affine; its arguments are rotate, "),
-    (["--augment=affine(0.3)"], "`affine(0.3)` is not a method; write a name with literal arguments"),
-    (["--augment=affine(rotate=print(1))"], "is not a method; write a name with literal arguments"),
-    (["--augment=affine(**{'rotate': 1})"], "is not a method; write a name with literal arguments"),
+    (["--augment=afine"], "`afine` is not a method of tfrecords/augment; did you mean affine"),
+    (["--augment=_warp"], "`_warp` is not a method of tfrecords/augment; did you mean "),
+    (["--augment=../batch"], "`../batch` is not a method; write a name with literal keyword arguments"),
+    (["--augment=affine(rot=1)"], "`rot` is not a hyper-parameter of tfrecords/augment/affine; did you mean rotate"),
+    (["--augment=affine(0.3)"], "`affine(0.3)` is not a method; write a name with literal keyword arguments"),
+    (["--augment=affine(rotate=print(1))"], "is not a method; write a name with literal keyword arguments"),
+    (["--augment=affine(**{'rotate': 1})"], "is not a method; write a name with literal keyword arguments"),
     (["--augment=affine(rotate=-1)"], "needs ranges >= 0"),
     (["--augment=all", "--augment=flip"], "`--augment=all` shows each by itself; leave the others out."),
     (["--mixing=mixup(alpha=-1)"], "alpha"),

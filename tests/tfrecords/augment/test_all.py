@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_apps.build import build, methods
+from tfrecords.methods import build, methods
 
 STRONG = {"affine": "affine(rotate=0.5, scale=0.3, shear=0.2, shift=0.1)",
           "jitter": "jitter(saturation=0.5, hue=0.3)"}
