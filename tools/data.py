@@ -1,9 +1,12 @@
 """Writes every set of $SUITE_DATA to build/data/<set>: `make data`."""
 
+import json
 import os
 import pathlib
 import subprocess
 import sys
+
+from tfrecords.schema import VERSION
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -40,13 +43,22 @@ def main():
         out = ROOT / "build" / "data" / folder.name
         if folder.name not in WRITE:
             print(f"{folder.name}: skipped, no source reads this set yet.")
-        elif (out / "manifest.json").exists():
+        elif _version(out / "manifest.json") == VERSION:
             print(f"{folder.name}: already written to build/data/{folder.name}.")
         else:
             words = [word.replace("{set}", str(folder)) for word in WRITE[folder.name]]
-            done = subprocess.run([sys.executable, "-m", "tfrecords.write", *words, f"--out={out}"], cwd=ROOT)
+            done = subprocess.run([sys.executable, "-m", "tfrecords.write", *words, f"--out={out}",
+                                   "--overwrite"], cwd=ROOT)
             if done.returncode:
                 sys.exit(done.returncode)
+
+
+def _version(manifest):
+    """The schema version that the data were written with; None where there are none."""
+    try:
+        return json.loads(manifest.read_text()).get("version")
+    except (OSError, ValueError):
+        return None
 
 
 if __name__ == "__main__":

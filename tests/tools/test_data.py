@@ -77,6 +77,9 @@ def test_known_sets_are_written_once_and_others_skipped(suite):
     assert again.stdout.splitlines() == ["new_set: skipped, no source reads this set yet.",
                                          "orl_faces: already written to build/data/orl_faces."]
     assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == before
+    (out / "manifest.json").write_text(json.dumps({**manifest, "version": 1}))      # of an older schema
+    assert data(suite, sets).returncode == 0
+    assert json.loads((out / "manifest.json").read_text()) == manifest
 
 
 def test_a_known_set_without_its_files_is_an_error(suite):

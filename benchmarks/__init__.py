@@ -1,0 +1,1 @@
+"""Speed side by side with the tools that others use: one file a row, one JSON line a peer."""
