@@ -5,13 +5,14 @@ WORKDIR ?= build
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export SUITE_DATA
 
-.PHONY: help venv demo test test-all lint data tensorboard bazel
+.PHONY: help venv demo test test-all lint data benchmark tensorboard bazel
 help:
 	@echo "make demo [IMAGES=folder]   digits, or your own images (PATTERN=regex), to a served answer; build/demo/report.html"
 	@echo "make test                   the quick tests"
 	@echo "make test-all               the long ones too"
 	@echo "make lint                   ruff"
 	@echo "make data                   writes the sets found in SUITE_DATA ($(SUITE_DATA)) to build/data"
+	@echo "make benchmark [NAME=M8]    speed beside peers, which get an environment of their own; JSON lines"
 	@echo "make bazel                  the quick tests by Bazel"
 	@echo "make tensorboard            shows every run below WORKDIR ($(WORKDIR))"
 
@@ -32,6 +33,9 @@ lint: venv
 
 data: venv
 	@$(PYTHON) -m tools.data
+
+benchmark: venv
+	@$(PYTHON) -m benchmarks.run $(if $(NAME),--name=$(NAME),--all) $(ARGS)
 
 bazel: venv
 	@sh tools/bazel.sh $(ARGS)

@@ -13,7 +13,7 @@ from benchmarks.pictures import textures
 from benchmarks.row import Peer, Row
 
 HEIGHT, WIDTH, SIDE = 375, 500, 224
-AREA, RATIO, TRIES = (0.08, 1.0), (3 / 4, 4 / 3), 10
+AREA, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 MEAN, DEVIATION = np.float32((0.485, 0.456, 0.406)), np.float32((0.229, 0.224, 0.225))
 BATCH = 32
 COMPARED = 64       # images
@@ -62,26 +62,6 @@ class Source:
             yield Item(f"{number}.jpg", functools.partial(bytes, jpeg), {})
 
 
-class Crop:
-    """The boxes of torchvision's RandomResizedCrop."""
-
-    def boxes(self, heights, widths, seed, strength):
-        import tensorflow as tf
-
-        del strength
-        draws = tf.random.stateless_uniform([tf.size(heights), 2 * TRIES + 2], seed)
-        h, w = tf.cast(heights, tf.float32)[:, None], tf.cast(widths, tf.float32)[:, None]
-        root = tf.sqrt((AREA[0] + (AREA[1] - AREA[0]) * draws[:, :TRIES]) * h * w)
-        low, high = np.log(RATIO)
-        stretch = tf.exp((low + (high - low) * draws[:, TRIES:2 * TRIES]) / 2.0)
-        sides = tf.round(tf.stack([root / stretch, root * stretch], axis=2))
-        whole = tf.concat([h, w], axis=1)
-        first = tf.argmax(tf.cast(tf.reduce_all(sides <= whole[:, None], axis=2), tf.int32), axis=1)
-        sides = tf.minimum(tf.gather(sides, first, batch_dims=1), whole)
-        start = tf.floor(draws[:, 2 * TRIES:] * (whole - sides + 1.0))
-        return tf.cast(tf.concat([start, sides], axis=1), tf.int32)
-
-
 def normalise(images, seed=None, strength=1.0):
     """An augmentation: (x - mean) / deviation."""
     import tensorflow as tf
@@ -96,7 +76,7 @@ class Ours:
     """The suite's own pipeline: shards, sampler, crops, batches."""
 
     def __init__(self, arrays):
-        from tfrecords.augment.flip import FlipAugment
+        from tfrecords.augment.crop_resize import CropResizeAugment
         from tfrecords.batch import Batches, Images, Table
         from tfrecords.decode import Decoder
         from tfrecords.read import Records
@@ -109,10 +89,10 @@ class Ours:
         data = pathlib.Path(self.folder.name, "textures")
         write([Source(self.jpegs)], data)
         records = Records(data)
-        self.decoder, self.flip = Decoder.of(records.manifest, SIDE), FlipAugment
+        self.decoder, self.crop = Decoder.of(records.manifest, SIDE), CropResizeAugment(AREA, RATIO, flip=0.5)
         table = Table(np.arange(len(records)), np.full(len(records), -1))
         batches = Batches(Images(records, self.decoder), table, ShuffleSampler(self.batch),
-                          augment=(FlipAugment(), normalise), crop=Crop())
+                          augment=(normalise,), crop=self.crop)
         self.batches = iter(batches.dataset(0))
 
     def call(self):
@@ -132,17 +112,17 @@ class Ours:
 
         self.calls += 1
         sides = (tf.fill([len(self.jpegs)], side) for side in (HEIGHT, WIDTH))
-        boxes = Crop().boxes(*sides, [0, self.calls], 1.0)
-        for jpeg, box in zip(self.jpegs, boxes):
+        for jpeg, box in zip(self.jpegs, tf.abs(self.crop.boxes(*sides, [0, self.calls]))):
             tf.io.decode_and_crop_jpeg(jpeg, box, channels=3, dct_method="INTEGER_ACCURATE")
         return len(self.jpegs)
 
     def result(self):
         import tensorflow as tf
 
-        boxes, flips = self.arrays["boxes"], self.arrays["flips"]
-        crops = tf.function(self.decoder.crops)(tf.constant(self.jpegs[:len(boxes)]), boxes)
-        crops = tf.where(flips[:, None, None, None], self.flip(share=1.0)(crops, [0, 0]), crops)
+        boxes, flips = self.arrays["boxes"].copy(), self.arrays["flips"]
+        boxes[flips, 3] *= -1
+        crop = tf.function(self.decoder.crop)
+        crops = tf.stack([crop(tf.constant(jpeg), tf.constant(box)) for jpeg, box in zip(self.jpegs, boxes)])
         return {"pixels": normalise(crops).numpy()}
 
 

@@ -16,6 +16,7 @@ class App(tf.Module):
 
     keys = ()       # of the config, beside those of `config.base`
     needs = ()      # columns the data must have; "identity|label" = one of them
+    takes = ()      # what a mixing adds to a batch and `losses` reads
 
     def __init__(self, config, info):
         super().__init__()

@@ -47,6 +47,11 @@ class Run:
         if self.crop is not None and not hasattr(self.crop, "boxes"):
             raise ValueError(f"`data.crop` is {config.data.crop!r} but must be an augmentation that cuts a box, "
                              "such as \"crop_resize()\".")
+        for text, method in zip(config.data.mixing, self.mixing):
+            unread = sorted(set(getattr(method, "adds", ())) - set(kind.takes))
+            if unread:
+                raise ValueError(f"`data.mixing` has {text!r}, whose `{'` and `'.join(unread)}` the app `{config.app}` "
+                                 "does not read; leave it out.")
         classes = len(self.names)
         for method in self.mixing:
             classes *= getattr(method, "times", 1)

@@ -8,6 +8,7 @@ import tensorflow as tf
 TEMPLATE = ((0.34, 0.46), (0.66, 0.46), (0.50, 0.64), (0.37, 0.82), (0.63, 0.82))
 
 MOST_SIDE = 1e5                             # image pixels that the aligned image's side may span, at least 1
+FARTHEST = 1e6                              # pixels from the corner; squares of more would overflow
 _LEVELS = 5                                 # the image and its halves
 
 
@@ -53,8 +54,8 @@ def align(images, landmarks, size, nearest=False):
     the others.
 
     Args:    images: float32 [n, h, w, C].
-             landmarks: float32 [n, 5, 2] as in `similarity`. An image of which any is not finite (none known) is
-             shown as a whole, centred.
+             landmarks: float32 [n, 5, 2] as in `similarity`. An image of which any is not finite (none known) or a
+             million pixels away is shown as a whole, centred.
              size: side of the result, pixels.
              nearest: the nearest pixel and no halving, for masks.
     Returns: float32 [n, size, size, C].
@@ -62,7 +63,7 @@ def align(images, landmarks, size, nearest=False):
     images = tf.convert_to_tensor(images)
     landmarks = tf.convert_to_tensor(landmarks, tf.float32)
     height, width = (tf.cast(tf.shape(images)[axis], tf.float32) for axis in (1, 2))
-    known = tf.reduce_all(tf.math.is_finite(landmarks), axis=[1, 2], keepdims=True)
+    known = tf.reduce_all(tf.abs(landmarks) < FARTHEST, axis=[1, 2], keepdims=True)        # False for NaN
     longer = tf.maximum(height, width)
     centred = longer * (tf.constant(TEMPLATE, tf.float32) - 0.5) + tf.stack([width, height]) / 2.0
     matrix = similarity(tf.where(known, landmarks, centred))

@@ -99,7 +99,8 @@ class Batches:
 
     The sampler yields global index rows; replica r takes the r-th contiguous slice, and a group (P x K identity, pair,
     episode) is never split. The seed of a batch is a function of run seed, draw and replica, so that a restart goes on
-    with the very next batch. In place of a damaged record comes the next sound row of the same label.
+    with the very next batch. In place of a group with a damaged record comes the next sound group of the epoch, so that
+    whatever the sampler promises of a group still holds.
 
     Args:    images: an `Images`.  table: what the sampler sees.  sampler: (table, seed, epoch) -> [steps, B].
              augment: (images, seed, strength) -> images, in order.  mixing: (batch, seed) -> batch, in order.
@@ -138,31 +139,25 @@ class Batches:
         share = batch // replicas
         cached = self.crop is None and len(self.table.rows) <= self.images.limit
 
-        def slices():
-            draw = start
-            while True:
-                rows = self.rows(draw)
-                for replica in here:
-                    part, data = self._read(rows[replica * share:(replica + 1) * share], cached)
-                    yield np.int64([draw, replica]), part, data
-                draw += 1
+        def read(number):
+            draw, replica = start + number // len(here), here[number % len(here)]
+            part, data = self._read(draw, slice(replica * share, (replica + 1) * share), cached)
+            return np.int64([draw, replica]), part, data
 
-        kind = (tf.TensorSpec([share, *self.images.decoder.size, self.images.decoder.channels], tf.float32) if cached
-                else tf.TensorSpec([share], tf.string))
+        kind = tf.float32 if cached else tf.string
+        shape = [*self.images.decoder.size, self.images.decoder.channels]
         labels = tf.constant(self.table.labels, tf.int32)
         memo = {name: tf.constant(values) for name, values in (memo or {}).items()}
-        sizes = None if self.crop is None else tf.constant(
-            np.stack([self.images.records.column(side) for side in ("height", "width")], 1), tf.int32)
+        fold = tf.random.experimental.stateless_fold_in
 
-        def finish(place, rows, data):
+        def load(number):
+            place, rows, data = tf.numpy_function(read, [number], [tf.int64, tf.int64, kind])
+            place, rows = tf.ensure_shape(place, [2]), tf.ensure_shape(rows, [share])
             # Folded, not added: runs of neighbouring seeds must not share streams shifted by a draw.
-            fold = tf.random.experimental.stateless_fold_in
             seed = fold(fold(tf.constant([self.seed, 0], tf.int64), place[0]), place[1])
-            if self.crop is not None:
-                height, width = tf.unstack(tf.gather(sizes, rows), axis=1)
-                images = self.images.decoder.crops(data, self.crop.boxes(height, width, fold(seed, 2000), 1.0))
-            else:
-                images = data if cached else self.images.decoder.images(data, most_pixels=None)
+            return seed, rows, tf.ensure_shape(data, [share, *(shape if cached else [])])
+
+        def finish(seed, rows, images):
             for number, method in enumerate(self.augment):
                 images = method(images, fold(seed, number), 1.0)
             batch = {"image": images, "label": tf.gather(labels, rows), "index": rows,
@@ -173,23 +168,55 @@ class Batches:
                 batch = method(batch, fold(seed, 1000 + number))
             return batch
 
-        dataset = tf.data.Dataset.from_generator(slices, output_signature=(
-            tf.TensorSpec([2], tf.int64), tf.TensorSpec([share], tf.int64), kind))
+        dataset = tf.data.Dataset.counter().map(load)
+        if not cached:
+            dataset = self._decoded(dataset, share, fold)
         return dataset.map(finish, num_parallel_calls=2, deterministic=True).prefetch(2)
 
-    def _read(self, rows, cached):
-        """The rows, damaged ones replaced, and their images: decoded where they are kept in memory."""
+    def _decoded(self, dataset, share, fold):
+        """The images of each element decoded one by one, on all cores."""
+        decoder = self.images.decoder
+        if self.crop is None:
+            def part(seed, rows, data):
+                return tf.data.Dataset.from_tensor_slices((tf.repeat(seed[None], share, 0), rows, data))
+
+            def one(seed, row, data):
+                return seed, row, decoder.image(data)
+        else:
+            records = self.images.records
+            sizes = tf.constant(np.stack([records.column(side) for side in ("height", "width")], 1), tf.int32)
+
+            def part(seed, rows, data):
+                height, width = tf.unstack(tf.gather(sizes, rows), axis=1)
+                boxes = self.crop.boxes(height, width, fold(seed, 2000), 1.0)
+                return tf.data.Dataset.from_tensor_slices((tf.repeat(seed[None], share, 0), rows, data, boxes))
+
+            def one(seed, row, data, box):
+                return seed, row, decoder.crop(data, box)
+        dataset = dataset.flat_map(part).map(one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return dataset.batch(share, drop_remainder=True).map(lambda seeds, rows, images: (seeds[0], rows, images))
+
+    def _read(self, draw, share, cached):
+        """The rows of a share of the batch, damaged groups replaced, and their images: decoded where kept in memory."""
         while True:
-            rows = np.array([self._in_place_of(row) if row in self.images.damaged else row for row in rows.tolist()])
+            rows = self._without_damage(draw, share)
             try:
                 return rows, self.images.load(rows) if cached else self.images.records.images(rows)
             except DamagedError as error:
                 self.images.skip(error)
 
-    def _in_place_of(self, row):
-        """The next row of the same label that is not known to be damaged."""
-        alike = np.sort(self.table.rows[self.table.labels[self.table.rows] == self.table.labels[row]])
-        alike = alike[~np.isin(alike, list(self.images.damaged))]
-        if not len(alike):
-            raise ValueError(f"{self.images.damaged[row]} No other image of its label is left to take its place.")
-        return alike[np.searchsorted(alike, row) % len(alike)]
+    def _without_damage(self, draw, share):
+        """Of the records known to be damaged. Which come instead does not depend on when the damage was found."""
+        rows, group = self.rows(draw), self.sampler.group
+        if not self.images.damaged:
+            return rows[share]
+        epoch = self._epoch[1]
+        groups = epoch.reshape(-1, group)
+        sound = np.flatnonzero(~np.isin(groups, list(self.images.damaged)).any(axis=1))
+        if not len(sound):
+            raise ValueError(f"{next(iter(self.images.damaged.values()))} Every group of {group} of the sampler has "
+                             "such a record.")
+        first = draw % len(epoch) * (len(rows) // group)
+        own = np.arange(first, first + len(rows) // group)
+        own = sound[np.searchsorted(sound, own) % len(sound)]
+        return groups[own].reshape(-1)[share]

@@ -16,7 +16,7 @@ import sys
 from absl import flags
 
 from tfrecords import command
-from tfrecords.shards import Plan, Workplace, assemble, working, write_shard
+from tfrecords.shards import Plan, Workplace, assemble, put_back, require_free, working, write_shard
 from tfrecords.write import define_source_flags, given, report
 
 
@@ -31,6 +31,8 @@ def write(sources, out, overwrite=False, options=(), **words):
     import apache_beam
     from apache_beam.options.pipeline_options import PipelineOptions
     out = os.path.abspath(os.path.expanduser(str(out)))
+    put_back(out)
+    require_free(out, overwrite)
     plan = Plan(sources, words.pop("name", None) or os.path.basename(out), **words)
     os.makedirs(os.path.dirname(out), exist_ok=True)
     with Workplace(out, plan, overwrite) as place:

@@ -13,6 +13,7 @@ MAX_PIXELS_TOGETHER = 4 * MAX_PIXELS        # of the images of one call
 _HEADER = 32                                # bytes that hold magic and size of PNG, GIF and BMP
 _LUMA = (0.299, 0.587, 0.114)               # ITU-R BT.601, as JPEG uses
 _PLAIN, _JPEG, _GIF = range(3)              # how an image is decoded
+DCT = "INTEGER_ACCURATE"                   # equal to Pillow's; TensorFlow's own choice is off by 1 level on average
 _WINDOW = 1024                              # bytes of a GIF that are walked through at once
 
 
@@ -95,7 +96,7 @@ class Decoder:
             if most_pixels is not None:
                 with _after(_bounded_together(spent, most_pixels)):
                     one = tf.identity(one)
-            image = self._wanted_channels(_pixels(one, self.dtype))
+            image = self._wanted_channels(_pixels(one, ways[row], self.dtype))
             if landmarks is not None:       # rounded as stored pixels are
                 image = tf.round(align.align(image[None], landmarks[row][None], self.aligned)[0])
             image = self._fitted(image)
@@ -121,19 +122,17 @@ class Decoder:
         Of a JPEG only that part is decoded. The fit does not matter: the part is stretched to the size, with
         antialias where it is larger.
 
-        Args:    box: int32 [4]: y, x, height, width in pixels, inside the image.
+        Args:    box: int32 [4]: y, x, height, width in pixels, inside the image; a negative width mirrors.
         Raises:  as `image` does.
         """
+        box = tf.ensure_shape(tf.convert_to_tensor(box, tf.int32), [4])
+        mirrored, box = box[3] < 0, tf.abs(box)
         if self.raw:
             y, x, height, width = tf.unstack(box)
-            return self._stretched(self._unpacked(data)[y:y + height, x:x + width])
-        return self._stretched(self._wanted_channels(_part(data, box, self.dtype)))
-
-    def crops(self, data, boxes):
-        """`crop` of many: string [n], int32 [n, 4] -> float32 [n, H, W, C]."""
-        data, boxes = tf.convert_to_tensor(data, tf.string), tf.convert_to_tensor(boxes, tf.int32)
-        return tf.map_fn(lambda pair: self.crop(*pair), (data, boxes), parallel_iterations=2,
-                         fn_output_signature=tf.TensorSpec([*self.size, self.channels], tf.float32))
+            part = self._unpacked(data)[y:y + height, x:x + width]
+        else:
+            part = self._wanted_channels(_part(data, box, self.dtype), as_float=False)
+        return self._scaled(self._stretched(part, mirrored), [])
 
     def _unpacked(self, data):
         """Raw bytes -> float32 [h, w, C] in data units."""
@@ -142,8 +141,8 @@ class Decoder:
         values = tf.reshape(values, tf.concat([tf.ensure_shape(shape, [3])[:2], [self.channels]], 0))
         return tf.cast(values, tf.float32)
 
-    def _wanted_channels(self, values):
-        """[..., c] of 1, 2, 3 or 4 channels -> float32 [..., C]."""
+    def _wanted_channels(self, values, as_float=True):
+        """[..., c] of 1, 2, 3 or 4 channels -> float32 [..., C], or in their own type where no luma is taken."""
         if self.channels == 3:
             def colour():
                 return values[..., :3]
@@ -156,12 +155,15 @@ class Decoder:
 
             def grey():
                 return tf.cast(values[..., :1], tf.float32)
+
+            as_float = True
         known = values.shape[-1]
         if known is None:
             values = tf.cond(tf.shape(values)[-1] >= 3, colour, grey)
         else:
             values = colour() if known >= 3 else grey()
-        return tf.ensure_shape(tf.cast(values, tf.float32), [*values.shape[:-1], self.channels])
+        values = tf.cast(values, tf.float32) if as_float else values
+        return tf.ensure_shape(values, [*values.shape[:-1], self.channels])
 
     def _fitted(self, values):
         """float32 [..., h, w, C] in data units -> [..., H, W, C] in [0, 1]."""
@@ -175,12 +177,26 @@ class Decoder:
         fitted = tf.cond(tf.reduce_all(shape == self.size), lambda: values, resized)
         return self._scaled(fitted, values.shape[:-3])
 
-    def _stretched(self, values):
-        """As `_fitted`, for one image that is stretched; antialias costs time and changes nothing when enlarging."""
-        smaller = tf.reduce_any(tf.shape(values)[:2] > self.size)
-        resized = tf.cond(smaller, lambda: tf.image.resize(values, self.size, antialias=True),
-                          lambda: tf.image.resize(values, self.size))
-        return self._scaled(resized, [])
+    def _stretched(self, values, mirrored):
+        """[h, w, C] -> float32 [H, W, C] in data units, bilinear with antialias.
+
+        The kernel of ScaleAndTranslate is fast where there are many channels: rows are resized with a whole line of
+        pixels as the channels, then columns; this takes half the time of `tf.image.resize`, with the same result.
+        """
+        shape, (height, width) = tf.shape(values), self.size
+
+        def lines(pixels, count):
+            scale = tf.cast(count, tf.float32) / tf.cast(tf.shape(pixels)[0], tf.float32)
+            return tf.raw_ops.ScaleAndTranslate(
+                images=pixels[None, :, None], size=[count, 1], scale=tf.stack([scale, 1.0]), translation=[0.0, 0.0],
+                kernel_type="triangle", antialias=True)[0, :, 0]
+
+        rows = lines(tf.reshape(values, [shape[0], shape[1] * self.channels]), height)
+        columns = tf.transpose(tf.reshape(rows, [height, shape[1], self.channels]), [1, 0, 2])
+        columns = lines(tf.reshape(columns, [shape[1], height * self.channels]), width)
+        # Cheapest here, where it moves whole lines.
+        columns = tf.cond(mirrored, lambda: tf.reverse(columns, [0]), lambda: columns)
+        return tf.transpose(tf.reshape(columns, [width, height, self.channels]), [1, 0, 2])
 
     def _scaled(self, values, leading):
         # By one number where there is one only, which is faster.
@@ -212,7 +228,7 @@ def decode(data, dtype="uint8"):
     """
     data = tf.convert_to_tensor(data, tf.string)[None]
     ways, sizes = _checked(data, dtype)
-    return _pixels(_sized(data[0], ways[0], sizes[0])[0], dtype)
+    return _pixels(_sized(data[0], ways[0], sizes[0])[0], ways[0], dtype)
 
 
 def _part(data, box, dtype):
@@ -223,11 +239,11 @@ def _part(data, box, dtype):
 
     def others():
         y, x, height, width = tf.unstack(box)
-        return _pixels(one, dtype)[y:y + height, x:x + width]
+        return _pixels(one, ways[0], dtype)[y:y + height, x:x + width]
 
     if dtype != "uint8":
         return others()
-    return tf.cond(ways[0] == _JPEG, lambda: tf.io.decode_and_crop_jpeg(one, box, channels=0), others)
+    return tf.cond(ways[0] == _JPEG, lambda: tf.io.decode_and_crop_jpeg(one, box, channels=0, dct_method=DCT), others)
 
 
 def _checked(data, dtype):
@@ -272,11 +288,13 @@ def _sized(data, way, pixels):
                                 lambda: _first_frame(data)])
 
 
-def _pixels(data, dtype):
+def _pixels(data, way, dtype):
     """Decodes one image that `_sized` gave."""
     if dtype == "uint16":
         return tf.ensure_shape(tf.io.decode_png(data, channels=0, dtype=tf.uint16), [None, None, None])
-    return tf.ensure_shape(tf.io.decode_image(data, channels=0, expand_animations=False), [None, None, None])
+    values = tf.cond(way == _JPEG, lambda: tf.io.decode_jpeg(data, channels=0, dct_method=DCT),
+                     lambda: tf.io.decode_image(data, channels=0, expand_animations=False))
+    return tf.ensure_shape(values, [None, None, None])
 
 
 def _bounded(sizes):

@@ -152,6 +152,27 @@ def pixels(data):
 
 
 @_without_warnings()
+def mask_pixels(data):
+    """The pixels of a mask, [h, w, 1]; of a palette image the numbers, not the colours, as in Pascal VOC.
+
+    Raises:  ValueError as `examine` does, and for colours that stand for no number.
+    """
+    image = None if isinstance(data, np.ndarray) or data[:6] == _NPY else _opened(data)
+    if image is not None and image.mode == "P":
+        width, height = image.size
+        _require_size(height, width)
+        try:
+            return np.asarray(image)[..., None]
+        except Exception:       # as in _opened
+            raise ValueError("the image is damaged or truncated") from None
+    values = examine(data).pixels
+    values = values[..., :3] if values.shape[-1] >= 3 else values[..., :1]
+    if (values != values[..., :1]).any():
+        raise ValueError("it has colours but must hold one number a pixel; save it as grey or palette image")
+    return values[..., :1]
+
+
+@_without_warnings()
 def size_of(data):
     """(height, width) of an image by its header.   Raises: ValueError where it has none."""
     if isinstance(data, np.ndarray):
@@ -243,6 +264,8 @@ def _decoded(data, kind, deep):
         return _decode_gif(data)
     if deep:
         return tf.io.decode_png(data, channels=0, dtype=tf.uint16)
+    if kind == "JPEG":
+        return tf.io.decode_jpeg(data, channels=0, dct_method=decode.DCT)
     # The size is known to be small enough; a call of the whole graph takes five times as long.
     return tf.io.decode_image(data, channels=0, expand_animations=False)
 
@@ -305,18 +328,17 @@ def _tiff(data, image):
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             values = file.pages[0].asarray(maxworkers=1)
-    except Exception as error:      # as in _opened
-        if "imagecodecs" in str(error):
-            raise ValueError(f"the TIFF file is compressed by {compression.name}; save it uncompressed or by "
-                             "deflate") from None
+    except Exception:       # as in _opened
         raise ValueError("the TIFF file is damaged or of an unusual kind") from None
     return np.moveaxis(values, 0, -1) if axes == "SYX" else values
 
 
 def _require_bounded(data, segments, size, compression):
-    """Refuses deflated segments that unpack to more than the whole image: tifffile would unpack all of them."""
-    if compression not in ("DEFLATE", "ADOBE_DEFLATE"):
+    """Refuses segments that unpack to more than the whole image: tifffile would unpack all of them."""
+    if compression == "NONE":
         return
+    if compression not in ("DEFLATE", "ADOBE_DEFLATE"):
+        raise ValueError(f"the TIFF file is compressed by {compression}; save it uncompressed or by deflate")
     for offset, count in segments:
         unpacker = zlib.decompressobj()
         try:

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import threading
+import zipfile
 import zlib
 from array import array
 
@@ -23,6 +24,7 @@ HEADER, FOOTER = 12, 4                      # bytes around a record's data in a 
 
 MOST_BANDS = 1024                           # channels of an image
 
+_FLOAT32 = float(np.finfo(np.float32).max)
 _MOST_OPEN = 256                            # file descriptors a reader keeps
 
 
@@ -389,6 +391,9 @@ def _unpacked(path, sha256, what, remedy):
     if hashlib.sha256(data).hexdigest() != sha256:
         raise ValueError(f"the {what} `{path}` does not belong to its manifest (other sha256); {remedy}.")
     try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise ValueError("its arrays are compressed")       # and may unpack to any size
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return dict(arrays)
     except Exception as error:          # bytes that are no arrays make NumPy raise almost anything
@@ -535,11 +540,11 @@ def _sound_scaling(scaling, channels):
     if not all(isinstance(side, list) and len(side) == channels and all(_is_finite(value) for value in side)
                for side in sides):
         return False
-    return all(low < high for low, high in zip(*sides))
+    return all(low < high and high - low < _FLOAT32 for low, high in zip(*sides))
 
 
 def _is_finite(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 3.5e38
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _FLOAT32
 
 
 def _sound(shard):

@@ -45,7 +45,10 @@ class Values:
         self.histogram = self.histogram + arrays["histogram"]
 
     def bounds(self, bands):
-        """(low, high), lists of one number a band for the first `bands`; high > low always."""
+        """(low, high), lists of one number a band for the first `bands`; high > low always.
+
+        Raises:  ValueError where they lie too far apart.
+        """
         if self.method == "full":
             return [0.0] * bands, [float(np.iinfo(self.dtype).max)] * bands
         low, high = self.low, self.high
@@ -56,6 +59,9 @@ class Values:
                     for band, counts in enumerate(self.histogram)]
         low, high = (np.asarray(side, np.float32)[:bands] for side in (low, high))
         high = np.where(high > low, high, np.maximum(low + 1, np.nextafter(low, np.float32(np.inf))))
+        if (high.astype(np.float64) - low > np.finfo(np.float32).max).any():
+            raise ValueError("the values of a band reach too far for numbers of 32 bits, from "
+                             f"{low.min():.3g} to {high.max():.3g}; use --scaling=quantile or clip them first.")
         return low.tolist(), high.astype(np.float32).tolist()
 
 

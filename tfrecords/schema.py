@@ -39,6 +39,10 @@ _LARGEST = 2 ** 63 - 1
 class Item(typing.NamedTuple):
     """One image of a source, not read yet.
 
+    A source is an iterable of items in a fixed order with `len()` and `description`, a dict of plain facts ("source",
+    "location", ...; "synthetic": True for made-up images). It can be pickled and gone through again. It may have
+    `between(start, stop)`, `ignored` (images left out) and `pairs` (path, path, same 0 or 1, fold or -1).
+
     Args:    path: where it lies inside its source, "/" between the levels.
              read: () -> encoded bytes of PNG, JPEG, GIF, BMP, WEBP, TIFF, PPM or NPY, or a uint8, uint16 or float32
              array [h, w] or [h, w, c]; OSError or ValueError where they cannot be had.

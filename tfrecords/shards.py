@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrecords import read, schema
-from tfrecords.examine import MOST_SKIPPED, Kind, Skipped, examine, stored
+from tfrecords.examine import MOST_SKIPPED, Kind, Skipped, examine, mask_pixels, stored
 from tfrecords.scaling import Values
 
 SCALINGS = ("", "full", "range", "quantile")
@@ -88,6 +88,7 @@ class Plan:
             raise ValueError("`scaling` is 'full' but numbers of float32 have no full range; use range or quantile.")
         self.pairs = _positions_of(self.sources, positions)
         digest.update(repr((schema.VERSION, name, self.shards, self.scaling, self.kind,
+                            [sorted(source.description.items()) for source in self.sources],
                             None if self.pairs is None else self.pairs.tobytes())).encode())
         self.digest = digest.hexdigest()
 
@@ -117,7 +118,15 @@ class Plan:
     def items(self, number):
         """(place in the listing, item) of a shard's images."""
         first, last = (self.count * end // self.shards for end in (number, number + 1))
-        return itertools.islice(enumerate(itertools.chain.from_iterable(self.sources)), first, last)
+        before = 0
+        for source in self.sources:
+            start, stop = max(first - before, 0), min(last - before, len(source))
+            if start < stop:
+                # A source of millions can begin where it is asked to; others are passed through.
+                own = getattr(source, "between", None)
+                found = own(start, stop) if own else itertools.islice(source, start, stop)
+                yield from enumerate(found, before + start)
+            before += len(source)
 
     def record(self, place, item, values):
         """The record of one image.   Raises: ValueError or OSError where it cannot be used."""
@@ -288,7 +297,10 @@ class Workplace:
         for name in os.listdir(parts):
             if name.endswith(".tfrecord"):              # an unfinished shard of a killed process
                 _remove(os.path.join(parts, name))
-        os.makedirs(os.path.join(self.folder, "data"), exist_ok=True)
+        data = os.path.join(self.folder, "data")
+        os.makedirs(data, exist_ok=True)
+        for name in set(os.listdir(data)) - {plan.file(number) for number in range(plan.shards)}:
+            _remove(os.path.join(data, name))           # half a manifest of a killed process
         write_file(digest, plan.digest)
 
     def __enter__(self):
@@ -417,7 +429,7 @@ class _Dealer:
 
     def __init__(self, shares, by):
         total = sum(shares.values())
-        if min(shares.values()) <= 0 or abs(total - 1) > 1e-6:
+        if not (min(shares.values()) > 0 and abs(total - 1) <= 1e-6):       # so that NaN is refused
             raise ValueError(f"the shares of the splits are {shares} but must be above 0 and 1 together.")
         if by not in ("", *schema.CATEGORIES) or by in ("split", "role"):
             raise ValueError(f"`split_by` is {by!r} but must be one of "
@@ -466,13 +478,13 @@ def _write_pairs(pairs, places, data):
 def _mask(data, height, width):
     """A mask as PNG of one channel."""
     try:
-        found = examine(data)
+        pixels = mask_pixels(data)
     except ValueError as error:
         raise ValueError(f"its mask cannot be used: {error}") from None
-    if found.pixels.dtype != np.uint8 or found.pixels.shape[:2] != (height, width):
-        raise ValueError(f"its mask is {found.pixels.dtype} {list(found.pixels.shape[:2])} but must be of 8 bits and "
-                         f"as large as the image, {height} x {width}")
-    return tf.io.encode_png(found.pixels[..., :1]).numpy()
+    if pixels.dtype != np.uint8 or pixels.shape[:2] != (height, width):
+        raise ValueError(f"its mask is {pixels.dtype} {list(pixels.shape[:2])} but must be of 8 bits and as large as "
+                         f"the image, {height} x {width}")
+    return tf.io.encode_png(pixels).numpy()
 
 
 def _ignored(source):

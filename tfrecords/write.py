@@ -29,7 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tfrecords import command, schema, workers
 from tfrecords.cuts import AlignSource, CropSource, TileSource
-from tfrecords.methods import method_class, methods
+from tfrecords.methods import build, method_class, methods
 from tfrecords.shards import Plan, Workplace, assemble, put_back, require_free
 from tfrecords.sources.csv import CsvSource
 from tfrecords.sources.digits import DigitsSource
@@ -148,11 +148,14 @@ def report(manifest, out):
 
 
 def named_source(text, lists=None):
-    """The source that `NAME` or `NAME:LOCATION` stands for: a file of tfrecords/sources.
+    """The source that `NAME`, `NAME:LOCATION` or `NAME(location="...", size=5000)` stands for: a file of
+    tfrecords/sources.
 
     Args:    lists: {split: place of a list}, for sources that take such lists.
-    Raises:  ValueError for an unknown name, a missing or a superfluous location.
+    Raises:  ValueError for an unknown name or option, a missing or a superfluous location.
     """
+    if re.match(r"\w+\(", text):
+        return build("tfrecords/sources", text)
     name, _, location = text.partition(":")
     if name not in methods("tfrecords/sources"):
         raise ValueError(f"`{name}` is not a source; the sources are {', '.join(methods('tfrecords/sources'))}.")
@@ -244,11 +247,13 @@ def define_source_flags():
     flags.DEFINE_boolean("digits", False, "scikit-learn's bundled handwritten digits.")
     flags.DEFINE_multi_string("synthetic", [], "Made-up images with known structure: identities, tracks, domains, "
                               "ordinal, tail, cases, bands or clips, with options as identities:images=8,size=32.")
-    flags.DEFINE_multi_string("source", [], "NAME or NAME:LOCATION, a file of tfrecords/sources; repeatable.")
+    flags.DEFINE_multi_string("source", [], "NAME or NAME:LOCATION, a file of tfrecords/sources, or with options "
+                              "\"veri_wild(location='folder', size=5000)\"; repeatable.")
     flags.DEFINE_enum("crop", "", ["", "box", "landmarks"], "Cut each image by its bbox, or upright by its landmarks.")
     flags.DEFINE_float("crop_margin", 0.0, "Share of the box's sides added on each side.", lower_bound=0.0)
     flags.DEFINE_integer("crop_size", 112, "Side of images cut by landmarks.", lower_bound=8)
-    flags.DEFINE_integer("tile", 0, "Cut each image into tiles of this side; 0 = do not.", lower_bound=0)
+    flags.DEFINE_integer("tile", 0, "Cut each image, of 50 million pixels at most, into tiles of this side; 0 = do not.",
+                         lower_bound=0)
     flags.DEFINE_integer("overlap", 0, "Pixels that neighbouring tiles share.", lower_bound=0)
     flags.DEFINE_string("split_shares", "", "Deal the images by hash, such as train:0.8,val:0.1,test:0.1.")
     flags.DEFINE_string("split_by", "", "Column that is never split apart; default: case, else track, identity.")

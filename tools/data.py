@@ -6,8 +6,6 @@ import pathlib
 import subprocess
 import sys
 
-from tfrecords.schema import VERSION
-
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 # What is typed after `python -m tfrecords.write`; {set} is the set's folder.
@@ -43,7 +41,7 @@ def main():
         out = ROOT / "build" / "data" / folder.name
         if folder.name not in WRITE:
             print(f"{folder.name}: skipped, no source reads this set yet.")
-        elif _version(out / "manifest.json") == VERSION:
+        elif _is_current(out / "manifest.json"):
             print(f"{folder.name}: already written to build/data/{folder.name}.")
         else:
             words = [word.replace("{set}", str(folder)) for word in WRITE[folder.name]]
@@ -53,12 +51,15 @@ def main():
                 sys.exit(done.returncode)
 
 
-def _version(manifest):
-    """The schema version that the data were written with; None where there are none."""
+def _is_current(manifest):
+    """Whether there are data, of this suite's schema version."""
+    if not manifest.exists():
+        return False
+    from tfrecords.schema import VERSION  # takes seconds: TensorFlow
     try:
-        return json.loads(manifest.read_text()).get("version")
-    except (OSError, ValueError):
-        return None
+        return json.loads(manifest.read_text()).get("version") == VERSION
+    except ValueError:
+        return False
 
 
 if __name__ == "__main__":

@@ -64,18 +64,6 @@ def test_m8_counts_batches_that_are_not_p_times_k():
     assert module.equal({"labels": labels}, {"rows": good}, {"rows": good[:, ::-1]}) == 0.0
 
 
-def test_p9_draws_boxes_inside_the_image_of_the_asked_area_and_aspect():
-    module = rows.load(PATHS["P9"])
-    heights, widths = np.int32([375] * 400 + [30] * 400), np.int32([500] * 400 + [300] * 400)
-    y, x, height, width = module.Crop().boxes(heights, widths, [3, 4], 1.0).numpy().T
-    assert min(y.min(), x.min()) >= 0 and (y + height <= heights).all() and (x + width <= widths).all()
-    assert min(height.min(), width.min()) > 0
-    share, aspect = (height * width / heights / widths)[:400], (width / height)[:400]
-    assert 0.07 < share.min() < 0.12 and share.max() > 0.9
-    assert 0.74 < aspect.min() < 0.8 and 1.25 < aspect.max() < 1.35
-    np.testing.assert_array_equal(y, module.Crop().boxes(heights, widths, [3, 4], 1.0).numpy().T[0])
-
-
 def test_p9_normalises_and_tells_differences_in_levels():
     module = rows.load(PATHS["P9"])
     pixels = np.random.default_rng(0).random((2, module.SIDE, module.SIDE, 3), np.float32)

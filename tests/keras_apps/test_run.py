@@ -246,3 +246,10 @@ def test_a_damaged_record_is_left_out_of_training_and_of_the_evaluation(data, tm
     assert sorted(run.images.damaged) == sorted(rows) and capsys.readouterr().err.count("It is skipped") == 2
     assert rows[1] not in run.splits["test"].rows
     assert len(run.splits["test"].identities) == len(run.splits["test"].rows) == len(whole.splits["test"].rows) - 1
+
+
+def test_a_mixing_that_the_app_does_not_read_is_refused(data):
+    config = small_config()
+    config.data.mixing = ("mixup()",)
+    with pytest.raises(ValueError, match="`data.mixing` has 'mixup.*', whose `label_other` and `share` the app "):
+        Run(config, data, tf.distribute.get_strategy())

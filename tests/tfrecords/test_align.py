@@ -147,3 +147,11 @@ def test_graph_and_saved_model_give_the_same(tmp_path):
     tf.saved_model.save(module, str(tmp_path))
     again = tf.saved_model.load(str(tmp_path))
     np.testing.assert_allclose(again.call(images, landmarks), eager, atol=1e-6)
+
+
+def test_landmarks_a_million_pixels_away_are_unknown():
+    image = np.random.default_rng(0).random((1, 20, 30, 1), np.float32)
+    far = np.zeros((1, 5, 2), np.float32)
+    far[0, 2, 0] = 1e20
+    unknown = np.full((1, 5, 2), np.nan, np.float32)
+    np.testing.assert_array_equal(align(image, far, 16), align(image, unknown, 16))

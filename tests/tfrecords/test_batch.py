@@ -139,18 +139,28 @@ def damaged_batches(rows, cache_mb=0.0, most_damaged=3, **words):
 
 
 @pytest.mark.parametrize("cache_mb", [1.0, 0.0])
-def test_a_damaged_record_is_replaced_by_a_sound_one_of_its_label(cache_mb, capsys):
+def test_a_group_with_a_damaged_record_is_replaced_by_the_next_sound_one(cache_mb, capsys):
     whole, loaded = batches(cache_mb), damaged_batches([5, 6, 23], cache_mb)
-    found = 0
+    replaced = 0
     for one, two in zip(take(whole.dataset(0), 20), take(loaded.dataset(0), 20)):
-        expected = [{5: 7, 6: 7, 23: 20}.get(row, row) for row in one["index"].tolist()]
-        found += sum(np.isin(one["index"], [5, 6, 23]))
-        assert two["index"].tolist() == expected
-        np.testing.assert_array_equal(two["label"], one["label"])
+        groups, found = one["index"].reshape(-1, 2), two["index"].reshape(-1, 2)
+        bad = np.isin(groups, [5, 6, 23]).any(axis=1)
+        replaced += bad.sum()
+        np.testing.assert_array_equal(found[~bad], groups[~bad])
+        assert not np.isin(found, [5, 6, 23]).any() and (LABELS[found[:, 0]] == LABELS[found[:, 1]]).all()
+        np.testing.assert_array_equal(two["label"], LABELS[two["index"]])
         np.testing.assert_allclose(two["image"][:, 0, 0, 0], two["index"] * 10 / 255, atol=1e-6)
-    assert found and sorted(loaded.images.damaged) == [5, 6, 23]
+    assert replaced and sorted(loaded.images.damaged) == [5, 6, 23]
     told = capsys.readouterr().err
     assert told.count("record 5 is damaged") == 1 and "It is skipped, as 3 of at most 3." in told
+
+
+def test_replicas_replace_alike():
+    whole = take(damaged_batches([5, 6, 23]).dataset(0), 6)
+    parts = take(damaged_batches([5, 6, 23]).dataset(0, replicas=2, here=(0, 1)), 12)
+    for i, batch in enumerate(whole):
+        both = np.concatenate([parts[2 * i]["index"], parts[2 * i + 1]["index"]])
+        np.testing.assert_array_equal(batch["index"], both)
 
 
 def test_replacement_does_not_depend_on_where_reading_starts():
@@ -166,9 +176,9 @@ def test_more_damage_than_allowed_names_shard_and_record():
         take(damaged_batches([5, 6, 7], most_damaged=2).dataset(0), 20)
 
 
-def test_a_label_of_which_nothing_is_left_is_an_error():
-    with pytest.raises(Exception, match="No other image of its label is left to take its place"):
-        take(damaged_batches([4, 5, 6, 7], most_damaged=9).dataset(0), 20)
+def test_an_epoch_of_which_nothing_is_left_is_an_error():
+    with pytest.raises(Exception, match="Every group of 2 of the sampler has such a record"):
+        take(damaged_batches(range(24), most_damaged=24).dataset(0), 20)
 
 
 def test_sound_rows_are_those_that_can_be_read():

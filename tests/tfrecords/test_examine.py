@@ -132,7 +132,7 @@ def bomb():
     (np.zeros((1, 1, 1025), np.uint8), "its shape is"), (np.zeros((0, 3), np.uint8), "0 x 3 pixels"),
     (tiff(DEEP)[:-30], "damaged or"), (tiff(REAL)[:100], "damaged or|not an image"), (b"II*\0" + bytes(60), "damaged"),
     (claiming(60_000, 60_000), "60000 x 60000 pixels|more than"), (claiming(600, 500, REAL), "damaged"),
-    (bomb(), "unpacks to more"),
+    (bomb(), "unpacks to more"), (tiff(REAL, compression="lzma"), "compressed by LZMA; save it uncompressed or by"),
     (tiff(REAL.astype(np.float64).astype(np.complex64)), "TIFF|numbers"),
 ])
 def test_unusable_bytes_are_refused_with_the_reason(data, reason):

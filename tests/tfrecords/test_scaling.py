@@ -69,6 +69,11 @@ def test_a_band_of_one_value_still_has_a_width(method, value):
     assert low <= np.float32(value) < high < np.inf
 
 
+def test_a_range_beyond_32_bits_is_refused():
+    with pytest.raises(ValueError, match="too far for numbers of 32 bits, from -3e.38 to 3e.38; use --scaling"):
+        measured([np.float32([[[-3e38], [3e38]]])], "range")
+
+
 def test_a_grey_image_counts_for_every_band():
     values = Values(3, "uint16", "range")
     values.take(np.full((2, 2, 1), 5, np.uint16))

@@ -37,14 +37,14 @@ def grey(value):
 class Source:
     """Items of (path, what reading gives or raises, columns, mask)."""
 
-    def __init__(self, *items, pairs=(), **description):
-        self.items, self.pairs, self.description = items, pairs, {"source": "list", **description}
+    def __init__(self, *listed, pairs=(), **description):
+        self.listed, self.pairs, self.description = listed, pairs, {"source": "list", **description}
 
     def __len__(self):
-        return len(self.items)
+        return len(self.listed)
 
     def __iter__(self):
-        for path, data, columns, *mask in self.items:
+        for path, data, columns, *mask in self.listed:
             yield schema.Item(path, functools.partial(self.read, data), columns,
                               functools.partial(self.read, mask[0]) if mask else None, stamp=repr(data)[:200])
 
@@ -93,6 +93,7 @@ def test_every_kind_of_column_comes_back(tmp_path):
 
 @pytest.mark.parametrize("mask, reason", [
     (png(np.zeros((4, 4), np.uint8)), r"its mask is uint8 \[4, 4\] but must be of 8 bits and as large as .* 4 x 5"),
+    (png(np.dstack([np.eye(4, 5, dtype=np.uint8)] * 2 + [np.zeros((4, 5), np.uint8)])), "colours but must hold one"),
     (b"text", "its mask cannot be used: the file is not an image"), (OSError("the mask is gone"), "the mask is gone"),
     (np.zeros((4, 5), np.float32), "its mask is float32"),
 ])
@@ -101,6 +102,16 @@ def test_an_image_whose_mask_cannot_be_used_is_skipped(tmp_path, mask, reason):
     manifest = write([Source(*items)], tmp_path / "d")
     assert manifest["count"] == 30 and manifest["skipped"]["count"] == 1
     assert re.search(reason, manifest["skipped"]["unreadable"][0]["reason"])
+
+
+def test_a_palette_mask_keeps_its_numbers(tmp_path):
+    numbers = np.arange(20, dtype=np.uint8).reshape(4, 5) % 3
+    image = Image.fromarray(numbers, "P")
+    image.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    write([Source(("a", grey(1), {}, stream.getvalue()))], tmp_path / "d")
+    np.testing.assert_array_equal(tf.io.decode_png(Records(tmp_path / "d").masks([0])[0])[..., 0], numbers)
 
 
 def test_sixteen_bit_and_float_images_state_their_scaling(tmp_path):
@@ -150,6 +161,8 @@ def test_dealt_splits_never_part_a_case_and_do_not_depend_on_the_rest(tmp_path):
     assert np.allclose(counts, [180, 60, 60], atol=25) and plan.names["split"] == ["test", "train", "val"]
     fewer = shards.Plan([Source(*items[:300])], "d", split_shares=shares)
     assert all(fewer._columns(item)["split"] in found[item.columns["case"]] for item in fewer.sources[0])
+    with pytest.raises(ValueError, match="above 0 and 1 together"):
+        shards.Plan([Source(*items)], "d", split_shares={"a": float("nan"), "b": 0.5})
     with pytest.raises(ValueError, match="gives it a split already"):
         shards.Plan([Source(("a", grey(1), {"split": "x"}))], "d", split_shares=shares)
 
@@ -157,7 +170,7 @@ def test_dealt_splits_never_part_a_case_and_do_not_depend_on_the_rest(tmp_path):
 def test_a_fitting_number_of_shards():
     assert shards.Plan([Source(*many(50))], "d").shards == 8 and shards.Plan([Source(*many(3))], "d").shards == 3
     source = Source(*many(1))
-    source.items = [source.items[0]] * 180_001
+    source.listed = source.listed * 180_001
     assert shards.Plan([source], "d").shards == 10
 
 
@@ -185,7 +198,8 @@ def test_a_plan_survives_pickling_and_gives_the_same_bytes(tmp_path):
 
 @pytest.mark.parametrize("change, digest_changes", [
     ({}, False), ({"shards": 4}, True), ({"name": "other"}, True), ({"scaling": "range"}, True),
-    ({"sources": [Source(*many(41))]}, True), ({"sources": [Source(*many(40, "label"))]}, True),
+    ({"sources": [Source(*many(40), seed=1)]}, True), ({"sources": [Source(*many(41))]}, True),
+    ({"sources": [Source(*many(40, "label"))]}, True),
     ({"sources": [Source(*many(39), ("39.png", grey(200), {"identity": "4"}))]}, True),
 ])
 def test_the_digest_tells_whether_the_work_is_the_same(change, digest_changes):
@@ -246,6 +260,32 @@ def test_too_many_unusable_images_are_told_before_the_end(tmp_path, monkeypatch)
     with pytest.raises(ValueError, match="101 of 1,000 images"):
         write([Source(*bad, *many(850))], tmp_path / "d", shards=2)
     assert not done and os.listdir(tmp_path) == []
+
+
+def test_half_a_manifest_of_a_killed_process_is_not_published(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        stopped_after(patch, 25)
+        with pytest.raises(Stop):
+            write([Source(*many(40))], tmp_path / "d", shards=4)
+    (tmp_path / "d.writing" / "data" / "manifest.json.99999").write_text("{")
+    write([Source(*many(40))], tmp_path / "d", shards=4)
+    assert sorted(path.suffix for path in (tmp_path / "d").iterdir()) == [".json", ".npz", *[".tfrecord"] * 4]
+
+
+class FromAnywhere(Source):
+    """As folders do: it begins where it is asked to and is never gone through from its beginning."""
+
+    def between(self, start, stop):
+        found = [schema.Item(path, functools.partial(self.read, data), columns) for path, data, columns in self.listed]
+        return iter(found[start:stop])
+
+
+def test_a_shard_has_its_own_images_of_several_sources():
+    named = [[(f"{name}{i}", grey(1), {}) for i in range(count)] for name, count in (("a", 7), ("b", 5), ("c", 9))]
+    plan = shards.Plan([Source(*items) for items in named], "d", shards=4)
+    plan.sources[1] = FromAnywhere(*named[1])
+    found = [(place, item.path) for number in range(4) for place, item in plan.items(number)]
+    assert found == list(enumerate(item[0] for items in named for item in items))
 
 
 def test_two_processes_never_write_the_same_data(tmp_path):

@@ -499,3 +499,10 @@ def test_omniglot_in_one_folder(tmp_path):
 def test_training_is_proposed_only_for_what_can_be_trained_on(items, told, tmp_path):
     lines = write.report(write.write([Source(*items)], tmp_path / "photos"), str(tmp_path / "photos"))
     assert told in lines[-1] and ("--config=" in lines[-1]) == told.startswith("--workdir")
+
+
+def test_a_named_source_takes_options(tmp_path):
+    with pytest.raises(ValueError, match="`side` is not a hyper-parameter of tfrecords/sources/veri_wild; did you mean"):
+        write.named_source("veri_wild(location='x', side=5000)")
+    np.savez(tmp_path / "a.npz", images=np.zeros((2, 3, 3), np.uint8))
+    assert len(write.named_source(f"npz(file='{tmp_path}/a.npz')")) == 2

@@ -62,17 +62,17 @@ class CropResizeAugment:
         """Windows of images of different sizes, rounded to pixels, for who cuts them before anything is resized.
 
         Args:    heights, widths: int32 [n] of the images.
-        Returns: int32 [n, 4]: y, x, height, width; inside the image.
-        Raises:  ValueError where the windows are to be mirrored: a box cannot say so.
+        Returns: int32 [n, 4]: y, x, height, width; inside the image; a negative width = mirrored. `ratio` is beside
+                 that of `size`; size 0 = a square.
         """
-        if self.flip:
-            raise ValueError(f"`flip` is {self.flip} but must be 0 where stored images are cut; add flip() behind.")
         whole = tf.stack([heights, widths], axis=1)
-        start, extent, _ = self._drawn([heights[:, None], widths[:, None]], self.size if self.size[0] else (1, 1),
-                                       tf.size(heights), seed, strength)
+        result = self.size if self.size[0] else (1, 1)
+        start, extent, mirrored = self._drawn([heights[:, None], widths[:, None]], result, tf.size(heights), seed,
+                                              strength)
         extent = tf.clip_by_value(tf.cast(tf.round(extent), tf.int32), 1, whole)
         start = tf.minimum(tf.cast(tf.round(start), tf.int32), whole - extent)
-        return tf.concat([start, extent], axis=1)
+        height, width = tf.unstack(extent, axis=1)
+        return tf.stack([start[:, 0], start[:, 1], height, tf.where(mirrored, -width, width)], axis=1)
 
     def _drawn(self, whole, result, count, seed, strength):
         """(start [n, 2], extent [n, 2], mirrored [n]) of n windows.

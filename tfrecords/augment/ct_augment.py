@@ -28,8 +28,9 @@ class CtAugmentAugment:
     Returns: [b,H,W,C] in [0, 1]; the input at strength 0.
     Raises:  ValueError for operations or bins < 1, a threshold or decay outside [0, 1] or an unknown fill.
     Source:  inspired by Berthelot et al., ICLR 2020, arXiv:1911.09785, section 3.2.2.
-    Differs: the operations are those of rand_augment, each with one parameter, without cutout; the threshold is a
-             share of the operation's largest weight, so that some bin is always left.
+    Differs: the error is not divided by the number of classes; the operations are those of rand_augment, each with one
+             parameter, without cutout; the threshold is a share of the operation's largest weight, so that some bin is
+             always left.
     """
 
     def __init__(self, operations=2, bins=17, threshold=0.8, decay=0.99, fill="zero"):

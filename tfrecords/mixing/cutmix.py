@@ -21,6 +21,8 @@ class CutmixMixing:
     Differs: s and the rectangle are drawn for each image and not once a batch.
     """
 
+    adds = ("label_other", "share")          # what the loss must read
+
     def __init__(self, alpha=1.0):
         if alpha <= 0:
             raise ValueError(f"`alpha` is {alpha} but must be > 0.")

@@ -19,6 +19,8 @@ class MixupMixing:
     Differs: s is drawn for each image and not once a batch.
     """
 
+    adds = ("label_other", "share")          # what the loss must read
+
     def __init__(self, alpha=0.2):
         if alpha <= 0:
             raise ValueError(f"`alpha` is {alpha} but must be > 0.")

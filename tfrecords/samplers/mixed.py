@@ -30,7 +30,7 @@ class MixedSampler:
         kinds = table.rows[known], table.rows[~known]
         if not all(map(len, kinds)):
             raise ValueError(f"`mixed` needs labelled and unlabelled rows but the data have {len(kinds[0]):,} and "
-                             f"{len(kinds[1]):,}; hide labels by the config's `labels` or use the sampler `shuffle`.")
+                             f"{len(kinds[1]):,}; give it rows of both kinds or use the sampler `shuffle`.")
         groups = self.batch // self.group
         steps = max(1, len(kinds[1]) // (groups * (self.group - 1)))
         parts = [_run(rows, steps * groups * each, seed, epoch, kind)

@@ -73,7 +73,11 @@ class FolderSource:
         return len(self._paths)
 
     def __iter__(self):
-        for path in self._paths:
+        return self.between(0, len(self))
+
+    def between(self, start, stop):
+        """The items [start, stop)."""
+        for path in self._paths[start:stop]:
             found = self._matches(path)
             columns = {name: value for name, value in found.groupdict().items() if value} if found else {}
             split = self._splits[path] if self._splits else self._split

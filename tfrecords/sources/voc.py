@@ -40,7 +40,7 @@ class VocSource:
         if not (math.isfinite(margin) and margin >= 0):
             raise ValueError(f"`margin` is {margin} but must be a share of the box's sides, at least 0.")
         self._files = Files(location)
-        self.description = {"source": "voc", "location": self._files.name}
+        self.description = {"source": "voc", "location": self._files.name, "cut": True}
         if margin:
             self.description["margin"] = margin
         fields = self._fields(location)

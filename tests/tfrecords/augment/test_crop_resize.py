@@ -124,6 +124,8 @@ def test_boxes_lie_inside_and_have_the_area_and_aspect_asked_for():
                                   CropResizeAugment().boxes(heights, widths, [3, 4]))
 
 
-def test_boxes_cannot_be_mirrored():
-    with pytest.raises(ValueError, match="`flip` is 0.5 but must be 0"):
-        CropResizeAugment(flip=0.5).boxes(np.int32([4]), np.int32([4]), [0, 0])
+def test_a_share_of_the_boxes_is_mirrored():
+    sides = np.full(2000, 50, np.int32)
+    plain, mirrored = (CropResizeAugment(flip=flip).boxes(sides, sides, [1, 2]).numpy() for flip in (0.0, 0.3))
+    np.testing.assert_array_equal(plain, np.abs(mirrored))
+    assert 0.25 < (mirrored[:, 3] < 0).mean() < 0.35 and (plain > -1).all()
