@@ -80,8 +80,8 @@ class CropSource(_CutSource):
         if not (math.isfinite(margin) and margin >= 0):
             raise ValueError(f"`margin` is {margin} but must be a share of the box's sides, at least 0.")
         if source.description.get("cut"):
-            raise ValueError(f"the images of `{source.description['source']}` are cut to their boxes already; leave out "
-                             "the crop.")
+            raise ValueError(f"the images of `{source.description['source']}` are cut to their boxes already; leave "
+                             "out the crop.")
         self._margin = margin
         self._count = _count(source, "bbox")
         super().__init__(source, {"crop_margin": margin}, len(source) - self._count)

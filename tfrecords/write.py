@@ -252,8 +252,8 @@ def define_source_flags():
     flags.DEFINE_enum("crop", "", ["", "box", "landmarks"], "Cut each image by its bbox, or upright by its landmarks.")
     flags.DEFINE_float("crop_margin", 0.0, "Share of the box's sides added on each side.", lower_bound=0.0)
     flags.DEFINE_integer("crop_size", 112, "Side of images cut by landmarks.", lower_bound=8)
-    flags.DEFINE_integer("tile", 0, "Cut each image, of 50 million pixels at most, into tiles of this side; 0 = do not.",
-                         lower_bound=0)
+    flags.DEFINE_integer("tile", 0, "Cut each image, of 50 million pixels at most, into tiles of this side; 0 = do "
+                         "not.", lower_bound=0)
     flags.DEFINE_integer("overlap", 0, "Pixels that neighbouring tiles share.", lower_bound=0)
     flags.DEFINE_string("split_shares", "", "Deal the images by hash, such as train:0.8,val:0.1,test:0.1.")
     flags.DEFINE_string("split_by", "", "Column that is never split apart; default: case, else track, identity.")

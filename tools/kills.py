@@ -2,9 +2,9 @@
 
     python -m tools.kills --times=50 --log=docs/kills.md
 
-Writing: `tfrecords.write` by two processes, killed (the processes it started stay behind) and called again until it
-ends. After every kill there is no data folder, or the old one; shards that were finished keep their inode; in the end
-every byte is that of an undisturbed call.
+Writing: `tfrecords.write` by one process or, each fourth time, by two more (which a kill leaves behind), killed and
+called again until it ends. After every kill there is no data folder, or the old one; shards that were finished keep
+their inode; in the end every byte is that of an undisturbed call.
 Reading: batches of a sampler with augmentation, whose pixels, rows and labels go into a running digest that is saved
 with the next draw's number after every third batch, as a checkpoint would; killed and started again until 60 batches
 are read. In the end the digest is that of an undisturbed run: a batch that was left out or taken twice would change it.
@@ -40,12 +40,12 @@ SEEN = "image", "label", "index"
 BATCHES, SAVED_EVERY = 60, 3
 
 
-def write_data(out, overwrite):
-    """What is killed while it writes: 1,500 images in 30 shards, by two processes from the start."""
+def write_data(out, overwrite, processes):
+    """What is killed while it writes: 1,500 images in 30 shards; several processes from the start."""
     workers.PATIENCE = workers.WORTH = 0.0
     print("ready", flush=True)
     write([SyntheticSource("identities", identities=50, images=30, size=32)], out, shards=30, name="set",
-          overwrite=overwrite, processes=2)
+          overwrite=overwrite, processes=processes)
 
 
 def read_data(data, state, cache_mb):
@@ -93,13 +93,18 @@ def contents(folder):
 
 def kill_writing(place, times, draw, tell):
     """Raises: AssertionError where anything is lost or half there."""
-    begin = time.monotonic()
-    killed_or_done(start("--write", place / "whole"), 1000)
-    whole, spent = contents(place / "whole"), time.monotonic() - begin
+    spent = {}
+    for processes in (1, 2):
+        process, begin = start("--write", place / "whole", f"--processes={processes}", "--overwrite"), time.monotonic()
+        killed_or_done(process, 1000)
+        spent[processes] = time.monotonic() - begin
+    whole = contents(place / "whole")
     kills, data, finished, calls = 0, place / "set", {}, 0
     while kills < times:
         calls += 1
-        if killed_or_done(start("--write", data, f"--overwrite={data.exists()}"), draw.uniform(0.0, spent)):
+        processes = 2 if calls % 4 == 0 else 1
+        if killed_or_done(start("--write", data, f"--overwrite={data.exists()}", f"--processes={processes}"),
+                          draw.uniform(0.0, spent[processes])):
             kills += 1
             parts = place / "set.writing" / "parts"
             done = [path.stem for path in parts.glob("*.npz")] if parts.exists() else []
@@ -110,7 +115,7 @@ def kill_writing(place, times, draw, tell):
             assert all(now.get(name) == inode for name, inode in finished.items()), "a finished shard was written again"
             # A data folder is the whole one, or the one before it, or there is none.
             assert not data.exists() or contents(data) == whole, "half a data folder"
-            tell(f"| writing | {kills} | {len(done)} of 30 shards finished |")
+            tell(f"| writing, processes: {processes} | {kills} | {len(done)} of 30 shards finished |")
             finished = now
         else:
             assert contents(data) == whole, "the bytes differ from those of an undisturbed call"
@@ -126,8 +131,8 @@ def kill_writing(place, times, draw, tell):
 
 def kill_reading(place, times, draw, tell):
     """Raises: AssertionError where a batch was lost or repeated."""
-    begin = time.monotonic()
-    killed_or_done(start("--read", place / "whole", f"--state={place}/undisturbed"), 1000)
+    process, begin = start("--read", place / "whole", f"--state={place}/undisturbed"), time.monotonic()
+    killed_or_done(process, 1000)
     spent = time.monotonic() - begin
     wanted, kills, runs = json.loads((place / "undisturbed").read_text()), 0, 0
     while kills < times:
@@ -148,6 +153,7 @@ def define_flags():
     flags.DEFINE_string("log", "", "File for the log; default: only the terminal.")
     flags.DEFINE_string("write", "", "Used by this command itself.")
     flags.DEFINE_boolean("overwrite", False, "Used by this command itself.")
+    flags.DEFINE_integer("processes", 1, "Used by this command itself.")
     flags.DEFINE_string("read", "", "Used by this command itself.")
     flags.DEFINE_string("state", "", "Used by this command itself.")
     flags.DEFINE_integer("cache_mb", 0, "Used by this command itself.")
@@ -156,7 +162,7 @@ def define_flags():
 def main(_):
     given = flags.FLAGS
     if given.write:
-        return write_data(given.write, given.overwrite)
+        return write_data(given.write, given.overwrite, given.processes)
     if given.read:
         return read_data(given.read, given.state, given.cache_mb)
     lines = ["# Killed at random moments", "", *__doc__.strip().splitlines()[2:], "", "| what | kill | found |",
