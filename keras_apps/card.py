@@ -43,6 +43,8 @@ def cautions(result):
     found = []
     if result.get("synthetic"):
         found.append("The images are made up: these figures say nothing about photographs.")
+    if result.get("damaged"):
+        found.append(f"{result['damaged']} records were damaged and left out; put back a sound copy of their shards.")
     if not result.get("unseen_identities", 1.0):
         found.append("No identity was held back, so nothing is known about strangers: `verify` and `search` may take "
                      "them for someone. Hold identities back (4 or more are needed).")

@@ -33,7 +33,7 @@ def evaluate(run, loop, workdir, history):
     minutes, wall = history.spent()
     result = {**metrics, "step": int(loop.step.numpy()), "seed": run.config.seed, "minutes": round(minutes, 3),
               "minutes_wall": round(wall, 3), "commit": commit(), "data_sha256": run.records.manifest["data_sha256"],
-              "synthetic": run.records.synthetic}
+              "synthetic": run.records.synthetic, "damaged": len(run.images.damaged)}
     write_file(os.path.join(workdir, "evaluation.json"), json.dumps(result, indent=1, sort_keys=True))
     pictures = run.app.pictures(run.splits)
     board.evaluation(loop.step.numpy(), metrics, pictures, run.app.projection(run.splits))

@@ -35,7 +35,7 @@ def export_run(run, loop, result, models):
     signatures = run.app.signatures()
     form, stem = ("_tensor", "image_tensor") if run.decoder.raw else ("", "image_bytes")
     if run.decoder.raw:
-        first, second = run.decoder.numbers(first), run.decoder.numbers(second)
+        first, second = run.decoder.numbers(first).numpy(), run.decoder.numbers(second).numpy()
     requests = {f"{name}{form}": {stem: [first]} if entry["images"] == 1 else
                 {f"{stem}_1": [first], f"{stem}_2": [second]} for name, entry in signatures.items()}
     calibration = {**run.app.calibration, "data_sha256": result["data_sha256"]}

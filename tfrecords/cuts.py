@@ -179,6 +179,9 @@ def _borders(box):
     x, y, width, height = (float(number) for number in box)
     if not all(abs(number) < 1e9 for number in (x, y, width, height)):
         raise ValueError(f"the box {_text(box)} (x, y, width, height) is not of finite numbers below 1,000,000,000")
+    if max(x + width, y + height) <= 1 and min(width, height) < 1:
+        raise ValueError(f"the box {_text(box)} (x, y, width, height) lies inside the first pixel; give it in pixels, "
+                         "not in shares of the image")
     return (math.floor(x + _ROUNDING), math.floor(y + _ROUNDING),
             math.ceil(x + width - _ROUNDING), math.ceil(y + height - _ROUNDING))
 
@@ -232,5 +235,7 @@ def _aligned(read, landmarks, size, nearest):
     """The aligned image or mask in its own dtype."""
     pixels = examine.pixels(read())
     points = np.reshape(landmarks, (1, 5, 2)).astype(np.float32)
+    if np.ptp(points) < 2:
+        raise ValueError("the landmarks lie within two pixels; give them in pixels, not in shares of the image")
     warped = align.align(pixels[None].astype(np.float32), points, size, nearest)[0].numpy()
     return warped if pixels.dtype == np.float32 else np.rint(warped).astype(pixels.dtype)

@@ -91,15 +91,16 @@ class Skipped:
         """As a manifest keeps it."""
         return {"count": self.count, "unreadable": self._listed}
 
-    def judge(self, used):
-        """Raises: ValueError where no image is used, or more than MOST_SKIPPED of them are not."""
+    def judge(self, used, most=None):
+        """Raises: ValueError where no image is used, or more than the share `most` (MOST_SKIPPED) of them are not."""
+        most = MOST_SKIPPED if most is None else most
         total = used + self.count
         examples = "; ".join(f"{entry['path']}: {entry['reason']}" for entry in self._listed[:3])
         if not used:
             raise ValueError(f"none of the {total:,} images can be used ({examples}); repair or replace them.")
-        if self.count > MOST_SKIPPED * total:
+        if self.count > most * total:
             raise ValueError(f"{self.count:,} of {total:,} images ({self.count / total:.1%}) cannot be used, more than "
-                             f"the {MOST_SKIPPED:.0%} that are skipped ({examples}); repair or remove them.")
+                             f"the {most:.0%} that are skipped ({examples}); repair or remove them.")
 
 
 @contextlib.contextmanager
@@ -125,6 +126,9 @@ def examine(data):
     image = _opened(data)
     if image is None or image.format == "TIFF" and _is_deep(image, data):
         return _of_array(_tiff(data, image))
+    if image.format == "TIFF" and getattr(image, "n_frames", 1) > 1:
+        with _opened_tiff(data) as file:
+            _only_page(file)
     width, height = image.size
     _require_size(height, width)
     deep = _is_deep(image, data)
@@ -284,6 +288,15 @@ def _opened(data):
         raise ValueError("the file is not an image of a known format") from None
 
 
+def _only_page(file):
+    """The page of a TIFF that has one image, beside smaller copies of it."""
+    first, *others = file.pages
+    if any(not page.is_reduced for page in others):
+        raise ValueError(f"the TIFF file has {len(file.pages)} pages but must hold one image; write the pages as "
+                         "files, or the bands of one image into one page (channels last)")
+    return first
+
+
 def _pixels(image):
     """All pixels through Pillow: uint8 [h, w, c], of several frames or pages the first."""
     try:
@@ -305,19 +318,23 @@ def _opened_tiff(data):
             if not len(file.pages):
                 raise ValueError
             yield file
-    except Exception:       # as in _opened
+    except Exception as error:      # as in _opened
+        if type(error) is ValueError and "pages but must hold" in str(error):
+            raise
         raise ValueError("the TIFF file is damaged or of an unusual kind") from None
 
 
 def _tiff(data, image):
     """The first page of a TIFF that has more than 8 bits or other than 1 to 4 channels: [h, w, c]."""
+    with _opened_tiff(data) as file:
+        _only_page(file)
     if image is not None and image.mode == "I;16":      # every compression that Pillow knows
         _require_size(*image.size)
         with contextlib.suppress(Exception):
             image.load()
             return np.asarray(image).astype(np.uint16)
     with _opened_tiff(data) as file:
-        page = file.pages[0]
+        page = _only_page(file)
         facts = page.imagelength, page.imagewidth, page.samplesperpixel, page.dtype, page.axes, page.compression
         segments = list(zip(page.dataoffsets, page.databytecounts))
     height, width, bands, dtype, axes, compression = facts

@@ -40,11 +40,13 @@ class Plan:
              999 per mille of the values); "" = full for 8 bits, else range.
              split_shares: {split: share} deals the images by the hash of a column's value.
              split_by: that column; "" = case where there is one, else track, identity, or each image by itself.
+             most_skipped: share of the images that may be unusable; None = `examine.MOST_SKIPPED`.
              tick: called for every listed image.
     Raises:  ValueError for columns or settings that do not fit, or no image.
     """
 
-    def __init__(self, sources, name, shards=0, scaling="", split_shares=None, split_by="", tick=lambda: None):
+    def __init__(self, sources, name, shards=0, scaling="", split_shares=None, split_by="", most_skipped=None,
+                 tick=lambda: None):
         if not re.fullmatch(r"\w[\w.-]{0,99}", name):
             raise ValueError(f"`name` is {name!r} but must be letters, digits, `_`, `.` and `-`; give another --name.")
         if not 0 <= shards <= MOST_SHARDS:
@@ -54,6 +56,7 @@ class Plan:
         if not sources:
             raise ValueError("there is nothing to write; give at least one source.")
         self.sources, self.name = list(sources), name
+        self.most_skipped = MOST_SKIPPED if most_skipped is None else most_skipped
         self._dealer = _Dealer(split_shares, split_by) if split_shares else None
         self.columns, self.pairs, self.count = set(), None, 0
         self.kind = None
@@ -176,8 +179,8 @@ def write_shard(plan, number, folder, tick=lambda: None):
                     row, was_turned = plan.record(place, item, values)
                 except (ValueError, OSError) as error:
                     skipped.add(item.path, error)
-                    if skipped.count > max(_SEEN, MOST_SKIPPED * plan.count):       # no need to see the rest
-                        skipped.judge(plan.count - skipped.count)
+                    if skipped.count > max(_SEEN, plan.most_skipped * plan.count):       # no need to see the rest
+                        skipped.judge(plan.count - skipped.count, plan.most_skipped)
                     continue
                 data = schema.serialize(row)
                 writer.write(data)
@@ -211,7 +214,7 @@ def assemble(plan, folder):
         skipped.extend(part["skipped"]["count"], part["skipped"]["unreadable"])
     shards = [part["entry"] for part in facts]
     count = sum(shard["count"] for shard in shards)
-    skipped.judge(count)
+    skipped.judge(count, plan.most_skipped)
     index = read.joined([{name.removeprefix("index/"): array for name, array in part.items()
                           if name.startswith("index/")} for part in parts])
     values = plan.values()

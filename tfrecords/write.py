@@ -40,7 +40,8 @@ from tfrecords.sources.synthetic import SyntheticSource
 from tfrecords.sources.tfds import TfdsSource
 
 
-def write(sources, out, shards=0, name=None, overwrite=False, scaling="", split_shares=None, split_by="", processes=1):
+def write(sources, out, shards=0, name=None, overwrite=False, scaling="", split_shares=None, split_by="",
+          most_skipped=None, processes=1):
     """Writes the images of all sources, in their order, into one data folder.
 
     `out` appears whole or not at all; equal images give equal bytes, whatever the number of processes. Where the call
@@ -53,7 +54,7 @@ def write(sources, out, shards=0, name=None, overwrite=False, scaling="", split_
              overwrite: replace the data folder that lies at `out`. Should the process be killed between the
              two renames of that, the next call for `out` first puts the old data back.
              processes: how many write shards at the same time; more than one need to be started from a module.
-             shards, scaling, split_shares, split_by: see `tfrecords.shards.Plan`.
+             shards, scaling, split_shares, split_by, most_skipped: see `tfrecords.shards.Plan`.
     Returns: the manifest, a dict.
     Raises:  ValueError (then nothing is left behind), FileExistsError or OSError.
     """
@@ -62,7 +63,7 @@ def write(sources, out, shards=0, name=None, overwrite=False, scaling="", split_
     require_free(out, overwrite)
     with _Bar() as bar:
         bar.start("listing", sum(len(source) for source in sources))
-        plan = Plan(sources, name or os.path.basename(out), shards, scaling, split_shares, split_by, bar.tick)
+        plan = Plan(sources, name or os.path.basename(out), shards, scaling, split_shares, split_by, most_skipped, bar.tick)
         os.makedirs(os.path.dirname(out), exist_ok=True)
         with Workplace(out, plan, overwrite) as place:
             bar.start("writing", plan.count)
@@ -136,6 +137,9 @@ def report(manifest, out):
         lines.append(f"warning: {manifest['turned']:,} images have an EXIF orientation; they are stored as "
                      "they are, not rotated, so that serving sees the same. Where they lie on their side, turn the "
                      "files first, for example by `mogrify -auto-orient`.")
+    if "pairs" in manifest and not {"identity", "label"} & set(manifest["names"]):
+        return [*lines, "note: same and different are all that is known of these images; no application trains on that "
+                "alone yet."]
     if all(len(manifest["names"].get(column, ())) < 2 for column in ("identity", "label")):
         return [*lines, "warning: the images are not of 2 or more identities or labels, which training needs; put each "
                 "into a sub-folder of its own or give --pattern."]
@@ -239,8 +243,9 @@ def define_source_flags():
     flags.DEFINE_string("splits", "", "Split lists, train:train.txt,test:test.txt: files with one name a line, on disk "
                         "or inside --images (or --source=voc).")
     flags.DEFINE_string("masks", "", "How an image's mask is found: a suffix, such as _mask or .png, or a directory "
-                        "with the same names.")
-    flags.DEFINE_string("csv", "", f"Table with `path` and any of {', '.join(schema.COLUMNS)}.")
+                        "inside --images with the same names.")
+    flags.DEFINE_string("csv", "", f"Table with `path` and any of {', '.join(schema.COLUMNS)}. In pixels: bbox = x y width "
+                        "height; landmarks = x y of both eyes, nose, both corners of the mouth. mask = its file.")
     flags.DEFINE_string("pairs", "", "Table with path1, path2, same (1 or 0) and no other labels.")
     flags.DEFINE_multi_string("npz", [], "File with images and labels, or <split>_images and <split>_labels.")
     flags.DEFINE_multi_string("tfds", [], "Name of a prepared tensorflow_datasets set.")
@@ -259,6 +264,8 @@ def define_source_flags():
     flags.DEFINE_string("split_by", "", "Column that is never split apart; default: case, else track, identity.")
     flags.DEFINE_enum("scaling", "", ["", "full", "range", "quantile"], "Which values become 0 and 1: all of the type "
                       "(default of 8 bits), those that occur (default of others), or 1 to 999 per mille of them.")
+    flags.DEFINE_float("most_skipped", None, "Share of the images that may be unusable; default: 0.05.", lower_bound=0.0,
+                       upper_bound=1.0)
     flags.DEFINE_string("out", None, "Data folder to make; default: tfrecords/data/<name>.")
     flags.DEFINE_integer("shards", 0, "Number of shards; several input pipelines need at least one each; 0 = 8, or one "
                          "for 20,000 images.")
@@ -281,7 +288,7 @@ def given():
     out = values.out or str(pathlib.Path(__file__).parent / "data" / name)
     shares = pairs_of(values.split_shares, "split_shares", float)
     return sources, out, {"shards": values.shards, "name": values.name, "scaling": values.scaling,
-                          "split_shares": shares, "split_by": values.split_by}
+                          "split_shares": shares, "split_by": values.split_by, "most_skipped": values.most_skipped}
 
 
 def define_flags():

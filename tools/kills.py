@@ -108,9 +108,9 @@ def kill_writing(place, times, draw, tell):
             kills += 1
             parts = place / "set.writing" / "parts"
             done = [path.stem for path in parts.glob("*.npz")] if parts.exists() else []
-            now = {name: (place / "set.writing" / "data" / f"set-{name}-of-00030.tfrecord").stat().st_ino
-                   for name in done}
-            if not (place / "set.writing" / "plan").exists():
+            shards = {name: place / "set.writing" / "data" / f"set-{name}-of-00030.tfrecord" for name in done}
+            now = {name: shard.stat().st_ino for name, shard in shards.items() if shard.exists()}
+            if not (place / "set.writing" / "plan").exists() or not (place / "set.writing" / "data").exists():
                 finished = {}                           # it was killed while it took the folder or gave it away
             assert all(now.get(name) == inode for name, inode in finished.items()), "a finished shard was written again"
             # A data folder is the whole one, or the one before it, or there is none.

@@ -218,3 +218,10 @@ def test_refusals():
     listed.pairs = [("a.png", "a.png", 1, -1)]
     with pytest.raises(ValueError, match="pairs"):
         cuts.TileSource(listed, 16)
+
+
+def test_shares_of_the_image_are_no_pixels():
+    with pytest.raises(ValueError, match="lies inside the first pixel; give it in pixels, not in shares"):
+        cuts.Whole(lambda: np.zeros((9, 9), np.uint8)).cut((0.2, 0.3, 0.5, 0.6))
+    with pytest.raises(ValueError, match="the landmarks lie within two pixels; give them in pixels"):
+        cuts._aligned(lambda: np.zeros((9, 9), np.uint8), (0.3, 0.4, 0.7, 0.4, 0.5, 0.5, 0.4, 0.8, 0.6, 0.8), 16, False)

@@ -138,3 +138,18 @@ def bomb():
 def test_unusable_bytes_are_refused_with_the_reason(data, reason):
     with pytest.raises(ValueError, match=reason):
         examine.examine(data)
+
+
+@pytest.mark.parametrize("values", [np.zeros((7, 20, 20), np.uint16), np.zeros((3, 20, 20), np.uint8)])
+def test_a_tiff_of_several_pages_is_refused(values):
+    data = tiff(values, photometric="minisblack")
+    with pytest.raises(ValueError, match=f"has {len(values)} pages but must hold one image; write the pages as files"):
+        examine.examine(data)
+
+
+def test_a_tiff_with_a_small_copy_of_itself_is_one_image():
+    stream = io.BytesIO()
+    with tifffile.TiffWriter(stream) as writer:
+        writer.write(np.repeat(DEEP, 8, 0), photometric="minisblack")
+        writer.write(DEEP, photometric="minisblack", subfiletype=1)
+    np.testing.assert_array_equal(examine.pixels(stream.getvalue())[..., 0], np.repeat(DEEP, 8, 0))

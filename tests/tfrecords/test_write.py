@@ -506,3 +506,17 @@ def test_a_named_source_takes_options(tmp_path):
         write.named_source("veri_wild(location='x', side=5000)")
     np.savez(tmp_path / "a.npz", images=np.zeros((2, 3, 3), np.uint8))
     assert len(write.named_source(f"npz(file='{tmp_path}/a.npz')")) == 2
+
+
+def test_the_share_that_may_be_unusable_can_be_chosen(tmp_path):
+    bad = [(f"bad{i}.png", b"text", {}) for i in range(3)]
+    with pytest.raises(ValueError, match="3 of 10 images .* more than the 20%"):
+        write.write([Source(*many(7), *bad)], tmp_path / "d", most_skipped=0.2)
+    assert write.write([Source(*many(7), *bad)], tmp_path / "d", most_skipped=0.3)["count"] == 7
+
+
+def test_of_pairs_alone_no_training_is_proposed(tmp_path):
+    source = Source(("a", PNG, {}), ("b", PNG, {}))
+    source.pairs = [("a", "b", 1, -1)]
+    lines = write.report(write.write([source], tmp_path / "d"), "d")
+    assert lines[-1].startswith("note: same and different are all") and not any("keras_apps" in line for line in lines)

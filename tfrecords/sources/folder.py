@@ -9,13 +9,15 @@ from tfrecords.sources._masks import Masks
 from tfrecords.sources._rows import EXTENSIONS, item
 
 _FIRST_LEVEL = "^(?P<label>[^/]+)/"
+_SPLIT_FIRST = "^(?P<split>train|val|valid|validation|test)/(?P<label>[^/]+)/"
 
 
 class FolderSource:
     """The images of a folder or a zip, in the sorted order of their paths.
 
-    Without a pattern the first folder level is the label; one folder around all others is passed over, and an
-    image that lies in no folder has no label. A mask is never an image of its own; images without one are counted in
+    Without a pattern the first folder level is the label, or train, val, valid, validation or test and the second
+    one the label, where that fits every image; one folder around all others is passed over, and an image that lies
+    in no folder has no label. A mask is never an image of its own; images without one are counted in
     the description as `without_mask`. Images that no pattern matches or no list names are left out and counted in
     `ignored`.
 
@@ -51,6 +53,10 @@ class FolderSource:
         found = Masks(paths, masks) if masks else None
         images = [path for path in paths if path not in found.paths] if found else paths
         self._above = 0 if pattern or not images else _common_folder(images)
+        if not (pattern or split or lists):
+            by_split = re.compile(_SPLIT_FIRST)
+            if images and all(by_split.match(path[self._above:]) for path in images):
+                self._expression = by_split
         self._paths = [path for path in images if self._matches(path)] if pattern else images
         if not self._paths:
             fault = f"the pattern {pattern!r} matches none of" if images else f"`masks` {masks!r} fits each of"

@@ -224,3 +224,11 @@ def test_where_a_list_lies(tmp_path, monkeypatch):
     assert len(FolderSource(tmp_path / "f", lists={"train": "train.txt"})) == 2
     with pytest.raises(ValueError, match="has no split; write train:"):
         FolderSource(tmp_path / "f", lists={"": "train.txt"})
+
+
+def test_train_and_test_above_the_classes_are_splits(tmp_path):
+    source = FolderSource(made(tmp_path / "a", ["x/train/rose/1.jpg", "x/test/lily/2.jpg"]))
+    assert columns(source) == {"x/train/rose/1.jpg": {"split": "train", "label": "rose"},
+                               "x/test/lily/2.jpg": {"split": "test", "label": "lily"}}
+    source = FolderSource(made(tmp_path / "b", ["train/rose/1.jpg", "extra/2.jpg"]))
+    assert columns(source) == {"train/rose/1.jpg": {"label": "train"}, "extra/2.jpg": {"label": "extra"}}
