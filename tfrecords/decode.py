@@ -97,8 +97,10 @@ class Decoder:
                 with _after(_bounded_together(spent, most_pixels)):
                     one = tf.identity(one)
             image = self._wanted_channels(_pixels(one, ways[row], self.dtype))
-            if landmarks is not None:       # rounded as stored pixels are
-                image = tf.round(align.align(image[None], landmarks[row][None], self.aligned)[0])
+            if landmarks is not None:
+                with _after(_inside(landmarks[row], tf.shape(image))):
+                    image = align.align(image[None], landmarks[row][None], self.aligned)[0]
+                image = tf.round(image)         # as stored pixels are
             image = self._fitted(image)
             return row + 1, spent, found.write(row, image)
 
@@ -313,6 +315,16 @@ def _bounded_together(pixels, most):
     return tf.debugging.Assert(pixels <= most, [tf.strings.format(
         "the images have {} pixels together and more may follow, but one call decodes at most "
         f"{most}; send fewer or smaller ones at once", pixels)])
+
+
+def _inside(landmarks, shape):
+    """Asserts that landmarks [5, 2] can be those of an image: about something in it, in pixels."""
+    middle, spread = tf.reduce_mean(landmarks, 0), tf.reduce_max(landmarks, 0) - tf.reduce_min(landmarks, 0)
+    sides = tf.cast(shape[1::-1], tf.float32)
+    good = tf.reduce_all((middle >= 0.0) & (middle <= sides)) & (tf.reduce_max(spread) >= 2.0)     # False for NaN
+    return tf.debugging.Assert(good, [tf.strings.format(
+        "the landmarks about ({}, {}) do not lie in the image of {} x {} pixels (height x width); send x and y of five "
+        "points in pixels", (middle[0], middle[1], shape[0], shape[1]))])
 
 
 def _after(*assertions):

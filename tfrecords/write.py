@@ -63,7 +63,8 @@ def write(sources, out, shards=0, name=None, overwrite=False, scaling="", split_
     require_free(out, overwrite)
     with _Bar() as bar:
         bar.start("listing", sum(len(source) for source in sources))
-        plan = Plan(sources, name or os.path.basename(out), shards, scaling, split_shares, split_by, most_skipped, bar.tick)
+        plan = Plan(sources, name or os.path.basename(out), shards, scaling, split_shares, split_by, most_skipped,
+                    bar.tick)
         os.makedirs(os.path.dirname(out), exist_ok=True)
         with Workplace(out, plan, overwrite) as place:
             bar.start("writing", plan.count)
@@ -244,8 +245,8 @@ def define_source_flags():
                         "or inside --images (or --source=voc).")
     flags.DEFINE_string("masks", "", "How an image's mask is found: a suffix, such as _mask or .png, or a directory "
                         "inside --images with the same names.")
-    flags.DEFINE_string("csv", "", f"Table with `path` and any of {', '.join(schema.COLUMNS)}. In pixels: bbox = x y width "
-                        "height; landmarks = x y of both eyes, nose, both corners of the mouth. mask = its file.")
+    flags.DEFINE_string("csv", "", f"Table with `path` and any of {', '.join(schema.COLUMNS)}. In pixels: bbox = x y "
+                        "width height; landmarks = x y of both eyes, nose, both corners of the mouth. mask = its file.")
     flags.DEFINE_string("pairs", "", "Table with path1, path2, same (1 or 0) and no other labels.")
     flags.DEFINE_multi_string("npz", [], "File with images and labels, or <split>_images and <split>_labels.")
     flags.DEFINE_multi_string("tfds", [], "Name of a prepared tensorflow_datasets set.")
@@ -264,8 +265,8 @@ def define_source_flags():
     flags.DEFINE_string("split_by", "", "Column that is never split apart; default: case, else track, identity.")
     flags.DEFINE_enum("scaling", "", ["", "full", "range", "quantile"], "Which values become 0 and 1: all of the type "
                       "(default of 8 bits), those that occur (default of others), or 1 to 999 per mille of them.")
-    flags.DEFINE_float("most_skipped", None, "Share of the images that may be unusable; default: 0.05.", lower_bound=0.0,
-                       upper_bound=1.0)
+    flags.DEFINE_float("most_skipped", None, "Share of the images that may be unusable; default: 0.05.",
+                       lower_bound=0.0, upper_bound=1.0)
     flags.DEFINE_string("out", None, "Data folder to make; default: tfrecords/data/<name>.")
     flags.DEFINE_integer("shards", 0, "Number of shards; several input pipelines need at least one each; 0 = 8, or one "
                          "for 20,000 images.")

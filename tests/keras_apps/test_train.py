@@ -13,7 +13,9 @@ import tensorflow as tf
 from keras_apps.actions import WriteHistory
 from keras_apps.run import Run, stored_config
 from tests.keras_apps.runs import contents, run_train, small_config, write_data
+from tfrecords.cuts import AlignSource
 from tfrecords.sources.digits import DigitsSource
+from tfrecords.sources.synthetic import SyntheticSource
 from tfrecords.write import write
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -152,3 +154,21 @@ def test_two_replicas_train_export_and_are_judged_by_one(tmp_path):
     # A run of two replicas goes on on one.
     run = Run(stored_config(tmp_path / "run"), str(tmp_path / "digits"), tf.distribute.get_strategy())
     served_equals_averaged(version, run, tmp_path / "run")
+
+
+@pytest.mark.parametrize("kind, signatures", [
+    ("bands:classes=6,images=48,size=32", {"embed_tensor", "verify_tensor"}),
+    ("identities:identities=6,images=6,size=32",
+     {f"{name}{form}" for name in ("embed", "verify") for form in ("", "_tensor", "_landmarks")}),
+])
+def test_other_images_are_trained_on_and_exported(tmp_path, kind, signatures):
+    source = SyntheticSource.parse(kind)
+    write([AlignSource(source, 32) if "identities" in kind else source], tmp_path / "data", shards=2)
+    config = small_config()
+    config.data.crop = "crop_resize(area=(0.5, 1.0), flip=0.5)" if "bands" in kind else ""
+    run_train(tmp_path / "data", tmp_path / "run", config, tmp_path / "models")
+    version = tmp_path / "models" / "verification" / "1"
+    loaded = tf.saved_model.load(str(version))
+    assert set(loaded.signatures) == {*signatures, "serving_default"}
+    result = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert result["synthetic"] and "made up" in (version / "assets" / "model_card.md").read_text()

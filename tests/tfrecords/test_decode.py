@@ -407,3 +407,11 @@ def test_a_raw_image_is_cropped_as_well():
     decoder = Decoder((3, 4), 7, dtype="float32", raw=True, low=BANDS.min(axis=(0, 1)), high=BANDS.max(axis=(0, 1)))
     wanted = (BANDS[2:5, 6:10] - decoder.low) / (decoder.high - decoder.low)
     np.testing.assert_allclose(decoder.crop(RAW, (2, 6, 3, 4)), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("points", [np.zeros((5, 2)), np.full((5, 2), np.nan), 0.1 * np.arange(10).reshape(5, 2),
+                                    500 + 5 * np.arange(10).reshape(5, 2), -9 - 5 * np.arange(10).reshape(5, 2)])
+def test_landmarks_that_lie_in_no_place_of_the_image_are_refused(points):
+    decoder = Decoder(24, 3, aligned=32)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="do not lie in the image of 12 x 18 pixels"):
+        decoder.images([IMAGES["rgb"]], landmarks=points[None].astype(np.float32))
