@@ -163,7 +163,7 @@ def originals(records, count, seed, size):
 
 def define_flags():
     flags.DEFINE_string("data", None, "Data folder that `python -m tfrecords.write` wrote.", required=True)
-    flags.DEFINE_string("out", None, f"Picture to write: {' '.join(_EXTENSIONS)}.", required=True)
+    flags.DEFINE_string("out", None, f"Picture to write: {' '.join(_EXTENSIONS)}; default: <data>/preview.png.")
     flags.DEFINE_multi_string("augment", [], "Augmentation such as \"affine(rotate=0.3)\"; several are applied after "
                               f"each other. {EVERY} = each of tfrecords/augment at its defaults, which is also shown "
                               "where nothing is given.")
@@ -178,9 +178,9 @@ def define_flags():
 
 def main(_):
     given = flags.FLAGS
-    out = os.path.expanduser(given.out)
+    out = os.path.expanduser(given.out or os.path.join(given.data, "preview.png"))
     if not out.lower().endswith(_EXTENSIONS):
-        raise ValueError(f"`--out` is `{given.out}` but must end in {' or '.join(_EXTENSIONS)}.")
+        raise ValueError(f"`--out` is `{out}` but must end in {' or '.join(_EXTENSIONS)}.")
     asked = [*given.augment, *given.mixing, *given.views]
     augment = given.augment if asked else [EVERY]
     if EVERY in augment and len(augment) > 1:

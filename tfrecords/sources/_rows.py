@@ -30,7 +30,11 @@ class Rows:
         return len(self._rows)
 
     def __iter__(self):
-        for path, *values in self._rows:
+        return self.between(0, len(self))
+
+    def between(self, start, stop):
+        """The items [start, stop)."""
+        for path, *values in self._rows[start:stop]:
             columns = {column: value for column, value in zip(self._columns, values) if value}
             yield item(self._files, path, columns, columns.pop("mask", ""))
 
