@@ -420,7 +420,7 @@ def test_the_gallery_takes_and_skips_what_write_does(version, tmp_path, monkeypa
     monkeypatch.setattr(examine, "MOST_SKIPPED", 0.9)
     monkeypatch.setattr(files, "MAX_BYTES", 20_000)
     place, refused = odd_photos(tmp_path / "photos", zipped)
-    manifest = write([FolderSource(place)], tmp_path / "data", shards=1)
+    manifest = write([FolderSource(place)], tmp_path / "data", shards=1, most_skipped=0.9)
     path = gallery.build(version, gallery.folder_entries(place), str(tmp_path), check=False)
 
     assert facts(path)["skipped"] == manifest["skipped"]
