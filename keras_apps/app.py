@@ -8,7 +8,8 @@ class App(tf.Module):
 
     An app has no loop, no optimizer and no tape around its own variables; the loop owns order, reduction,
     optimizers, averages, seeds and checkpoints. All variables of all stages are made in the constructor,
-    inside the strategy's scope: optimizers cannot take late ones.
+    inside the strategy's scope: optimizers cannot take late ones. Random numbers come from the seeds that are given
+    (`tf.random.stateless_*`): a restart repeats those, and no others.
 
     Args:    config: a settled config.
              info: facts about the data by attribute (classes, channels, records, ...).
@@ -52,6 +53,13 @@ class App(tf.Module):
         """
         raise NotImplementedError
 
+    def across(self):
+        """Whether a term looks across the batch (pairs, queues, shares of a head): such a batch must be seen whole.
+
+        Without one, batches may be computed in parts or by workers that do not wait for each other.
+        """
+        return True
+
     def weights(self, phase, step):
         """{term: scalar}; ramps live here. A term without a weight is only logged."""
         raise NotImplementedError
@@ -76,6 +84,10 @@ class App(tf.Module):
 
     def pictures(self, splits):
         """{tag: uint8 [H,W,3]} for TensorBoard after `evaluate`; empty where the app has none."""
+        return {}
+
+    def scored(self, splits):
+        """{tag: (scores [m] in [0, 1], truth [m] bool)} for TensorBoard's precision-recall curves."""
         return {}
 
     def projection(self, splits):

@@ -1,13 +1,16 @@
 """Pictures of results as uint8 arrays [H,W,3]: for TensorBoard, reports and files."""
 
 import io
+import os
 
+import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 MOST = 18       # letters of a name
+CELL, CAPTION, GAP = 96, 16, 4      # pixels of a batch sheet: an image, its name, between them
 SAME, OTHER, QUIET = "#1b7f4d", "#c0392b", "#8a8f98"
 
 
@@ -26,6 +29,27 @@ def roc(curves):
              ylabel="true-accept rate", title="ROC on held-out images")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
+    return _pixels(figure)
+
+
+def precision_recall(curves, share):
+    """Precision over recall of the decision "same".
+
+    precision = share tar / (share tar + (1 - share) far),  recall = tar
+
+    Args:    curves: as in `roc`.  share: of the same pairs among all, which the precision depends on.
+    """
+    figure, axes = _figure(5.2, 4.2)
+    for place, (name, (far, tar)) in enumerate(curves.items()):
+        keep = np.unique(np.linspace(0, len(far) - 1, min(len(far), 4000)).astype(int))
+        far, tar = (values[keep][tar[keep] > 0] for values in (far, tar))
+        axes.plot(tar, share * tar / (share * tar + (1 - share) * far), label=name, lw=2 if place == 0 else 1.4,
+                  color=SAME if place == 0 else QUIET)
+    axes.axhline(share, color="black", ls="--", lw=1, label=f"chance ({share:.1%} of the pairs are same)")
+    axes.set(xlim=(0, 1), ylim=(0, 1.01), xlabel="recall (same pairs accepted)", ylabel="precision",
+             title="Precision and recall on held-out images")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="best", fontsize=8)
     return _pixels(figure)
 
 
@@ -108,6 +132,36 @@ def curve(steps, series, title, ylabel):
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
     return _pixels(figure)
+
+
+def batch_sheet(images, names, most=64):
+    """The first images of a batch with their names below them.
+
+    Small images are enlarged by a whole number, so that pixels stay pixels.
+
+    Args:    images: float [b,H,W,C] in [0, 1].  names: [b] str.
+    Raises:  ValueError where there are not as many names as images.
+    """
+    if len(names) != len(images):
+        raise ValueError(f"there are {len(names)} names but {len(images)} images; give one each.")
+    images, names = images[:most], names[:most]
+    long = max(images[0].shape[:2])
+    zoom = max(1, CELL // long) if long <= CELL else CELL / long
+    height, width = (max(1, round(side * zoom)) for side in images[0].shape[:2])
+    across = int(np.ceil(np.sqrt(len(images))))
+    step, line = max(width, CELL) + GAP, height + CAPTION + GAP
+    sheet = Image.new("RGB", (across * step + GAP, -(-len(images) // across) * line + GAP), "white")
+    drawing = ImageDraw.Draw(sheet)
+    font = ImageFont.truetype(os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), 10)
+    for place, (image, name) in enumerate(zip(images, names)):
+        x, y = GAP + place % across * step, GAP + place // across * line
+        method = Image.Resampling.NEAREST if zoom >= 1 else Image.Resampling.BOX
+        sheet.paste(Image.fromarray(rgb(image)).resize((width, height), method), (x, y))
+        shown = str(name).replace("\n", " ")
+        while font.getlength(shown) > step - GAP:           # the end of a name tells more: "\u202612/3.png"
+            shown = "\u2026" + shown[2:]
+        drawing.text((x, y + height + 2), shown, "black", font)
+    return np.asarray(sheet)
 
 
 def sprite(images, side=32, most=4096):

@@ -9,6 +9,8 @@ from ml_collections import ConfigDict
 
 from keras_apps.build import neighbours
 
+PRECISIONS = {"float32": "float32", "float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
+
 
 def base():
     """The keys every config starts with; a config file overrides values and may add its app's own keys."""
@@ -20,7 +22,7 @@ def base():
         "checkpoint_every": 500,
         "size": 32,                   # pixels, height = width
         "labels": 0,                  # labelled images a class; 0 = all
-        "init": "",                   # not finished: weights of another run
+        "init": "",                   # workdir of another run whose encoder this one starts from
         "backbone": "small_cnn()",
         "pooling": "average()",
         "head": "",                   # "" = none
@@ -30,6 +32,7 @@ def base():
             "fit": "stretch",         # stretch | pad
             "train_identities": "",   # "0-4,7"; "" = by `holdout`
             "train_split": "",        # rows of this split only; "" = every row that has no other use
+            "validation": 0.0,        # share of the identities left to train on (by hash) that `best` is chosen by
             "holdout": 0.0,           # share of the identities (by hash) kept for evaluation
             "test_images": 10000,     # whole identities, or cases of episodes, are evaluated up to this many
             "sampler": "pk(images=4)",
@@ -43,6 +46,14 @@ def base():
         "ema": 0.0,                   # decay of the averaged weights used for evaluation and export; 0 = off
         "clip": 0.0,                  # global norm of the gradient; 0 = off
         "log_every": 20,
+        "keep": 3,                    # checkpoints
+        "precision": "float32",       # float32 | float16 (with loss scaling) | bfloat16: what layers compute in
+        "accumulate": 1,              # parts that a batch is computed in, one after the other
+        "rates": (),                  # ("layers(path='network/backbone', factor=0.1, start=500)",): slower, or later
+        "evaluate_every": 0,          # steps between two looks at the validation images; 0 = none
+        "best": "",                   # "auc", "-eer": export the checkpoint that is best on the validation images
+        "min_delta": 0.0,             # what counts as better
+        "patience": 0,                # looks without a better one after which training ends; 0 = never
     })
 
 
@@ -51,7 +62,7 @@ def settle(config):
 
     Raises:  ValueError naming key, value, rule and remedy.
     """
-    for key in ("steps", "batch", "checkpoint_every", "size", "log_every"):
+    for key in ("steps", "batch", "checkpoint_every", "size", "log_every", "keep", "accumulate"):
         if config[key] < 1:
             raise ValueError(f"`{key}` is {config[key]} but must be at least 1.")
     if not 0 <= config.seed < 2 ** 31:
@@ -66,8 +77,21 @@ def settle(config):
         raise ValueError(f"`data.test_images` is {config.data.test_images} but must be at least 2.")
     if config.clip < 0 or config.labels < 0:
         raise ValueError("`clip` and `labels` must not be negative; 0 switches them off.")
-    if config.init:
-        raise ValueError(f"`init` is {config.init!r} but starting from another run is not finished; leave it empty.")
+    if not 0 <= config.data.validation < 1:
+        raise ValueError(f"`data.validation` is {config.data.validation} but must lie in [0, 1).")
+    if min(config.evaluate_every, config.patience, config.min_delta) < 0:
+        raise ValueError("`evaluate_every`, `patience` and `min_delta` must not be negative; 0 switches them off.")
+    if config.precision not in PRECISIONS:
+        raise ValueError(f"`precision` is {config.precision!r} but must be one of {', '.join(PRECISIONS)}.")
+    if config.evaluate_every and not config.data.validation:
+        raise ValueError(f"`evaluate_every` is {config.evaluate_every} but `data.validation` is 0: there are no images "
+                         "to look at; set it to a share of the identities such as 0.2.")
+    if (config.best or config.patience) and not config.evaluate_every:
+        raise ValueError(f"`best` is {config.best!r} and `patience` {config.patience} but `evaluate_every` is 0; say "
+                         "how many steps lie between two looks.")
+    if config.patience and not config.best:
+        raise ValueError(f"`patience` is {config.patience} but `best` is empty; name the metric to wait for, such as "
+                         "\"auc\".")
     if not config.app:
         raise ValueError("`app` is empty but must name a file of keras_apps/apps, such as verification.")
     frozen = ConfigDict(config)

@@ -22,21 +22,26 @@ from tfrecords import command
 FLAGS = flags.FLAGS
 
 
-def evaluate(run, loop, workdir, history):
-    """Metrics of the averaged weights at the loop's step; written to the workdir.
+def evaluate(run, loop, workdir, history, trained=None, reason="finished"):
+    """Metrics of the averaged weights at the loop's step; written to the workdir. Of several workers all must call.
 
+    Args:    trained: the step that training has reached, where the best one is evaluated.  reason: why it ended there.
     Returns: the flat dictionary of evaluation.json.
     """
-    board = WriteTensorBoard(workdir)
     with loop.averaged():
         metrics = run.app.evaluate(run.splits)
+    if not loop.workers.chief:
+        return metrics
     minutes, wall = history.spent()
-    result = {**metrics, "step": int(loop.step.numpy()), "seed": run.config.seed, "minutes": round(minutes, 3),
-              "minutes_wall": round(wall, 3), "commit": commit(), "data_sha256": run.records.manifest["data_sha256"],
+    result = {**metrics, "step": loop.position(), "seed": run.config.seed, "minutes": round(minutes, 3),
+              "minutes_wall": round(wall, 3), "ended": reason,
+              "trained": loop.position() if trained is None else trained, "commit": commit(),
+              "data_sha256": run.records.manifest["data_sha256"],
               "synthetic": run.records.synthetic, "damaged": len(run.images.damaged)}
     write_file(os.path.join(workdir, "evaluation.json"), json.dumps(result, indent=1, sort_keys=True))
     pictures = run.app.pictures(run.splits)
-    board.evaluation(loop.step.numpy(), metrics, pictures, run.app.projection(run.splits))
+    board = WriteTensorBoard(workdir)
+    board.evaluation(loop.position(), metrics, pictures, run.app.projection(run.splits), run.app.scored(run.splits))
     os.makedirs(os.path.join(workdir, "pictures"), exist_ok=True)
     for tag, pixels in pictures.items():
         write_file(os.path.join(workdir, "pictures", f"{tag}.png"), charts.png(pixels))
@@ -66,10 +71,12 @@ def main(_):
     run = Run(config, FLAGS.data, make_strategy("one"))
     claim(workdir, run)
     loop = run.loop(workdir)
-    if not loop.restore():
+    trained = loop.restore(training=False)
+    if not trained:
         raise ValueError(f"{workdir} holds no checkpoint to evaluate; train first.")
+    loop.restore_best()
     print(f"checkpoint of step {loop.step.numpy()} of {loop.steps}", file=sys.stderr)
-    show(evaluate(run, loop, workdir, WriteHistory(workdir)))
+    show(evaluate(run, loop, workdir, WriteHistory(workdir), trained, "finished" if loop.finished() else "time"))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """Everything between a config and a loop: data, splits, app, batches. Shared by the commands."""
 
 import contextlib
+import functools
 import json
 import os
 import subprocess
+import sys
 import types
 
 import tensorflow as tf
@@ -11,7 +13,8 @@ from ml_collections import ConfigDict
 
 from keras_apps import splits as dealing
 from keras_apps.build import build, method_class
-from keras_apps.config import differences, require_known, settle, to_json
+from keras_apps.config import PRECISIONS, differences, require_known, settle, to_json
+from keras_apps.initial import start_from
 from keras_apps.loop import Loop
 from tfrecords.batch import Batches, Images, Table
 from tfrecords.decode import Decoder
@@ -31,6 +34,7 @@ class Run:
         config = self.config
         require_known(config, method_class("apps", config.app).keys)
         tf.keras.utils.set_random_seed(config.seed)
+        tf.keras.mixed_precision.set_global_policy(PRECISIONS[config.precision])
         self.records = Records(data)
         self._images = {}
         self.images = self.images_of(config.size)
@@ -87,13 +91,17 @@ class Run:
     def check(self):
         """Refuses, before anything is written, data that cannot be read or sampled."""
         if self.crop is None and len(self.rows) <= self.images.limit:
-            self.images.load(self.images.sound(self.rows), "decoding")
+            self.images.load_sound(self.rows, "decoding")
         for stage in self.app.stages():
             self.batches(stage).dataset(0, self.strategy.num_replicas_in_sync)
 
-    def loop(self, workdir, actions=()):
-        """The loop over the app's stages."""
-        return Loop(self.app, self.config, self.batches, self.strategy, workdir, actions)
+    def loop(self, workdir, actions=(), stopping=None):
+        """The loop over the app's stages; a new one starts from the run that `init` names."""
+        if self.config.init and not (workdir and os.path.isdir(os.path.join(workdir, "checkpoints"))):
+            with self.strategy.scope():
+                print(start_from(self.app, self.config.init), file=sys.stderr)
+        judge = functools.partial(self.app.evaluate, {"test": self.splits.get("validation")})
+        return Loop(self.app, self.config, self.batches, self.strategy, workdir, actions, judge, stopping)
 
 
 def require_columns(records, app, needs):

@@ -42,7 +42,10 @@ def select(images, config):
     and time of an evaluation, by whole identities or, of episodes (rows with a `case` where the data have a `role`), by
     whole cases: an N-way case stays N-way.
 
-    Returns: labels [N] int32: class of a training row, -1 elsewhere; {"test": Split}; names of the classes.
+    `data.validation` is the share of the identities left to train on that is kept back as well, to choose by.
+
+    Returns: labels [N] int32: class of a training row, -1 elsewhere; {"test": Split, "validation": Split}, without
+             those that have no rows; names of the classes.
     Raises:  ValueError where the data have one identity only, or an unknown one is named.
     """
     records, settings = images.records, config.data
@@ -71,6 +74,7 @@ def select(images, config):
         else:
             train = known & ~np.isin(identities, held)
     test = known & ~train
+    train, validation = _without_validation(identities, train, names, settings.validation)
     if config.labels:
         train &= _first_of_each(identities, train, config.labels, config.seed)
     classes = np.unique(identities[train])
@@ -81,6 +85,9 @@ def select(images, config):
     labels[train] = np.searchsorted(classes, identities[train])
     rows = np.flatnonzero(_at_most(test, *_units(records, identities, names), settings.test_images))
     splits = {"test": Split(images, rows, identities[rows], names, unseen)} if len(rows) else {}
+    if validation.any():
+        rows = np.flatnonzero(_at_most(validation, *_units(records, identities, names), settings.test_images))
+        splits["validation"] = Split(images, rows, identities[rows], names, True)
     return labels, splits, [names[i] for i in classes]
 
 
@@ -118,6 +125,23 @@ def held_identities(identities, names, share):
     if share and min(sum(counts[i] >= 2 for i in held), sum(counts[i] >= 2 for i in left)) < 2:
         return None
     return held
+
+
+def _without_validation(identities, train, names, share):
+    """The training rows without those of a share of their identities, by hash; and those.
+
+    Raises:  ValueError where either side has fewer than two identities of two images.
+    """
+    if not share:
+        return train, np.zeros_like(train)
+    counts = np.bincount(identities[train], minlength=len(names))
+    order = sorted(np.flatnonzero(counts), key=lambda i: hashed(f"validation {names[i]}"))
+    held = order[:round(share * len(order))]
+    if min(sum(counts[i] >= 2 for i in side) for side in (held, order[len(held):])) < 2:
+        raise ValueError(f"`data.validation` is {share} but of the {len(order)} identities to train on each side needs "
+                         "2 with 2 images; change it, or leave it 0 and choose nothing on the way.")
+    chosen = train & np.isin(identities, held)
+    return train & ~chosen, chosen
 
 
 def _units(records, identities, names):

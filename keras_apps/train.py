@@ -3,28 +3,39 @@
     python -m keras_apps.train --config=keras_apps/configs/<app>/<choice>.py --data=DIR --workdir=DIR [--models=DIR]
 
 Without --models the version goes to saved_models/models/<task>/<n>/, where running servers pick it up; --models=
-exports nothing. On a workdir with checkpoints it resumes; on a finished one it says so and exits 0.
+exports nothing. On a workdir with checkpoints it resumes; on a finished one it says so and exits 0. SIGTERM or Ctrl-C
+saves after the step and leaves with exit code 143, which cluster managers take as "start again"; --max_minutes saves,
+evaluates and exports what there is then; the same command goes on from both. --doctor looks at config and data and
+leaves. Several processes, one a machine, train together with --strategy=multi_worker and TF_CONFIG: see
+`keras_apps.launch` and keras_apps/deploy/.
 """
 
+import contextlib
 import json
 import os
 import sys
 
+import tensorflow as tf
 from absl import flags, logging
 from ml_collections import config_flags
 from rich.console import Console
 
+from keras_apps import doctor
 from keras_apps import evaluate as evaluation
 from keras_apps.actions import ShowProgress, WriteHistory, WriteTensorBoard
 from keras_apps.build import ROOT
 from keras_apps.card import model_card
+from keras_apps.cluster import Workers
 from keras_apps.config import explain, to_json
-from keras_apps.run import Run, claim, write_file
+from keras_apps.run import Run, claim, read_json, write_file
+from keras_apps.stopping import TERMINATED, Stopping
 from keras_apps.strategy import NAMES, make_strategy
+from keras_apps.watch import Profile, WatchCollapse
 from saved_models.export import export
 from tfrecords import command
 
 FLAGS = flags.FLAGS
+COLLAPSE_EVERY = 200    # steps
 
 
 def export_run(run, loop, result, models):
@@ -54,37 +65,105 @@ def define_flags():
                         "export a version to <models>/<task>/<n>/ at the end; empty = do not export")
     flags.DEFINE_enum("strategy", "one", NAMES, "where to compute")
     flags.DEFINE_integer("replicas", 0, "replicas of --strategy=mirrored: GPUs, or parts of the CPU; 0 = all GPUs")
+    flags.DEFINE_string("tpu", "", "name or address of the TPU of --strategy=tpu; empty = this machine's (untested)")
+    flags.DEFINE_boolean("deterministic", False, "every run on as many devices gives the same bits; slower")
+    flags.DEFINE_float("max_minutes", 0.0, "stop, evaluate and export after so many minutes; 0 = no limit")
+    flags.DEFINE_boolean("doctor", False, "say what config, data and machine let expect, and leave")
+    flags.DEFINE_string("profile_steps", "", "a,b: profile the steps from a to b for TensorBoard")
+    flags.DEFINE_integer("histograms_every", 0, "steps between histograms of the weights in TensorBoard; 0 = none",
+                         lower_bound=0)
+
+
+def actions_of(run, workdir, profile):
+    """What watches a run, in order: those that add to the logs come before those that write them."""
+    history, board, progress = WriteHistory(workdir), WriteTensorBoard(workdir, FLAGS.histograms_every), ShowProgress()
+    every = max(run.config.log_every, 10, min(COLLAPSE_EVERY, run.config.steps // 20))
+    watchers = [WatchCollapse(run, every), *([Profile(workdir, *profile)] if profile else ())]
+    return [*watchers, progress, history, board], history, board, progress
+
+
+def show_batch(run, board):
+    """The first batch as the network sees it, in TensorBoard."""
+    stage = run.app.stages()[0]
+    batch = next(iter(run.batches(stage).dataset(0).take(1).as_numpy_iterator()))
+    times = run.app.info.classes // len(run.names)      # a mixing may make several classes of one
+    names = [run.names[label // times] if label >= 0 else "no label" for label in batch["label"]]
+    board.batch(0, batch["image"], names)
+
+
+def steps_of(text):
+    """(a, b) of "a,b"; None of "".   Raises: ValueError for anything else."""
+    if not text:
+        return None
+    first, _, last = text.partition(",")
+    if not (first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last)):
+        raise ValueError(f"`--profile_steps` is `{text}` but must be two steps such as 10,12, from 1 on.")
+    return int(first), int(last)
 
 
 def main(_):
     if not flags.FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)      # TensorFlow notes every renamed input while exporting
-    workdir = FLAGS.workdir
-    strategy = make_strategy(FLAGS.strategy, FLAGS.replicas)
+    workdir, profile, stopping = FLAGS.workdir, steps_of(FLAGS.profile_steps), Stopping(FLAGS.max_minutes)
+    if FLAGS.deterministic:
+        tf.keras.utils.set_random_seed(FLAGS.config.seed)       # demanded before
+        tf.config.experimental.enable_op_determinism()
+    strategy = make_strategy(FLAGS.strategy, FLAGS.replicas, FLAGS.tpu)
     run = Run(FLAGS.config, FLAGS.data, strategy)
+    if FLAGS.doctor:
+        doctor.show(doctor.examine(run))
+        return
     run.check()
-    claim(workdir, run)
-    history = WriteHistory(workdir)
-    loop = run.loop(workdir, [ShowProgress(), history, WriteTensorBoard(workdir)])
+    workers = Workers(strategy)
+    if workers.chief:
+        claim(workdir, run)
+    workers.ask(0)      # the others look at the workdir once it is claimed
+    actions, history, board, progress = actions_of(run, workdir, profile) if workers.chief else ((), None, None, None)
+    loop = run.loop(workdir, actions, stopping)
     done = os.path.join(workdir, "evaluation.json")
     exported = os.path.join(workdir, "export.json")
     start = loop.restore()
-    wanted = FLAGS.models and not os.path.exists(exported)
-    if start == loop.steps and os.path.exists(done) and not wanted:
-        print(f"{workdir} is finished: step {start} of {loop.steps}, see evaluation.json; use another --workdir to "
-              "train anew.")
+    evaluated, version = read_json(done) or {}, read_json(exported) or {}
+    wanted = FLAGS.models and version.get("trained") != start
+    if loop.finished() and evaluated.get("trained") == start and not wanted:
+        if workers.chief:
+            print(f"{workdir} is finished: step {start} of {loop.steps}, see evaluation.json; use another --workdir to "
+                  "train anew.")
         return
-    print(f"{len(run.rows)} images of {len(run.names)} identities, step {start} of {loop.steps}", file=sys.stderr)
-    loop.run()
-    notes = Console(stderr=True)
-    with notes.status("evaluating"):
-        result = evaluation.evaluate(run, loop, workdir, history)
-    evaluation.show(result)
-    if FLAGS.models:
-        with loop.averaged(), notes.status("exporting and verifying"):
-            path = export_run(run, loop, result, FLAGS.models)
-        write_file(exported, json.dumps({"path": os.path.abspath(path)}))
-        print(f"exported {path}; a server of {os.path.dirname(path)} turns to it by itself")
+    if workers.chief:
+        print(f"{len(run.rows)} images of {len(run.names)} identities, step {start} of {loop.steps}", file=sys.stderr)
+        if not start:
+            show_batch(run, board)
+    try:
+        reason = loop.run()
+    finally:
+        if progress:
+            progress.close()
+    if reason == "signal":
+        if workers.chief:
+            print(f"stopped by {stopping.signal or 'a signal to another worker'}: step {loop.position()} of "
+                  f"{loop.steps} is saved; the same command goes on from there.", file=sys.stderr)
+        sys.exit(TERMINATED)
+    finish(run, loop, history, reason, exported)
+
+
+def finish(run, loop, history, reason, exported):
+    """Evaluation, by all workers; tables and export, by the first."""
+    notes, trained = Console(stderr=True), loop.position()
+    loop.restore_best()
+    with notes.status("evaluating") if loop.workers.chief else contextlib.nullcontext():
+        result = evaluation.evaluate(run, loop, FLAGS.workdir, history, trained, reason)
+    if loop.workers.chief:
+        evaluation.show(result)
+        if reason == "time":
+            print(f"stopped after --max_minutes={FLAGS.max_minutes:g} at step {trained} of {loop.steps}; the same "
+                  "command goes on from there.")
+        if FLAGS.models:
+            with loop.averaged(), notes.status("exporting and verifying"):
+                path = export_run(run, loop, result, FLAGS.models)
+            write_file(exported, json.dumps({"path": os.path.abspath(path), "trained": trained}))
+            print(f"exported {path}; a server of {os.path.dirname(path)} turns to it by itself")
+    loop.workers.ask(0)     # nobody leaves before the first is done: the others would be missed
 
 
 if __name__ == "__main__":

@@ -51,20 +51,17 @@ class Images:
         Raises:  DamagedError where one of them cannot be read.
         """
         rows = np.asarray(rows)
-        missing = [row for row in dict.fromkeys(rows.tolist()) if row not in self._cache]
-        out = np.empty((len(rows), *self.decoder.size, self.decoder.channels), np.float32)
-        keep = len(self._cache) + len(missing) <= self.limit
-        fresh = self._cache if keep else {}
-        blocks = [missing[i:i + 256] for i in range(0, len(missing), 256)]
-        if describe and len(blocks) > 8 and sys.stderr.isatty():
-            blocks = track(blocks, describe, transient=True, console=Console(stderr=True))
-        for block in blocks:
-            for row, image in zip(block, self._decode(block)):
-                fresh[row] = image
-        for place, row in enumerate(rows.tolist()):
-            image = fresh.get(row)
-            out[place] = self._cache[row] if image is None else image
-        return out
+        return self._stacked(rows, self._fresh(rows, describe, self._decode))
+
+    def load_sound(self, rows, describe=None):
+        """(rows, images): those of the rows that can be read, as `sound` tells, and what `load` gives; in one pass.
+
+        Raises:  DamagedError beyond `most_damaged`.
+        """
+        rows = self._undamaged(np.asarray(rows))
+        fresh = self._fresh(rows, describe, self._decode_sound)
+        rows = self._undamaged(rows)
+        return rows, self._stacked(rows, fresh)
 
     def sound(self, rows):
         """Those of the rows that can be read; every one of them is read once.
@@ -78,7 +75,7 @@ class Images:
                     self.records.serialized([row])
                 except DamagedError as error:
                     self.skip(error)
-        return rows[~np.isin(rows, list(self.damaged))] if self.damaged else rows
+        return self._undamaged(rows)
 
     def skip(self, error):
         """Takes note of a damaged record.   Raises: the error itself beyond `most_damaged`."""
@@ -88,10 +85,41 @@ class Images:
         print(f"warning: {error} It is skipped, as {len(self.damaged)} of at most {self.most_damaged}.",
               file=sys.stderr)
 
+    def _undamaged(self, rows):
+        return rows[~np.isin(rows, list(self.damaged))] if self.damaged else rows
+
+    def _fresh(self, rows, describe, decode):
+        """{row: image} of those not kept in memory, kept from now on where they fit."""
+        missing = [row for row in dict.fromkeys(rows.tolist()) if row not in self._cache]
+        fresh = self._cache if len(self._cache) + len(missing) <= self.limit else {}
+        blocks = [missing[i:i + 256] for i in range(0, len(missing), 256)]
+        if describe and len(blocks) > 8 and sys.stderr.isatty():
+            blocks = track(blocks, describe, transient=True, console=Console(stderr=True))
+        for block in blocks:
+            fresh.update(decode(block))
+        return fresh
+
+    def _stacked(self, rows, fresh):
+        out = np.empty((len(rows), *self.decoder.size, self.decoder.channels), np.float32)
+        for place, row in enumerate(rows.tolist()):
+            image = fresh.get(row)
+            out[place] = self._cache[row] if image is None else image
+        return out
+
+    def _decode_sound(self, rows):
+        """As `_decode`, without those that are damaged."""
+        while True:
+            try:
+                return self._decode(rows)
+            except DamagedError as error:
+                self.skip(error)
+                rows = [row for row in rows if row != error.row]
+
     def _decode(self, rows):
+        """{row: image}"""
         dataset = tf.data.Dataset.from_tensor_slices(self.records.images(rows))
         dataset = dataset.map(self.decoder.image, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return list(dataset.as_numpy_iterator())
+        return dict(zip(rows, dataset.as_numpy_iterator()))
 
 
 class Batches:
@@ -115,6 +143,7 @@ class Batches:
         self.images, self.table, self.sampler, self.seed = images, table, sampler, seed
         self.augment, self.mixing, self.crop, self.views = augment, mixing, crop, views
         self._epoch = (-1, None)
+        self._sound = (None, None)      # (epoch, damaged records), the groups without one
 
     def rows(self, draw):
         """Global index rows [B] of draw d."""
@@ -212,7 +241,10 @@ class Batches:
             return rows[share]
         epoch = self._epoch[1]
         groups = epoch.reshape(-1, group)
-        sound = np.flatnonzero(~np.isin(groups, list(self.images.damaged)).any(axis=1))
+        known = self._epoch[0], len(self.images.damaged)
+        if self._sound[0] != known:
+            self._sound = known, np.flatnonzero(~np.isin(groups, list(self.images.damaged)).any(axis=1))
+        sound = self._sound[1]
         if not len(sound):
             raise ValueError(f"{next(iter(self.images.damaged.values()))} Every group of {group} of the sampler has "
                              "such a record.")

@@ -16,8 +16,9 @@ import sys
 from absl import flags
 
 from tfrecords import command
-from tfrecords.shards import Plan, Workplace, assemble, put_back, require_free, working, write_shard
+from tfrecords.shards import working, write_shard
 from tfrecords.write import define_source_flags, given, report
+from tfrecords.write import write as write_folder
 
 
 def write(sources, out, overwrite=False, options=(), **words):
@@ -30,19 +31,13 @@ def write(sources, out, overwrite=False, options=(), **words):
     """
     import apache_beam
     from apache_beam.options.pipeline_options import PipelineOptions
-    out = os.path.abspath(os.path.expanduser(str(out)))
-    put_back(out)
-    require_free(out, overwrite)
-    plan = Plan(sources, words.pop("name", None) or os.path.basename(out), **words)
-    os.makedirs(os.path.dirname(out), exist_ok=True)
-    with Workplace(out, plan, overwrite) as place:
+
+    def writer(plan, folder):
         with apache_beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
             (pipeline | apache_beam.Create(range(plan.shards))
              | apache_beam.Reshuffle()          # else a runner may take all shards for one piece of work
-             | apache_beam.Map(functools.partial(_write, plan, place.folder)))
-        manifest = assemble(plan, place.folder)
-        place.publish()
-    return manifest
+             | apache_beam.Map(functools.partial(_write, plan, folder)))
+    return write_folder(sources, out, overwrite=overwrite, writer=writer, **words)
 
 
 def _write(plan, folder, number):

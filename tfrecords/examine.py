@@ -185,7 +185,7 @@ def size_of(data):
         return _npy_shape(data)[0][:2]
     image = _opened(data)
     if image is None:
-        with _opened_tiff(data) as file:
+        with _opened_tiff(data) as file, _as_damaged():
             page = file.pages[0]
             return page.imagelength, page.imagewidth
     return image.size[::-1]
@@ -290,8 +290,10 @@ def _opened(data):
 
 def _only_page(file):
     """The page of a TIFF that has one image, beside smaller copies of it."""
-    first, *others = file.pages
-    if any(not page.is_reduced for page in others):
+    with _as_damaged():
+        first, *others = file.pages
+        several = any(not page.is_reduced for page in others)
+    if several:
         raise ValueError(f"the TIFF file has {len(file.pages)} pages but must hold one image; write the pages as "
                          "files, or the bands of one image into one page (channels last)")
     return first
@@ -313,40 +315,44 @@ def _pixels(image):
 
 @contextlib.contextmanager
 def _opened_tiff(data):
-    try:
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
+    with _as_damaged():
+        file = tifffile.TiffFile(io.BytesIO(data))
+    with file:
+        with _as_damaged():
             if not len(file.pages):
                 raise ValueError
-            yield file
-    except Exception as error:      # as in _opened
-        if type(error) is ValueError and "pages but must hold" in str(error):
-            raise
+        yield file
+
+
+@contextlib.contextmanager
+def _as_damaged():
+    """Inside, whatever tifffile raises says that the file is damaged."""
+    try:
+        yield
+    except Exception:       # as in _opened
         raise ValueError("the TIFF file is damaged or of an unusual kind") from None
 
 
 def _tiff(data, image):
     """The first page of a TIFF that has more than 8 bits or other than 1 to 4 channels: [h, w, c]."""
     with _opened_tiff(data) as file:
-        _only_page(file)
-    if image is not None and image.mode == "I;16":      # every compression that Pillow knows
-        _require_size(*image.size)
-        with contextlib.suppress(Exception):
-            image.load()
-            return np.asarray(image).astype(np.uint16)
-    with _opened_tiff(data) as file:
         page = _only_page(file)
-        facts = page.imagelength, page.imagewidth, page.samplesperpixel, page.dtype, page.axes, page.compression
-        segments = list(zip(page.dataoffsets, page.databytecounts))
-    height, width, bands, dtype, axes, compression = facts
-    if not 1 <= bands <= MOST_BANDS or dtype is None or axes not in ("YX", "YXS", "SYX"):
-        raise ValueError(f"the TIFF page is {dtype} of axes {axes} but must be one image of 1 to {MOST_BANDS} bands")
-    _require_size(height, width, bands)
-    _require_bounded(data, segments, height * width * bands * dtype.itemsize, compression.name)
-    try:
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
-            values = file.pages[0].asarray(maxworkers=1)
-    except Exception:       # as in _opened
-        raise ValueError("the TIFF file is damaged or of an unusual kind") from None
+        if image is not None and image.mode == "I;16":      # every compression that Pillow knows
+            _require_size(*image.size)
+            with contextlib.suppress(Exception):
+                image.load()
+                return np.asarray(image).astype(np.uint16)
+        with _as_damaged():
+            height, width, bands = page.imagelength, page.imagewidth, page.samplesperpixel
+            dtype, axes, compression = page.dtype, page.axes, page.compression.name
+            segments = list(zip(page.dataoffsets, page.databytecounts))
+        if not 1 <= bands <= MOST_BANDS or dtype is None or axes not in ("YX", "YXS", "SYX"):
+            raise ValueError(f"the TIFF page is {dtype} of axes {axes} but must be one image of 1 to {MOST_BANDS} "
+                             "bands")
+        _require_size(height, width, bands)
+        _require_bounded(data, segments, height * width * bands * dtype.itemsize, compression)
+        with _as_damaged():
+            values = page.asarray(maxworkers=1)
     return np.moveaxis(values, 0, -1) if axes == "SYX" else values
 
 

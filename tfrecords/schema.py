@@ -176,12 +176,3 @@ def parse(serialized):
     if missing:
         raise ValueError(f"the record lacks {', '.join(missing)}.")
     return row
-
-
-def image_bytes(serialized):
-    """The stored images of records, in the graph; nothing else is parsed.
-
-    Args:    serialized: string [n].
-    Returns: string [n].
-    """
-    return tf.io.parse_example(serialized, {"image": tf.io.FixedLenFeature([], tf.string)})["image"]

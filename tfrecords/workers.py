@@ -15,6 +15,7 @@ from tfrecords.shards import is_finished, working, write_shard
 PATIENCE = 3.0      # seconds after which it is judged whether other processes would help
 WORTH = 20.0        # seconds of work left for which they would: starting them takes some
 
+
 class _Stopped(Exception):
     """No more is wanted of this process."""
 

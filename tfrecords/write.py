@@ -41,7 +41,7 @@ from tfrecords.sources.tfds import TfdsSource
 
 
 def write(sources, out, shards=0, name=None, overwrite=False, scaling="", split_shares=None, split_by="",
-          most_skipped=None, processes=1):
+          most_skipped=None, processes=1, writer=None):
     """Writes the images of all sources, in their order, into one data folder.
 
     `out` appears whole or not at all; equal images give equal bytes, whatever the number of processes. Where the call
@@ -54,6 +54,7 @@ def write(sources, out, shards=0, name=None, overwrite=False, scaling="", split_
              overwrite: replace the data folder that lies at `out`. Should the process be killed between the
              two renames of that, the next call for `out` first puts the old data back.
              processes: how many write shards at the same time; more than one need to be started from a module.
+             writer: (plan, folder) -> None writes the shards in place of these processes.
              shards, scaling, split_shares, split_by, most_skipped: see `tfrecords.shards.Plan`.
     Returns: the manifest, a dict.
     Raises:  ValueError (then nothing is left behind), FileExistsError or OSError.
@@ -67,8 +68,11 @@ def write(sources, out, shards=0, name=None, overwrite=False, scaling="", split_
                     bar.tick)
         os.makedirs(os.path.dirname(out), exist_ok=True)
         with Workplace(out, plan, overwrite) as place:
-            bar.start("writing", plan.count)
-            workers.write_shards(plan, place.folder, processes, bar)
+            if writer is not None:
+                writer(plan, place.folder)
+            else:
+                bar.start("writing", plan.count)
+                workers.write_shards(plan, place.folder, processes, bar)
             manifest = assemble(plan, place.folder)
             place.publish()
     return manifest

@@ -7,7 +7,7 @@ from keras_apps import charts
 from keras_apps.app import App
 from keras_apps.build import build
 from keras_apps.embedding import EmbeddingNetwork
-from keras_apps.metrics import ranking, verification
+from keras_apps.metrics import collapse, ranking, verification
 from keras_apps.splits import hashed
 
 MAX_PAIRS = 10_000_000
@@ -19,13 +19,14 @@ SHOWN = 2000        # held-out images in pictures and projector
 class VerificationApp(App):
     """An embedding trained by a classification head, a metric loss, or both; judged on held-out identities.
 
-    Config:  embedding (D), dropout, mirror (average over the mirror image when embedding), weights.head,
-             weights.metric.
-    Terms:   head = heads/<head>.loss, metric = losses/metric/<loss>.
+    Config:  embedding (D), dropout, mirror (average over the mirror image when embedding), norm (of the
+             embedding: "batch" | "layer" | "none"), weights.head, weights.metric.
+    Terms:   head = heads/<head>.loss, metric = losses/metric/<loss>; only logged: active = share of the anchors whose
+             metric is not 0.
     Info:    classes, shape (H, W, C), splits.
     """
 
-    keys = ("embedding", "dropout", "mirror", "weights")
+    keys = ("embedding", "dropout", "mirror", "norm", "weights")
     needs = ("identity|label",)
 
     def __init__(self, config, info):
@@ -36,7 +37,8 @@ class VerificationApp(App):
         if sorted(config.weights) != ["head", "metric"]:
             raise ValueError(f"`weights` has {', '.join(sorted(config.weights))} but must have head and metric.")
         _require_pairs(info.splits)
-        self.network = EmbeddingNetwork(config.backbone, config.pooling, config.embedding, info.shape, config.dropout)
+        self.network = EmbeddingNetwork(config.backbone, config.pooling, config.embedding, info.shape, config.dropout,
+                                        config.norm)
         facts = {"classes": info.classes, "dimension": config.embedding, "seed": config.seed}
         self.head = config.head and build("heads", config.head, **facts)
         self.loss = config.loss and build("losses/metric", config.loss, **facts)
@@ -51,6 +53,9 @@ class VerificationApp(App):
                 groups.setdefault(name if name in self.config.optimizers else "network", []).extend(own)
         return groups
 
+    def across(self):
+        return bool(self.loss) or bool(getattr(self.head, "local", ()))
+
     def losses(self, phase, batch, seed, step):
         embeddings = self.network(batch["image"], training=True, seed=seed)
         terms = {}
@@ -58,6 +63,7 @@ class VerificationApp(App):
             terms["head"] = self.head.loss(embeddings, batch["label"], step)
         if self.loss:
             terms["metric"] = self.loss(embeddings, batch["label"])
+            terms["active"] = tf.cast(terms["metric"] > 0, tf.float32)
         return terms, None
 
     def weights(self, phase, step):
@@ -86,7 +92,7 @@ class VerificationApp(App):
         found.update({f"floor_{name}": value for name, value in floor.items() if isinstance(value, float)})
         found.update(self._calibrate(vectors, test))
         found.update({"identities": len(np.unique(test.identities)), "images": len(test.rows),
-                      "unseen_identities": float(test.unseen)})
+                      "unseen_identities": float(test.unseen), "effective_rank": collapse.effective_rank(vectors)})
         return found
 
     def _vectors_of(self, split):
@@ -149,10 +155,16 @@ class VerificationApp(App):
 
     def pictures(self, splits):
         shown = slice(0, SHOWN)
-        return {"roc": charts.roc({name: verification.roc(*self._held[name])[:2] for name in ("embedding", "pixels")}),
+        curves = {name: verification.roc(*self._held[name])[:2] for name in ("embedding", "pixels")}
+        return {"roc": charts.roc(curves),
+                "precision_recall": charts.precision_recall(curves, self._held["embedding"][1].mean()),
                 "scores": charts.histogram(*self._held["embedding"], self.calibration["threshold"]),
                 "pairs": charts.pairs(splits["test"].load(shown), self._held["vectors"][shown],
                                       splits["test"].identities[shown], self.calibration["threshold"])}
+
+    def scored(self, splits):
+        scores, same = self._held["embedding"]
+        return {"pairs": (1 / (1 + np.exp(-self.calibration["scale"] * scores - self.calibration["bias"])), same)}
 
     def projection(self, splits):
         test, shown = splits["test"], slice(0, SHOWN)

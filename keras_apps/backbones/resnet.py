@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from keras_apps.norms import make_norm
+
 layers = tf.keras.layers
 
 
@@ -13,26 +15,29 @@ class ResnetBackbone(tf.keras.Model):
 
     Args:    widths: channels of the stages, at least three.  blocks: residual blocks a stage.
              stem_stride: 1 or 2; 2 for images above 64 pixels.  last_stride: stride of the last stage, 1 or 2.
+             norm: "batch" | "group" | "layer", as in `keras_apps/norms.py`.
     Call:    images [b,H,W,C] in [0, 1], training -> {"map3", "map4", "map5"}, each [b,h,w,d].
-    Raises:  ValueError for fewer than three widths, as many blocks as widths not given, or another stride.
+    Raises:  ValueError for fewer than three widths, as many blocks as widths not given, another stride or norm.
     Source:  He et al., CVPR 2016, arXiv:1512.03385, section 4.2 (small images); zero start: Goyal et al.,
              arXiv:1706.02677, section 5.1.
     """
 
-    def __init__(self, widths=(32, 64, 128, 256), blocks=(2, 2, 2, 2), stem_stride=1, last_stride=2):
+    def __init__(self, widths=(32, 64, 128, 256), blocks=(2, 2, 2, 2), stem_stride=1, last_stride=2,
+                 norm="batch"):
         super().__init__()
         if len(widths) < 3 or len(blocks) != len(widths) or min(*widths, *blocks) < 1:
             raise ValueError(f"resnet(widths={widths}, blocks={blocks}) needs at least three widths and as many "
                              "blocks, all >= 1.")
         if stem_stride not in (1, 2) or last_stride not in (1, 2):
             raise ValueError(f"resnet(stem_stride={stem_stride}, last_stride={last_stride}) needs strides 1 or 2.")
-        self.stem = tf.keras.Sequential([_conv(widths[0], 3, stem_stride), _norm(), layers.ReLU()])
+        self.stem = tf.keras.Sequential([_conv(widths[0], 3, stem_stride), make_norm(norm, widths[0]),
+                                         layers.ReLU()])
         self.stages, before = [], widths[0]
         for number, (width, count) in enumerate(zip(widths, blocks)):
             stride = 1 if number == 0 else last_stride if number == len(widths) - 1 else 2
             stage = []
             for place in range(count):
-                stage.append(_Block(before, width, stride if place == 0 else 1))
+                stage.append(_Block(before, width, stride if place == 0 else 1, norm))
                 before = width
             self.stages.append(stage)
 
@@ -46,11 +51,11 @@ class ResnetBackbone(tf.keras.Model):
 
 
 class _Block(tf.keras.layers.Layer):
-    def __init__(self, before, width, stride):
+    def __init__(self, before, width, stride, norm):
         super().__init__()
-        self.path = tf.keras.Sequential([_conv(width, 3, stride), _norm(), layers.ReLU(), _conv(width, 3, 1),
-                                         _norm(gamma="zeros")])
-        self.shortcut = (tf.keras.Sequential([_conv(width, 1, stride), _norm()])
+        self.path = tf.keras.Sequential([_conv(width, 3, stride), make_norm(norm, width), layers.ReLU(),
+                                         _conv(width, 3, 1), make_norm(norm, width, gamma="zeros")])
+        self.shortcut = (tf.keras.Sequential([_conv(width, 1, stride), make_norm(norm, width)])
                          if stride > 1 or before != width else None)
 
     def call(self, x, training=False):
@@ -60,7 +65,3 @@ class _Block(tf.keras.layers.Layer):
 
 def _conv(width, size, stride):
     return layers.Conv2D(width, size, stride, padding="same", use_bias=False, kernel_initializer="he_normal")
-
-
-def _norm(gamma="ones"):
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, gamma_initializer=gamma, synchronized=True)

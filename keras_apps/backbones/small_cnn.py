@@ -2,19 +2,22 @@
 
 import tensorflow as tf
 
+from keras_apps.norms import make_norm
+
 layers = tf.keras.layers
 
 
 class SmallCnnBackbone(tf.keras.Model):
-    """Stages of [3x3 convolution, batch norm, ReLU] x `depth` and a 2x2 maximum; the last three are map3, map4, map5.
+    """Stages of [3x3 convolution, norm, ReLU] x `depth` and a 2x2 maximum; the last three are map3, map4, map5.
 
     Args:    widths: channels of the stages, at least three.  depth: convolutions a stage.
              pool_last: the last stage is halved as well; without, its map keeps the resolution of map4.
+             norm: "batch" | "group" | "layer", as in `keras_apps/norms.py`.
     Call:    images [b,H,W,C] in [0, 1], training -> {"map3", "map4", "map5"}, each [b,h,w,d].
-    Raises:  ValueError for fewer than three widths, a width or depth below 1.
+    Raises:  ValueError for fewer than three widths, a width or depth below 1, or another norm.
     """
 
-    def __init__(self, widths=(32, 64, 96, 128), depth=1, pool_last=True):
+    def __init__(self, widths=(32, 64, 96, 128), depth=1, pool_last=True, norm="batch"):
         super().__init__()
         if len(widths) < 3 or min(widths) < 1 or depth < 1:
             raise ValueError(f"small_cnn(widths={widths}, depth={depth}) needs at least three widths >= 1 and "
@@ -24,7 +27,7 @@ class SmallCnnBackbone(tf.keras.Model):
             stage = []
             for _ in range(depth):
                 stage += [layers.Conv2D(width, 3, padding="same", use_bias=False, kernel_initializer="he_normal"),
-                          layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=True), layers.ReLU()]
+                          make_norm(norm, width), layers.ReLU()]
             if pool_last or number < len(widths) - 1:
                 stage.append(layers.MaxPool2D(2, padding="same"))
             self.stages.append(tf.keras.Sequential(stage))

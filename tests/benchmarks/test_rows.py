@@ -81,3 +81,69 @@ def test_p9_images_are_jpegs_and_stay_whole():
     assert [image.size for image in opened] == [(500, 375)] * 3
     assert all(image.format == "JPEG" and image.layer[0][1:3] == (2, 2) for image in opened), "4:2:0"
     assert len(arrays["boxes"]) == len(arrays["flips"]) == 3
+
+
+def test_t1_the_loop_takes_the_bare_steps():
+    module = rows.load(PATHS["T1"])
+    inputs = module.inputs(**module.TINY)
+    ours, bare = module.NoLogs(inputs).result(), module.Bare(inputs).result()
+    assert set(ours) == set(bare) and sum(path.startswith("average/") for path in ours) > 10
+    assert module.equal(inputs, ours, bare) < 1e-6
+    assert all((ours[path] != values).any() for path, values in inputs.items() if "/" in path), "all is trained"
+    assert module.equal(inputs, ours, {**bare, "head/bias": bare["head/bias"] + 0.5}) == pytest.approx(0.5, abs=1e-5)
+
+
+def test_t1_the_network_has_as_many_parameters_as_the_work_says():
+    module = rows.load(PATHS["T1"])
+    inputs = module.inputs(8, 1, (32, 64, 128, 256))
+    assert sum(values.size for path, values in inputs.items() if "/" in path) == pytest.approx(1.3e6, rel=0.03)
+    assert all(np.abs(values).max() > 0 for path, values in inputs.items() if "/" in path)
+
+
+def test_t1_kernels_turn_to_pytorch_and_back():
+    module, kernel = rows.load(PATHS["T1"]), np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    turned = module.outputs_first("a/kernel", kernel)
+    assert turned.shape == (5, 4, 2, 3) and turned[4, 3, 1, 2] == kernel[1, 2, 3, 4]
+    np.testing.assert_array_equal(module.outputs_last("a/kernel", turned), kernel)
+    np.testing.assert_array_equal(module.outputs_first("a/kernel", kernel[0, 0]), kernel[0, 0].T)
+    np.testing.assert_array_equal(module.outputs_first("head/weights", kernel[0, 0]), kernel[0, 0])
+
+
+def test_t1_the_gate_lets_as_many_steps_through_as_asked_and_tells_what_fails():
+    module, taken = rows.load(PATHS["T1"]), []
+
+    class Steps:
+        def run(self):
+            for step in range(5):
+                gate.at(step)
+                taken.append(step)
+            raise ValueError("the loop's own fault")
+
+    gate = module.Gate()
+    gate.open(Steps())
+    assert taken == []
+    gate.take(3)
+    assert taken == [0, 1, 2]
+    with pytest.raises(ValueError, match="the loop's own fault"):
+        gate.take(4)
+    assert taken == [0, 1, 2, 3, 4]
+
+
+def test_t1_the_limit_uses_every_convolution_once():
+    tf, module = pytest.importorskip("tensorflow"), rows.load(PATHS["T1"])
+    kernels = [tf.ones(shape) for shape in ((3, 3, 3, 4), (3, 3, 4, 4), (3, 3, 4, 4), (3, 3, 4, 5), (3, 3, 5, 5),
+                                            (1, 1, 4, 5))]
+    left = iter(kernels)
+    assert module._convolved(tf.ones([2, 8, 8, 3]), left, 2).shape == (2, 4, 4, 5) and next(left, None) is None
+
+
+def test_t4_finds_what_was_saved_and_keeps_three():
+    module = rows.load(PATHS["T4"])
+    inputs = module.row(**module.TINY).inputs()
+    side = module.Ours(inputs)
+    found = side.result()
+    for path, values in inputs.items():
+        if "/" in path:
+            np.testing.assert_array_equal(found[path], values)
+            np.testing.assert_array_equal(found[f"average/{path}"], values)
+    assert len(side.loop.checkpoints.paths()) == 3

@@ -52,8 +52,8 @@ def train(kind, strategy, workdir=None, **words):
 def first_moments(loop):
     """Adam's first moments after one step: 0.1 x gradient, by group."""
     found = {group: np.concatenate([m.numpy().ravel() for m in optimizer._momentums])
-             for group, optimizer in loop.optimizers.items()}
-    for group, local in loop.locals.items():
+             for group, optimizer in loop.groups.optimizers.items()}
+    for group, local in loop.groups.locals.items():
         found[group] = np.concatenate([np.concatenate([optimizer._momentums[0].numpy() for optimizer in optimizers])
                                        [:variable.rows].ravel()
                                        for variable, optimizers in zip(local.local, local.optimizers)])

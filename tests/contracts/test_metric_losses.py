@@ -121,7 +121,8 @@ def test_gradient_matches_central_differences(text):
 
 def test_order_and_names_play_no_part(text):
     value, order = values(text), np.random.default_rng(1).permutation(10)
-    np.testing.assert_allclose(make(text)(EMBEDDINGS[order], LABELS[order]), value[order], atol=1e-12)
+    if "mining='random'" not in text:       # its triplets follow from the places in the batch
+        np.testing.assert_allclose(make(text)(EMBEDDINGS[order], LABELS[order]), value[order], atol=1e-12)
     if stateless(text):
         renamed = np.where(LABELS < 0, LABELS, 90 - 7 * LABELS)
         np.testing.assert_allclose(make(text)(EMBEDDINGS, renamed), value, atol=1e-12)

@@ -47,7 +47,7 @@ def test_a_config_builds_and_traces_one_step(path, data):
     loop = run.loop(None)
     for stage in loop.stages:
         iterator = iter(run.batches(stage).dataset(0))
-        loop._step_function(stage).get_concrete_function(iterator)
+        loop.arithmetic.function(stage).get_concrete_function(iterator)
     assert run.splits["test"].rows.size
 
 

@@ -36,12 +36,13 @@ def small_config(**changes):
     return config
 
 
-def run_train(data, workdir, config=None, models=""):
+def run_train(data, workdir, config=None, models="", **words):
     """`python -m keras_apps.train` behind its flags."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "FLAGS", types.SimpleNamespace(
-            data=str(data), workdir=str(workdir), models=str(models), strategy="one", replicas=0,
-            config=config or small_config()))
+        patch.setattr(train, "FLAGS", types.SimpleNamespace(**{
+            "data": str(data), "workdir": str(workdir), "models": str(models), "strategy": "one", "replicas": 0,
+            "tpu": "", "deterministic": False, "max_minutes": 0.0, "doctor": False, "profile_steps": "",
+            "histograms_every": 0, "config": config or small_config(), **words}))
         train.main(None)
 
 

@@ -1,6 +1,7 @@
 import io
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from keras_apps import charts
@@ -19,6 +20,7 @@ def test_every_chart_draws():
     scores, same = RANDOM.normal(size=200).clip(-1, 1), RANDOM.random(200) < 0.3
     far = np.linspace(0, 1, 50)
     drawn(charts.roc({"ours": (far, np.sqrt(far)), "pixels": (far, far)}))
+    drawn(charts.precision_recall({"ours": (far, np.sqrt(far)), "pixels": (far, far)}, 0.2))
     drawn(charts.histogram(scores, same, 0.5))
     vectors = RANDOM.normal(size=(10, 4))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -38,6 +40,38 @@ def test_right_neighbours_are_framed_green_and_wrong_ones_red():
     assert green > 100 > red
     green, red = frames(False)
     assert red > 100 > green
+
+
+def test_precision_follows_from_the_rates_and_the_share(monkeypatch):
+    lines = {}
+    monkeypatch.setattr(charts, "_pixels", lambda figure: lines.update(
+        {line.get_label(): line.get_xydata() for line in figure.axes[0].get_lines()}))
+    truth, scores = RANDOM.random(300) < 0.3, RANDOM.random(300)
+    thresholds = np.r_[np.inf, np.sort(scores)[::-1]]
+    tar, far = ([(scores[kind] >= threshold).mean() for threshold in thresholds] for kind in (truth, ~truth))
+    charts.precision_recall({"ours": (np.array(far), np.array(tar))}, truth.mean())
+    wanted = [(truth[scores >= t].sum() / truth.sum(), truth[scores >= t].mean()) for t in thresholds[1:]]
+    np.testing.assert_allclose(lines["ours"], [pair for pair in wanted if pair[0] > 0], atol=1e-12)
+
+
+@pytest.mark.parametrize("side, shown", [(8, 96), (40, 80), (96, 96), (300, 96)])
+def test_a_batch_sheet_shows_images_row_by_row(side, shown):
+    images = np.stack([np.full((side, side, 1), value) for value in (0.0, 0.25, 0.5, 0.75, 0.9)])
+    sheet = charts.batch_sheet(images, ["a", "b", "\u00e4" * 50, "d\ne", "e"]).astype(int)
+    middle, step, line = charts.GAP + shown // 2, 96 + charts.GAP, shown + charts.CAPTION + charts.GAP
+    assert sheet.shape == (2 * line + charts.GAP, 3 * step + charts.GAP, 3)
+    for place, value in enumerate((0, 64, 128, 191, 230)):
+        y, x = divmod(place, 3)
+        assert (sheet[middle + y * line, middle + x * step] == value).all()
+        caption = sheet[y * line + charts.GAP + shown:(y + 1) * line, charts.GAP + x * step:][:, :step - charts.GAP]
+        assert caption.min() < 100, "a name stands below"
+    assert (sheet[charts.GAP:, 2 * step + charts.GAP + 96:][:, :charts.GAP] == 255).all(), "nor beyond its place"
+
+
+def test_a_batch_sheet_of_many_bands_and_of_more_images_than_it_shows():
+    assert charts.batch_sheet(RANDOM.random((70, 4, 6, 5)), ["x"] * 70).shape[1] == 8 * 100 + 4
+    with pytest.raises(ValueError, match="there are 2 names but 3 images; give one each."):
+        charts.batch_sheet(RANDOM.random((3, 4, 4, 3)), ["a", "b"])
 
 
 def test_sprite_places_images_row_by_row():

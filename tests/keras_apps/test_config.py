@@ -16,7 +16,6 @@ def config(**words):
     ({"ema": 1.0}, "`ema` is 1.0 but must lie in"),
     ({"clip": -1.0}, "must not be negative"),
     ({"app": ""}, "`app` is empty"),
-    ({"init": "build/other"}, "`init` is 'build/other' but starting from another run is not finished"),
 ])
 def test_refusals(words, match):
     with pytest.raises(ValueError, match=match):
@@ -59,3 +58,38 @@ def test_a_config_file_that_cannot_be_loaded_is_named(tmp_path):
     (tmp_path / "mine.py").write_text("bse()")
     assert told("nope.py").startswith("`--config` is `nope.py` but there is no such file")
     assert told(tmp_path / "mine.py").endswith("/mine.py`, which fails: name 'bse' is not defined")
+
+
+def looking(validation=0.0, **words):
+    made = config(**words)
+    made.data.validation = validation
+    return made
+
+
+@pytest.mark.parametrize("words, match", [
+    ({"keep": 0}, "`keep` is 0 but must be at least 1"),
+    ({"accumulate": 0}, "`accumulate` is 0 but must be at least 1"),
+    ({"precision": "half"}, "`precision` is 'half' but must be one of float32, float16, bfloat16"),
+    ({"validation": 1.0}, r"`data.validation` is 1.0 but must lie in \[0, 1\)"),
+    ({"validation": -0.1}, "`data.validation` is -0.1"),
+    ({"evaluate_every": -1}, "`evaluate_every`, `patience` and `min_delta` must not be negative"),
+    ({"min_delta": -0.1}, "must not be negative; 0 switches them off"),
+    ({"patience": -1}, "must not be negative; 0 switches them off"),
+    ({"evaluate_every": 10}, "`evaluate_every` is 10 but `data.validation` is 0: there are no images to look at"),
+    ({"best": "auc", "validation": 0.2}, "`best` is 'auc' and `patience` 0 but `evaluate_every` is 0"),
+    ({"patience": 2}, "`best` is '' and `patience` 2 but `evaluate_every` is 0"),
+    ({"evaluate_every": 10, "validation": 0.2, "patience": 2}, "`patience` is 2 but `best` is empty; name the metric"),
+])
+def test_refusals_of_the_engines_keys(words, match):
+    with pytest.raises(ValueError, match=match):
+        settle(looking(**words))
+
+
+@pytest.mark.parametrize("words", [
+    {"evaluate_every": 10, "validation": 0.2}, {"validation": 0.2}, {"precision": "bfloat16", "accumulate": 4},
+    {"evaluate_every": 10, "validation": 0.2, "best": "-eer", "patience": 3, "min_delta": 0.01},
+    {"rates": ("layers(path='network')",), "init": "build/other"},
+])
+def test_what_fits_together_is_taken(words):
+    settled = settle(looking(**words))
+    assert all((settled.data if name == "validation" else settled)[name] == value for name, value in words.items())

@@ -38,6 +38,20 @@ def test_all_variables_exist_at_once_and_the_norm_has_no_shift():
     assert len(names) == 3 * 3 + 2 and sum("beta" in name for name in names) == 3
 
 
+def test_layer_norm_and_none_look_at_one_image_only():
+    for norm, variables in (("layer", 1), ("none", 0)):
+        net = EmbeddingNetwork("small_cnn(widths=(4, 4, 4), norm='group')", "flatten()", 6, (16, 16, 1), norm=norm)
+        assert len(net.trainable_variables) == 3 * 3 + 1 + variables
+        np.testing.assert_allclose(net(IMAGES, training=True)[:2], net(IMAGES[:2], training=True), atol=1e-6)
+        raw = net.project(net.pooling(net.backbone(IMAGES)["map5"])).numpy()
+        if norm == "layer":
+            raw -= raw.mean(1, keepdims=True)
+            raw /= np.sqrt((raw ** 2).mean(1, keepdims=True) + 1e-5)
+        np.testing.assert_allclose(net(IMAGES), raw, atol=1e-4)
+
+
 def test_refusals():
+    with pytest.raises(ValueError, match="`norm` is 'spectral' but must be one of batch, group, layer"):
+        network(norm="spectral")
     with pytest.raises(ValueError, match="`embedding` is 6 and `dropout` 1.0"):
         network(dropout=1.0)

@@ -32,7 +32,7 @@ def optimizer(text="adam(rate=0.1)"):
 def apply(trained, gradients, monkeypatch):
     """One update by the rows' gradients, as each replica in turn would do it."""
     variable, = trained.local
-    for replica, part in enumerate(variable.split(gradients)):
+    for replica, part in enumerate(variable.own(gradients)):
         monkeypatch.setattr(local, "replica_id", lambda replica=replica: replica)
         trained.apply([tf.constant(part)])
 

@@ -1,11 +1,16 @@
 """The loop: the arithmetic of one step, resume, averages, refusals."""
 
+import os
+import signal
+import time
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from keras_apps.app import App
 from keras_apps.loop import Loop
+from keras_apps.stopping import Stopping
 from tests.contracts.dummies import APPS, Draws, GrowApp, QueueApp, dummy_config
 from tests.contracts.replicas import state, values_of
 
@@ -240,9 +245,9 @@ def test_weights_that_are_not_finite_never_become_a_checkpoint(tmp_path):
     config = dummy_config(steps=8, batch=4, checkpoint_every=2, log_every=50, optimizer="sgd(rate=0.001)")
     app = Exploding(config)
     loop = Loop(app, config, app.data, STRATEGY, str(tmp_path))
-    with pytest.raises(ValueError, match="the weights are not finite at step 4"):
+    with pytest.raises(ValueError, match="`train/gradient_norm` is nan at step 4 of stage train"):
         loop.run()
-    assert loop.manager.latest_checkpoint.endswith("ckpt-2")
+    assert loop.checkpoints.manager.latest_checkpoint.endswith("ckpt-2")
 
 
 def test_shards_that_are_not_finite_never_become_a_checkpoint(tmp_path):
@@ -250,7 +255,7 @@ def test_shards_that_are_not_finite_never_become_a_checkpoint(tmp_path):
     app.classes.scatter(np.full([11, 5], np.nan, np.float32))
     with pytest.raises(ValueError, match="the weights are not finite at step 0"):
         loop.save()
-    assert loop.manager.latest_checkpoint is None
+    assert loop.checkpoints.manager.latest_checkpoint is None
 
 
 def test_refusals():
@@ -278,7 +283,7 @@ def test_refusals():
         def losses(self, phase, batch, seed, step):
             return {"main": batch["x"] * self.w, "loss": batch["x"]}, None
     app = Taken(config)
-    with pytest.raises(ValueError, match="phase 'train' has a term named `loss` but that is the total's name in the "
+    with pytest.raises(ValueError, match="phase 'train' has a term named `loss` but that is the loop's own name in the "
                                          "log; give the term another name."):
         Loop(app, config, app.data, STRATEGY).run()
 
@@ -288,3 +293,185 @@ def test_refusals():
     app = Broken(config)
     with pytest.raises(ValueError, match="`train/main` is inf at step 1 of stage train but must be finite"):
         Loop(app, config, app.data, STRATEGY).run()
+
+
+# ---- judged on the way
+
+LOOKS = {"evaluate_every": 1, "data": {"validation": 0.5}}
+
+
+class Judge:
+    """Gives figures in turn; notes the weights it was asked about."""
+
+    def __init__(self, figures, read=lambda: None):
+        self.figures, self.read, self.asked = iter(figures), read, []
+
+    def __call__(self):
+        self.asked.append(self.read())
+        return {"auc": next(self.figures), "images": 4, "note": "no figure"}
+
+
+def judged(figures, workdir=None, actions=(), stopping=None, kind="mix", **words):
+    app = APPS[kind](dummy_config(**{"steps": 10, "log_every": 50, **LOOKS, **words}))
+    judge = Judge(figures, lambda: app.matrix.numpy())
+    return Loop(app, app.config, app.data, STRATEGY, workdir and str(workdir), actions, judge, stopping)
+
+
+@pytest.mark.parametrize("words, figures, ended, reason, best", [
+    ({"best": "auc", "patience": 2}, [0.5, 0.7, 0.6, 0.7, 0.9], 4, "patience", 2),       # as good is not better
+    ({"best": "-auc", "patience": 2}, [0.5, 0.7, 0.4, 0.6, 0.4, 0.1], 5, "patience", 3),
+    ({"best": "auc", "patience": 2, "min_delta": 0.1}, [0.5, 0.55, 0.62, 0.7, 0.71], 5, "patience", 3),
+    ({"best": "-auc", "patience": 1, "min_delta": 0.1}, [0.5, 0.35, 0.3], 3, "patience", 2),
+    ({"best": "auc", "patience": 1, "evaluate_every": 3}, [0.5, 0.4], 6, "patience", 3),
+    ({"best": "auc"}, [0.5, 0.9, *[0.1] * 8], 10, "finished", 2),
+    ({"best": "auc", "patience": 3}, [float("nan"), 0.4, 0.5, 0.6, float("nan"), 0.1, 0.2], 7, "patience", 4),
+    ({}, [0.5] * 10, 10, "finished", None),
+])
+def test_training_ends_when_patience_does_and_keeps_the_best(tmp_path, words, figures, ended, reason, best):
+    loop = judged(figures, tmp_path, **words)
+    assert loop.run() == reason
+    assert loop.position() == ended and loop.finished()
+    kept = sorted(path.stem for path in (tmp_path / "best").glob("*.index"))
+    assert kept == ([f"ckpt-{best}"] if best else [])
+    assert loop.checkpoints.paths()[0].endswith(f"ckpt-{ended}"), "the end is saved whatever `checkpoint_every` says"
+    asked, last = loop.judge.asked, loop.app.matrix.numpy()
+    loop.restore_best()
+    every = words.get("evaluate_every", 1)
+    np.testing.assert_array_equal(loop.app.matrix.numpy(), asked[best // every - 1] if best else last)
+    assert loop.position() == (best or ended)
+
+
+def test_after_patience_the_run_is_finished_for_good(tmp_path):
+    figures = [0.5, 0.4, 0.3]
+    judged(figures, tmp_path, best="auc", patience=2).run()
+    loop = judged([], tmp_path, [lambda *_: pytest.fail("a step ran")], best="auc", patience=2)
+    assert loop.restore() == 3 and loop.finished()
+    assert loop.run() == "patience" and loop.position() == 3
+
+
+def test_a_restart_goes_on_counting_and_remembers_the_best(tmp_path):
+    class Killed(Exception):
+        pass
+
+    def kill(loop, logs):
+        if loop.position() == 4:
+            raise Killed
+    words = {"best": "auc", "patience": 3, "checkpoint_every": 1}
+    with pytest.raises(Killed):
+        judged([0.2, 0.8, 0.3, 0.3], tmp_path, [kill], **words).run()
+    loop = judged([0.7, 0.7, 0.9, 0.9], tmp_path, **words)
+    assert loop.restore() == 3 and loop.host.facts["waited"] == 1
+    assert loop.run() == "patience" and loop.position() == 5
+    loop.restore_best()
+    assert loop.position() == 2
+
+
+def test_the_judge_sees_averages_and_its_figures_are_logged():
+    seen = []
+    loop = judged([0.5, 0.25], steps=4, evaluate_every=2, ema=0.5, actions=[lambda loop, logs: seen.append(
+        (loop.position(), logs, loop.app.matrix.numpy(), loop.averages[0].numpy()))])
+    loop.run()
+    found = {position: logs for position, logs, _, _ in seen}
+    assert sorted(found) == [1, 2, 4], "looks are logged whatever `log_every` says"
+    assert "validation/auc" not in found[1]
+    assert [{name: value for name, value in found[step].items() if name.startswith("validation/")}
+            for step in (2, 4)] == [{"validation/auc": 0.5}, {"validation/auc": 0.25}]
+    (_, _, raw, average), = (each for each in seen if each[0] == 4)
+    np.testing.assert_array_equal(loop.judge.asked[1], average)
+    assert np.abs(raw - average).max() > 1e-4
+    np.testing.assert_array_equal(loop.app.matrix.numpy(), raw)
+
+
+@pytest.mark.parametrize("best", ["acu", "-images", "note"])
+def test_a_metric_that_is_none_is_refused_by_those_that_are(best):
+    with pytest.raises(ValueError, match="`best` is '[-a-z]+' but the evaluation gives auc; name one of them, with a "
+                                         "minus where less is better"):
+        judged([0.5], best=best).run()
+
+
+def test_looks_change_nothing_of_the_training():
+    quiet = judged([], steps=4, evaluate_every=0, data={"validation": 0.0})
+    quiet.run()
+    looked = judged([0.1, 0.2, 0.3, 0.4], steps=4, best="auc", ema=0.0)
+    looked.run()
+    np.testing.assert_array_equal(quiet.app.matrix, looked.app.matrix)
+
+
+# ---- stopped before the end
+
+def stopped_at(step, stop):
+    def action(loop, logs):
+        if loop.position() == step:
+            stop(loop)
+    return action
+
+
+def test_time_ends_a_run_which_goes_on_from_there(tmp_path):
+    words = {"steps": 9, "checkpoint_every": 4, "log_every": 1, "optimizer": "adam(rate=0.01)"}
+    _, straight = trained("mix", None, **words)
+    assert straight.run() == "finished"
+    app = APPS["mix"](dummy_config(**words))
+    stopping = Stopping(minutes=1)
+
+    def late(loop):
+        stopping.start -= 61
+    loop = Loop(app, app.config, app.data, STRATEGY, str(tmp_path), [stopped_at(2, late)], stopping=stopping)
+    assert loop.run() == "time" and not loop.finished()
+    assert [path.rpartition("-")[2] for path in loop.checkpoints.paths()] == ["3"], "saved at the next step, at once"
+    _, loop = trained("mix", str(tmp_path), **words)
+    assert loop.run() == "finished"
+    np.testing.assert_array_equal(loop.app.matrix, straight.app.matrix)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_at_the_next_step_and_ends(tmp_path, number):
+    _, straight = trained("mix", None, steps=6)
+    straight.run()
+    kill = stopped_at(3, lambda loop: os.kill(os.getpid(), number))
+    _, loop = trained("mix", str(tmp_path), [kill], steps=6, checkpoint_every=50)
+    assert loop.run() == "signal" and loop.stopping.signal == number.name
+    assert (loop.position(), loop.finished()) == (4, False)
+    _, loop = trained("mix", str(tmp_path), steps=6, checkpoint_every=50)
+    assert loop.restore() == 4 and loop.run() == "finished"
+    np.testing.assert_array_equal(loop.app.matrix, straight.app.matrix)
+
+
+def test_a_signal_comes_before_time_and_patience(tmp_path):
+    kill = stopped_at(1, lambda loop: os.kill(os.getpid(), signal.SIGTERM))
+    loop = judged([0.5, 0.4], tmp_path, [kill], best="auc", patience=1)
+    assert loop.run() == "signal" and loop.position() == 2
+
+
+def test_a_second_ctrl_c_ends_without_a_checkpoint(tmp_path):
+    def twice(loop):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)        # Python takes signals between two operations
+    _, loop = trained("mix", str(tmp_path), [stopped_at(1, twice)], steps=6, checkpoint_every=50)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run()
+    assert not loop.checkpoints.paths()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+# ---- actions
+
+def test_actions_are_called_before_every_step_where_they_ask_for_it(tmp_path):
+    class Both:
+        def __init__(self):
+            self.before, self.after = [], []
+
+        def at(self, step):
+            self.before.append(step)
+
+        def __call__(self, loop, logs):
+            self.after.append(loop.position())
+    action = Both()
+    _, loop = trained("grow", str(tmp_path), [action], steps=5, log_every=2)
+    loop.run()
+    assert action.before == [0, 1, 2, 3, 4], "through all stages"
+    assert action.after == [1, 2, 4, 5], "the first and the last step are logged, too"
+    action = Both()
+    _, loop = trained("grow", str(tmp_path), [action], steps=5, log_every=2)
+    loop.run()
+    assert action.before == action.after == []

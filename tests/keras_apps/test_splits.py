@@ -144,3 +144,64 @@ def test_refusals(collection, data, match):
 
 def test_identities_with_a_dash_in_their_name():
     assert parse_identities("a-b, 2-3", ["a-b", "1", "2", "3"]) == [0, 2, 3]
+
+
+def kept_back(collection, **data):
+    """(trained rows, validation rows, test rows) as sets."""
+    labels, splits, _ = chosen(collection, **data)
+    return [set(np.flatnonzero(labels >= 0)), *(set(splits[name].rows) for name in ("validation", "test"))]
+
+
+@pytest.mark.parametrize("data", [{"holdout": 0.4}, {"train_identities": "1-6"}, {"train_split": "train"}])
+def test_validation_is_a_share_of_the_identities_left_to_train_on(data):
+    collection = people(split=np.repeat([0, 1], [36, 24]), split_names=["train", "test"])
+    train, validation, test = kept_back(collection, validation=1 / 3, **data)
+    identities = collection.column("identity")
+    sides = [set(identities[list(rows)]) for rows in (train, validation, test)]
+    assert [len(side) for side in sides] == [4, 2, 4] and len(set.union(*sides)) == 10, "no identity on two sides"
+    assert len(train) + len(validation) + len(test) == 60, "all their images, whole"
+    assert kept_back(collection, **data, validation=1 / 3) == [train, validation, test]
+    without = chosen(collection, **data)
+    assert set(without[1]["test"].rows) == test and "validation" not in without[1], "the test is the same with it"
+    assert set(np.flatnonzero(without[0] >= 0)) == train | validation
+
+
+def test_validation_is_chosen_by_name_whatever_the_order_and_the_seed():
+    def names(collection, **words):
+        return {collection.names("identity")[i] for i in chosen(collection, holdout=0.4, validation=1 / 3,
+                                                                **words)[1]["validation"].identities}
+    collection, shuffled = people(), people()
+    shuffled.columns["identity"] = np.random.default_rng(0).permutation(shuffled.columns["identity"])
+    assert names(collection) == names(shuffled) == names(collection, seed=3)
+
+
+def test_validation_takes_all_images_of_its_identities_and_labels_bounds_the_rest():
+    labels, splits, names = chosen(people(), holdout=0.4, validation=1 / 3, labels=2)
+    np.testing.assert_array_equal(np.bincount(labels[labels >= 0]), [2] * 4)
+    assert np.bincount(splits["validation"].identities).max() == 6 and len(names) == 4
+    assert splits["validation"].unseen and not set(splits["validation"].rows) & set(np.flatnonzero(labels >= 0))
+
+
+def test_a_large_validation_set_is_cut_by_whole_identities():
+    _, splits, _ = chosen(people(), train_identities="1-8", validation=0.5, test_images=15)
+    assert set(np.bincount(splits["validation"].identities)) == {0, 6} and len(splits["validation"].rows) == 12
+
+
+def test_where_images_are_held_out_validation_holds_back_whole_identities():
+    """Four identities are too few to hold two back twice; then images are tested, identities validated."""
+    train, validation, test = kept_back(people(count=4), holdout=0.1, validation=0.5)
+    identities = np.repeat(np.arange(4), 6)
+    assert not set(identities[list(train)]) & set(identities[list(validation)])
+    assert not (train | validation) & test
+
+
+@pytest.mark.parametrize("collection, data", [
+    (people(count=4), {"train_identities": "1-3", "validation": 0.4}),
+    (people(), {"holdout": 0.4, "validation": 0.1}),        # rounds to one of six
+    (people(), {"holdout": 0.4, "validation": 0.9}),        # leaves one
+    (people(each=1), {"train_identities": "1-6", "validation": 0.5}),
+])
+def test_a_validation_that_could_judge_nothing_is_refused(collection, data):
+    with pytest.raises(ValueError, match=rf"`data.validation` is {data['validation']} but of the \d+ identities to "
+                                         "train on each side needs 2 with 2 images"):
+        chosen(collection, **data)

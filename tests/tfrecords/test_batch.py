@@ -188,6 +188,39 @@ def test_sound_rows_are_those_that_can_be_read():
         Images(Damaged(2, 9), Decoder(8, 1), most_damaged=1).sound(range(12))
 
 
+@pytest.mark.parametrize("cache_mb", [1.0, 0.0])
+def test_sound_rows_are_loaded_in_one_pass(cache_mb, capsys):
+    records = Damaged(2, 9)
+    images = Images(records, Decoder(8, 1), cache_mb, most_damaged=2)
+    rows, found = images.load_sound([11, 9, 0, 2, 0, 3])
+    assert rows.tolist() == [11, 0, 0, 3] and sorted(images.damaged) == [2, 9]
+    np.testing.assert_allclose(found[:, 0, 0, 0], rows * 10 / 255, atol=1e-6)
+    assert records.reads == 3 and capsys.readouterr().err.count("It is skipped") == 2
+    assert images.load_sound([2, 9])[1].shape == (0, 8, 8, 1)
+    images.load_sound([11, 0])
+    assert records.reads == (3 if cache_mb else 5)
+    with pytest.raises(DamagedError, match="record 9"):
+        Images(Damaged(2, 9), Decoder(8, 1), cache_mb, most_damaged=1).load_sound(range(12))
+
+
+def test_an_epoch_is_searched_for_damage_once_until_more_is_found(monkeypatch):
+    images, searches, find = Images(Damaged(5, 23), Decoder(8, 1), most_damaged=2), [], np.flatnonzero
+    loaded = Batches(images, Table(np.arange(24), LABELS), PkSampler(batch=4, images=2))
+    monkeypatch.setattr("tfrecords.batch.np.flatnonzero", lambda values: searches.append(1) or find(values))
+
+    def searched(draws):
+        loaded.rows(draws[0])           # the sampler's own searches are not counted
+        searches.clear()
+        found = [loaded._without_damage(draw, slice(None)) for draw in draws]
+        assert not np.isin(found, list(images.damaged)).any()
+        return len(searches)
+    for row in (5, 23):
+        images.skip(DamagedError(row, "damaged"))
+        assert searched([0, 1, 2]) == 1
+    assert searched([2, 1, 0]) == 0
+    assert searched([3, 4]) == 1        # the next epoch
+
+
 # ---- crops from the stored pixels, views
 
 

@@ -37,13 +37,6 @@ def test_file_names_keep_bytes_that_are_no_text():
     assert schema.parse(schema.serialize({**ROW, "path": path}))["path"] == path
 
 
-def test_image_bytes_takes_the_images_only():
-    rows = [schema.serialize({**ROW, "image": data}) for data in (b"one", b"", b"\0\xff")]
-    images = tf.function(schema.image_bytes, input_signature=[tf.TensorSpec([None], tf.string)])
-    assert images(tf.constant(rows)).numpy().tolist() == [b"one", b"", b"\0\xff"]
-    assert images(tf.constant([], tf.string)).shape == (0,)
-
-
 @pytest.mark.parametrize("row", [{**ROW, "colour": 1}, {key: ROW[key] for key in ROW if key != "path"}])
 def test_serialize_refuses_other_features(row):
     with pytest.raises(ValueError, match="colour|path"):

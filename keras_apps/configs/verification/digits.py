@@ -18,7 +18,7 @@ def get_config():
     config.update({
         "app": "verification", "steps": 800, "batch": 40, "checkpoint_every": 200, "size": 16, "labels": 20,
         "backbone": "small_cnn(widths=(64, 128, 128), pool_last=False)", "pooling": "flatten()",
-        "head": "cosface(scale=24.0, margin=0.3)", "embedding": 256, "dropout": 0.2, "mirror": False,
+        "head": "cosface(scale=24.0, margin=0.3)", "embedding": 256, "dropout": 0.2, "mirror": False, "norm": "batch",
         "weights": {"head": 1.0, "metric": 1.0},
         "schedule": "cosine(warmup=20)", "ema": 0.99,
     })

@@ -16,7 +16,7 @@ def get_config():
     config.update({
         "app": "verification", "steps": 600, "batch": 32, "checkpoint_every": 200, "size": 48,
         "backbone": "small_cnn(widths=(32, 64, 96, 128))", "pooling": "flatten()",
-        "head": "cosface(scale=16.0, margin=0.2)", "embedding": 128, "dropout": 0.2, "mirror": True,
+        "head": "cosface(scale=16.0, margin=0.2)", "embedding": 128, "dropout": 0.2, "mirror": True, "norm": "batch",
         "weights": {"head": 1.0, "metric": 1.0}, "schedule": "cosine(warmup=50)", "ema": 0.99,
     })
     config.optimizers.network = "adam(rate=1e-3, decay=1e-3)"

@@ -19,7 +19,7 @@ def get_config():
     config.update({
         "app": "verification", "steps": 12000, "batch": 32, "checkpoint_every": 2000, "size": 28,
         "backbone": "small_cnn(widths=(32, 64, 128, 256))", "pooling": "flatten()", "head": "cosface(scale=16.0)",
-        "embedding": 128, "dropout": 0.0, "mirror": False, "weights": {"head": 1.0, "metric": 1.0},
+        "embedding": 128, "dropout": 0.0, "mirror": False, "norm": "batch", "weights": {"head": 1.0, "metric": 1.0},
         "schedule": "cosine(warmup=100)", "ema": 0.998,
     })
     config.optimizers.network = "adam(rate=2e-3, decay=1e-3)"

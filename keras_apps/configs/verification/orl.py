@@ -18,7 +18,7 @@ def get_config():
     config.update({
         "app": "verification", "steps": 1500, "batch": 40, "checkpoint_every": 500, "size": 48,
         "backbone": "small_cnn(widths=(32, 64, 96, 128))", "pooling": "flatten()", "head": "cosface(scale=16.0)",
-        "embedding": 128, "dropout": 0.3, "mirror": True, "weights": {"head": 1.0, "metric": 1.0},
+        "embedding": 128, "dropout": 0.3, "mirror": True, "norm": "batch", "weights": {"head": 1.0, "metric": 1.0},
         "schedule": "cosine(warmup=50)", "ema": 0.995,
     })
     config.optimizers.network = "adam(rate=1e-3, decay=1e-3)"

@@ -12,8 +12,8 @@ _DISTANCES = ("cosine", "euclidean")
 class ContrastiveLoss:
     """Contrastive loss: pairs of one class are pulled together, others pushed beyond a margin.
 
-    squared:      value_i = mean_p d_ip^2 / 2 + mean_n [m - d_in]+^2 / 2
-    not squared:  value_i = mean_p d_ip       + mean_n [m - d_in]+
+    squared:      value_i = mean_p d_ip^2 / 2 + w mean_n [m - d_in]+^2 / 2
+    not squared:  value_i = mean_p d_ip       + w mean_n [m - d_in]+
     p runs over the other members of i's class, n over the members of other classes, in the global batch.
     The two means are taken apart, so the few positives of a P x K batch weigh as much as its many negatives:
     the squared form is twice the expected pair loss under a sampler that draws half its pairs from each kind.
@@ -23,22 +23,28 @@ class ContrastiveLoss:
              squared: the squared form or the plain hinge.
              normalise: bring embeddings to length one first. False is for Euclidean only, where m needs a
              scale from elsewhere, such as batch normalisation of the embedding.
+             negatives: w >= 0, the weight of the push. 0 = pairs of one class alone, which a constant embedding
+             solves: to show that, not to train with.
     Call:    embeddings [b, D], any length (normalised here unless normalise=False); labels [b] int.
              A label below 0 is unknown: no anchor (value 0) and neither positive nor negative of anyone.
     Returns: [b], >= 0; a mean over no pairs is exactly 0, and so is its gradient.  Memory O(b B).
-    Raises:  ValueError for a margin out of range, an unknown distance, or cosine with normalise=False.
+    Raises:  ValueError for a margin out of range, an unknown distance, cosine with normalise=False, or a
+             negative weight.
     Source:  Hadsell, Chopra, LeCun, CVPR 2006, eq. 4.
     Differs: all pairs of the batch instead of sampled ones, the two kinds averaged apart; the unsquared
              form and the cosine are options.
     """
 
-    def __init__(self, margin=0.5, distance="cosine", squared=True, normalise=True):
+    def __init__(self, margin=0.5, distance="cosine", squared=True, normalise=True, negatives=1.0):
         geometry.check_distance(distance, _DISTANCES, normalise)
         if not (math.isfinite(margin) and margin > 0):
             raise ValueError(f"`margin` is {margin} but must be a finite number above 0; use 0.5.")
         if distance == "cosine" and margin > 2:
             raise ValueError(f"`margin` is {margin} but a cosine distance never exceeds 2; use 0.5.")
+        if not (math.isfinite(negatives) and negatives >= 0):
+            raise ValueError(f"`negatives` is {negatives} but must be a finite number of at least 0; use 1.0.")
         self.margin = float(margin)
+        self.negatives = float(negatives)
         self.distance = distance
         self.squared = squared
         self.normalise = normalise
@@ -57,7 +63,7 @@ class ContrastiveLoss:
         pull, push = distances, tf.nn.relu(self.margin - distances)
         if self.squared:
             pull, push = tf.square(pull) / 2, tf.square(push) / 2
-        return _row_means(pull, same & known & ~own) + _row_means(push, known & ~same)
+        return _row_means(pull, same & known & ~own) + self.negatives * _row_means(push, known & ~same)
 
 
 def _row_means(values, mask):

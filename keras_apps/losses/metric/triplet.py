@@ -1,4 +1,4 @@
-"""Triplet loss with batch-hard, semi-hard or no mining over the global batch."""
+"""Triplet loss with batch-hard, semi-hard, random or no mining over the global batch."""
 
 import math
 
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from keras_apps import geometry, pairs
 
-_MININGS = ("batch_hard", "semi_hard", "all")
+_MININGS = ("batch_hard", "semi_hard", "all", "random")
 _DISTANCES = ("euclidean", "squared", "cosine")
 
 
@@ -17,6 +17,7 @@ class TripletLoss:
     batch_hard:  value_i = t(farthest p, nearest n)
     semi_hard:   value_i = mean_p t(p, n_p);  n_p = the nearest n with d_in > d_ip, else the farthest n
     all:         value_i = mean_p mean_n t(p, n), triplets that already hold included
+    random:      value_i = mean_p t(p, n_p);  n_p = any n: which one, the places in the batch decide alone
     p runs over the other members of i's class, n over the members of other classes, in the global batch.
 
     Args:    margin: m >= 0; plays no part with soft=True.  mining: see above.
@@ -31,7 +32,9 @@ class TripletLoss:
     Source:  Schroff et al., CVPR 2015, arXiv:1503.03832 (semi_hard); Hermans et al., 2017, arXiv:1703.07737
              (batch_hard, all, soft).
     Differs: values are averaged per anchor first. semi_hard has no upper bound d_ip + m on the negative and
-             falls back to the farthest one, as tensorflow-addons does.
+             falls back to the farthest one, as tensorflow-addons does. random leaves the chance to the sampler, which
+             shuffles the batch: it needs no seed and is the same on any replicas, but of a batch in another
+             order it takes other triplets.
     """
 
     def __init__(self, margin=0.2, mining="batch_hard", soft=False, distance="euclidean", normalise=True):
@@ -69,6 +72,9 @@ class TripletLoss:
         own = offset + tf.range(tf.shape(labels)[0])
         valid = anchor[:, None] & (slots < count[:, None]) & (positives != own[:, None])  # [b, slots]
         negative = (labels[:, None] != all_labels[None]) & (all_labels >= 0)[None]
+        if self.mining == "random":
+            rank = tf.gather(tf.math.invert_permutation(order), own) - start
+            return self._random(distances, positives, valid, negative, own, rank, count)
         mine = self._semi_hard if self.mining == "semi_hard" else self._all
         return mine(distances, positives, valid, negative)
 
@@ -122,6 +128,20 @@ class TripletLoss:
 
         # One positive of every anchor at a time: all at once would be a [b, slots, B] array.
         negatives = tf.transpose(tf.map_fn(nearest_beyond, tf.transpose(positives), parallel_iterations=1))
+        return self._mean_over_positives(distances, positives, negatives, valid)
+
+    def _random(self, distances, positives, valid, negative, own, rank, count):
+        # Negatives are counted from the anchor's own place on, around the batch: the first for a class's first
+        # member, the next for its second, one more than the class has members further for the next positive. In a
+        # P x K batch every image is then the negative of about as many.
+        seen = tf.cumsum(tf.cast(negative, tf.int32), axis=1)
+        before = tf.gather(seen, own, batch_dims=1)
+        step = (count[:, None] + 1) * tf.range(tf.shape(positives)[1])
+        wanted = ((before + rank)[:, None] + step) % tf.maximum(seen[:, -1:], 1) + 1
+        negatives = tf.minimum(tf.searchsorted(seen, wanted), tf.shape(distances)[1] - 1)
+        return self._mean_over_positives(distances, positives, negatives, valid)
+
+    def _mean_over_positives(self, distances, positives, negatives, valid):
         excess = tf.gather(distances, positives, batch_dims=1) - tf.gather(distances, negatives, batch_dims=1)
         values = tf.where(valid, self._penalty(excess), tf.zeros_like(excess))
         return tf.reduce_sum(values, axis=1) / _at_least_one(valid, values.dtype)

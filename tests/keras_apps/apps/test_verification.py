@@ -72,6 +72,35 @@ def test_the_loss_falls_on_real_images(data, tmp_path):
     assert rows[-1]["train/loss"] < 0.7 * rows[0]["train/loss"]
 
 
+def test_the_share_of_active_anchors_is_logged_and_not_trained_on(data):
+    config = get_config()
+    config.update({"steps": 2, "log_every": 1, "head": "", "loss": "triplet(margin=0.05, mining='batch_hard')",
+                   "backbone": "small_cnn(widths=(8, 16, 16))", "schedule": "constant()"})
+    rows = []
+    run = Run(config, str(data), make_strategy("one"))
+    run.loop(None, [lambda loop, logs: rows.append(logs)]).run()
+    for logs in rows:
+        assert logs["train/loss"] == logs["train/metric"] and 0 < logs["train/active"] <= 1
+        assert logs["train/active"] * 40 == pytest.approx(round(logs["train/active"] * 40), abs=1e-4), "of 40 anchors"
+    images, labels = tf.random.stateless_uniform([8, 16, 16, 1], [0, 1]), tf.constant([0, 0, 1, 1, 2, 2, 3, 4])
+    batch = {"image": images, "label": labels}
+    terms, _ = run.app.losses("train", batch, tf.constant([0, 1]), 0)
+    np.testing.assert_array_equal(terms["active"], np.float32(terms["metric"].numpy() > 0))
+    assert terms["active"][6:].numpy().tolist() == [0, 0], "without a positive"
+    config.update({"head": "cosface()", "loss": ""})
+    assert set(Run(config, str(data), make_strategy("one")).app.losses("train", batch, tf.constant([0, 1]), 0)[0]) == {
+        "head"}
+
+
+def test_scores_for_curves_are_the_calibrated_probabilities():
+    app = VerificationApp.__new__(VerificationApp)
+    app.calibration = {"scale": 4.0, "bias": -2.0}
+    app._held = {"embedding": (np.array([-1.0, 0.5, 1.0]), np.array([False, True, True]))}
+    scores, same = app.scored({})["pairs"]
+    np.testing.assert_allclose(scores, [1 / (1 + np.exp(6)), 0.5, 1 / (1 + np.exp(-2))])
+    assert same.tolist() == [False, True, True]
+
+
 def test_tensorboard_has_every_promised_tag(trained):
     workdir = trained[0] / "tensorboard"
     scalars, images = {}, {}
@@ -86,7 +115,7 @@ def test_tensorboard_has_every_promised_tag(trained):
     assert promised <= set(scalars)
     assert {step for step, _ in scalars["train/head"]} == {1, 10, 20, 30}
     assert all(float(tf.make_ndarray(value)) > 0 for _, value in scalars["images_per_second"])
-    assert {"evaluation/roc", "evaluation/pairs", "evaluation/scores"} <= set(images)
+    assert {"evaluation/roc", "evaluation/precision_recall", "evaluation/pairs", "evaluation/scores"} <= set(images)
     picture = tf.io.decode_png(images["evaluation/roc"][0][1].string_val[2])
     assert picture.shape[2] == 3 and picture.numpy().std() > 10, "a picture with something on it"
     config = (workdir / "projector_config.pbtxt").read_text()

@@ -7,6 +7,7 @@ FORMS = [
     {"distance": "cosine", "squared": True}, {"distance": "cosine", "squared": False},
     {"distance": "euclidean", "squared": True}, {"distance": "euclidean", "squared": False},
     {"distance": "euclidean", "squared": True, "normalise": False, "margin": 3.0},
+    {"distance": "cosine", "negatives": 0.25},
 ]
 LABELS = np.array([0, 0, 0, 1, 1, 2, -1, -1, 3])
 
@@ -16,7 +17,7 @@ def embeddings():
     return np.random.default_rng(0).normal(size=[9, 4])
 
 
-def naive(embeddings, labels, margin=0.5, distance="cosine", squared=True, normalise=True):
+def naive(embeddings, labels, margin=0.5, distance="cosine", squared=True, normalise=True, negatives=1.0):
     if normalise:
         embeddings = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
     values = []
@@ -33,7 +34,7 @@ def naive(embeddings, labels, margin=0.5, distance="cosine", squared=True, norma
                 pulls.append(d**2 / 2 if squared else d)
             else:
                 pushes.append(max(margin - d, 0) ** 2 / 2 if squared else max(margin - d, 0))
-        values.append(sum(pulls) / max(len(pulls), 1) + sum(pushes) / max(len(pushes), 1))
+        values.append(sum(pulls) / max(len(pulls), 1) + negatives * sum(pushes) / max(len(pushes), 1))
     return np.array(values)
 
 
@@ -61,13 +62,21 @@ def test_a_collapse_is_optimal_only_without_negatives():
     points = np.ones([4, 3])
     np.testing.assert_allclose(ContrastiveLoss()(points, [0, 0, 0, 0]), 0, atol=1e-15)
     assert (ContrastiveLoss()(points, [0, 0, 1, 1]).numpy() > 0.1).all()
+    np.testing.assert_allclose(ContrastiveLoss(negatives=0.0)(points, [0, 0, 1, 1]), 0, atol=1e-15)
+
+
+def test_without_negatives_only_the_pull_is_left(embeddings):
+    value = ContrastiveLoss(distance="euclidean", normalise=False, negatives=0.0)(embeddings, LABELS)
+    far = ContrastiveLoss(distance="euclidean", normalise=False, margin=1e-6)(embeddings, LABELS)
+    np.testing.assert_allclose(value, far, atol=1e-12)
 
 
 @pytest.mark.parametrize("words, told", [
     ({"margin": 0}, "`margin` is 0 "), ({"margin": -1}, "`margin` is -1 "),
     ({"margin": float("nan")}, "`margin` is nan"),
     ({"margin": 2.5}, "never exceeds 2"), ({"distance": "manhattan"}, "cosine, euclidean"),
-    ({"normalise": False}, "distance='euclidean'"),
+    ({"normalise": False}, "distance='euclidean'"), ({"negatives": -1.0}, "`negatives` is -1.0 "),
+    ({"negatives": float("inf")}, "`negatives` is inf "),
 ])
 def test_wrong_settings_are_refused(words, told):
     with pytest.raises(ValueError, match=told):

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from keras_apps.losses.metric.triplet import TripletLoss
 
-MININGS = ("batch_hard", "semi_hard", "all")
+MININGS = ("batch_hard", "semi_hard", "all", "random")
 DISTANCES = ("euclidean", "squared", "cosine")
 FORMS = [
     {"mining": mining, "distance": distance, "soft": soft}
@@ -46,8 +46,16 @@ def naive(
         elif mining == "semi_hard":
             chosen = [min([n for n in negatives if n > p], default=max(negatives)) for p in positives]
             values[i] = np.mean([triplet(p, n) for p, n in zip(positives, chosen)])
-        else:
+        elif mining == "all":
             values[i] = np.mean([triplet(p, n) for p in positives for n in negatives])
+        else:
+            members = [j for j, other in enumerate(labels) if other == label]
+            round_trip = [j % len(labels) for j in range(i, i + len(labels))]
+            others = [between(i, j) for j in round_trip if labels[j] != label and labels[j] >= 0]
+            rank = members.index(i)
+            values[i] = np.mean([
+                triplet(between(i, j), others[(rank + slot * (len(members) + 1)) % len(others)])
+                for slot, j in enumerate(members) if j != i])
     return values
 
 
@@ -70,8 +78,9 @@ def test_points_placed_by_hand():
     # On a line, one class at 0, 1, 4, the other at 2, 9. Anchor 0: positives 1 and 4, negatives 2 and 9.
     points, labels = np.array([[0.0], [1.0], [4.0], [2.0], [9.0]]), [0, 0, 0, 1, 1]
     first = [float(TripletLoss(1.5, mining, normalise=False)(points, labels)[0]) for mining in MININGS]
-    # hard 4 - 2 + 1.5; semi-hard: 1 against 2, 4 against 9; all: (1,2) .5, (1,9) 0, (4,2) 3.5, (4,9) 0
-    np.testing.assert_allclose(first, [3.5, 0.25, 1.0], atol=1e-12)
+    # hard 4 - 2 + 1.5; semi-hard: 1 against 2, 4 against 9; all: (1,2) .5, (1,9) 0, (4,2) 3.5, (4,9) 0; random: by
+    # places, positive 1 (slot 1) takes negative 4 mod 2 = the first, 2; positive 4 (slot 2) negative 8 mod 2, 2 again
+    np.testing.assert_allclose(first, [3.5, 0.25, 1.0, 2.0], atol=1e-12)
     # At 9: its positive at distance 7, negatives 9, 8, 5: semi-hard takes 8. At 2: its positive at distance
     # 7, no negative farther: the farthest, 2.
     values = TripletLoss(1.5, "semi_hard", normalise=False)(points, labels)
@@ -83,6 +92,21 @@ def test_semi_hard_passes_over_a_negative_at_the_very_distance_of_the_positive()
     points, labels = np.array([[0.0], [1.0], [-1.0], [4.0], [-4.0]]), [0, 0, 1, 1, 1]
     loss = TripletLoss(0.2, "semi_hard", distance="squared", normalise=False)
     assert loss(points, labels)[0] == 0
+
+
+def test_random_over_shuffled_batches_is_the_mean_over_all_triplets():
+    generator = np.random.default_rng(8)
+    embeddings, labels = generator.normal(size=[12, 3]), np.repeat(np.arange(4), 3)
+    values = []
+    for _ in range(1500):       # as `pk` does: whole classes in random order, their images in random order
+        order = np.concatenate([3 * label + generator.permutation(3) for label in generator.permutation(4)])
+        value = np.zeros(12)
+        value[order] = TripletLoss(0.3, "random", normalise=False)(embeddings[order], labels[order])
+        values.append(value)
+    expected = naive(embeddings, labels, 0.3, "all", normalise=False)
+    error = np.std(values, axis=0) / np.sqrt(len(values))
+    assert (np.abs(np.mean(values, axis=0) - expected) < 4.5 * error + 1e-9).all()
+    assert np.std(values, axis=0).mean() > 0.1
 
 
 @pytest.mark.parametrize("mining", MININGS)
@@ -112,7 +136,7 @@ def test_equals_tensorflow_addons():
 
 @pytest.mark.parametrize("words, told", [
     ({"margin": -0.1}, "`margin` is -0.1 "), ({"margin": float("inf")}, "`margin` is inf "),
-    ({"mining": "hardest"}, "batch_hard, semi_hard, all"), ({"distance": "L2"}, "euclidean, squared, cosine"),
+    ({"mining": "hardest"}, "batch_hard, semi_hard, all, random"), ({"distance": "L2"}, "euclidean, squared, cosine"),
     ({"distance": "cosine", "normalise": False}, "distance='euclidean'"),
 ])
 def test_wrong_settings_are_refused(words, told):

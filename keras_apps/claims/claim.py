@@ -1,0 +1,175 @@
+"""What a claim's file says, and how it is judged."""
+
+import ast
+import dataclasses
+import importlib.util
+import math
+import pathlib
+import re
+import statistics
+
+from keras_apps.build import ROOT, neighbours
+
+FOLDER = pathlib.Path(__file__).resolve().parent
+_NAME = re.compile(r"[a-z]\w*")
+
+
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """One way of training that is compared.
+
+    Args:    config: file below keras_apps/configs, without its ending: "verification/digits".
+             data: one of the claim's sets.
+             overrides: {dotted key of the config: value}.
+    """
+
+    config: str
+    data: str
+    overrides: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def path(self):
+        return ROOT / "keras_apps" / "configs" / f"{self.config}.py"
+
+    def words(self, seed):
+        """The overrides and the seed as `keras_apps.train` takes them."""
+        given = {**self.overrides, "seed": seed}
+        return tuple(f"--config.{key}={value if isinstance(value, str) else repr(value)}"
+                     for key, value in given.items())
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """One claim; its file holds one as CLAIM, and in its docstring what is claimed, the source, what was shrunk.
+
+    A rule is "SIDE > SIDE" or "SIDE < SIDE"; a side is a number, an arm (its `metric`), or arm.key for another figure
+    of its evaluation.json, among them floor_<metric>, and `loss`, the last logged. For each seed the left minus the
+    right is taken: the rule holds where the mean of these differences lies on the right side of 0 by more than its
+    standard error, fails where it lies on the wrong side by as much, and else is undecided. A claim holds where all
+    rules do, and fails where one does.
+
+    Args:    sets: {folder below --data: words that make `tfrecords.write` write it, or "" where only `make data` can}.
+             arms: {name: Arm}; floors and the same network without the method are arms too.
+             metric: what the table shows and the rules compare.
+             rules: see above.
+             minutes: CPU minutes of all arms with three seeds, measured or guessed.
+             also: further figures to keep and show.
+    Raises:  ValueError for an arm or a rule that does not fit.
+    """
+
+    sets: dict
+    arms: dict
+    metric: str
+    rules: tuple
+    minutes: float
+    also: tuple = ()
+
+    def __post_init__(self):
+        for name, arm in self.arms.items():
+            if not _NAME.fullmatch(name):
+                raise ValueError(f"`arms` has {name!r} but a name is made of small letters, digits and _.")
+            if arm.data not in self.sets:
+                raise ValueError(f"`data` of arm {name} is {arm.data!r} but must be one of {', '.join(self.sets)}.")
+        for rule in self.rules:
+            for side in parse(rule)[::2]:
+                if isinstance(side, tuple) and side[0] not in self.arms:
+                    raise ValueError(f"the rule {rule!r} names {side[0]!r} but the arms are {', '.join(self.arms)}.")
+
+    @property
+    def keys(self):
+        """The figures of an evaluation.json that are kept."""
+        sides = [side for rule in self.rules for side in parse(rule)[::2] if isinstance(side, tuple)]
+        own = [self.metric, f"floor_{self.metric}", *self.also, *(key for _, key in sides if key)]
+        return list(dict.fromkeys(own))
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """How a rule came out: the mean difference over `seeds` seeds and its standard error."""
+
+    rule: str
+    mean: float
+    error: float
+    seeds: int
+    verdict: str
+
+
+def parse(rule):
+    """(left, sign, right) of a rule; a side is a float or (arm, key or "")."""
+    words = rule.split()
+    if len(words) != 3 or words[1] not in "<>":
+        raise ValueError(f"the rule {rule!r} must be SIDE > SIDE or SIDE < SIDE, with blanks.")
+    return _side(words[0]), words[1], _side(words[2])
+
+
+def _side(word):
+    try:
+        return float(word)
+    except ValueError:
+        return word.partition(".")[::2]
+
+
+def judge(claim, results):
+    """The verdict of a claim and of each rule.
+
+    Args:    results: {arm: {seed: {"metrics": {key: value}}}}.
+    Returns: "holds" | "fails" | "undecided" | "not run", [Judged].  Seeds that not all arms have are left out; with
+             less than two nothing is decided.
+    """
+    seeds = paired(claim, results)
+    if not seeds:
+        return "not run", []
+    judged = [_judge_rule(claim, rule, results, seeds) for rule in claim.rules]
+    verdicts = {each.verdict for each in judged}
+    if "fails" in verdicts:
+        return "fails", judged
+    return ("holds" if verdicts == {"holds"} else "undecided"), judged
+
+
+def paired(claim, results):
+    """The seeds that every arm has."""
+    return sorted(set.intersection(*(set(results.get(arm, ())) for arm in claim.arms)))
+
+
+def _judge_rule(claim, rule, results, seeds):
+    left, sign, right = parse(rule)
+
+    def value(side, seed):
+        if isinstance(side, float):
+            return side
+        arm, key = side
+        found = results[arm][seed]["metrics"].get(key or claim.metric)
+        return math.nan if found is None else found
+
+    differences = [value(left, seed) - value(right, seed) for seed in seeds]
+    if not all(map(math.isfinite, differences)):
+        return Judged(rule, math.nan, math.nan, len(seeds), "undecided")
+    mean = statistics.fmean(differences)
+    if len(seeds) < 2:
+        return Judged(rule, mean, math.nan, len(seeds), "undecided")
+    error = statistics.stdev(differences) / math.sqrt(len(seeds))
+    good = mean if sign == ">" else -mean
+    return Judged(rule, mean, error, len(seeds), "holds" if good > error else "fails" if good < -error else "undecided")
+
+
+def every(folder=FOLDER):
+    """{"<app>/<claim>": path} of the claims there are."""
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.glob("*/*.py"))
+            if not path.stem.startswith("_")}
+
+
+def load(name, folder=FOLDER):
+    """The claim of a name.   Raises: ValueError for a name that is none."""
+    known = every(folder)
+    if name not in known:
+        raise ValueError(f"`--name` is `{name}` but must be a claim; did you mean "
+                         f"{', '.join(neighbours(name, sorted(known)))}?")
+    spec = importlib.util.spec_from_file_location(known[name].stem, known[name])
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.CLAIM
+
+
+def text_of(name, folder=FOLDER):
+    """The docstring of a claim's file."""
+    return ast.get_docstring(ast.parse(every(folder)[name].read_text()))

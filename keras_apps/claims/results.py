@@ -1,0 +1,142 @@
+"""The results of claims: one file an arm and seed below docs/claims, and docs/claims.md, which is made from them."""
+
+import hashlib
+import json
+import os
+import re
+import statistics
+
+from keras_apps import cells
+from keras_apps.build import ROOT
+from keras_apps.claims import claim as claims
+from keras_apps.config import base
+from keras_apps.run import read_json, write_file
+
+DOCS = ROOT / "docs"
+_FILE = re.compile(r"(?P<arm>[a-z]\w*)-(?P<seed>\d+)\.json")
+_INTRODUCTION = """\
+# Claims
+
+Written by `python -m keras_apps.claims` from the files in `docs/claims/`, one an arm and seed. Figures are means over
+the seeds with their standard deviation. A rule holds where the mean difference, paired by seed, lies on the right side
+by more than its standard error, fails where it lies on the wrong side by as much, and is undecided between. What fails
+stays."""
+
+
+def stored(name, claim, docs=DOCS):
+    """{arm: {seed: content of its file}} of the claim's present arms."""
+    found = {arm: {} for arm in claim.arms}
+    for path in sorted((docs / "claims" / name).glob("*.json")):
+        match = _FILE.fullmatch(path.name)
+        if match and match["arm"] in found:
+            found[match["arm"]][int(match["seed"])] = read_json(path)
+    return found
+
+
+def store(name, claim, arm, seed, config, found, docs=DOCS):
+    """Writes what a training found; the claim's figures only.
+
+    Raises:  ValueError where the training did not measure what the claim compares.
+    """
+    missing = [key for key in claim.keys if key not in found and not key.startswith("floor_")]
+    if missing:
+        raise ValueError(f"{name} compares `{'` and `'.join(missing)}` but arm {arm} measured only "
+                         f"{', '.join(sorted(found))}; name one of these.")
+    content = {"arm": arm, "seed": seed, "metrics": {key: found[key] for key in claim.keys if key in found},
+               "config": config, "config_hash": digest(config), "data": claim.arms[arm].data,
+               "data_sha256": found["data_sha256"], "commit": cells.commit(), "machine": cells.machine(),
+               "minutes": found["minutes"]}
+    folder = docs / "claims" / name
+    os.makedirs(folder, exist_ok=True)
+    write_file(folder / f"{arm}-{seed}.json", json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def flat(config, prefix=""):
+    """{dotted key: value} of a plain config."""
+    found = {}
+    for key, value in config.items():
+        found.update(flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {prefix + key: value})
+    return found
+
+
+def digest(config):
+    """Short hash of a flat config."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def changed(old, new):
+    """The keys in which a stored flat config differs from the present one.
+
+    A key that came later does not count while it has its default, which leaves everything as it was.
+    """
+    defaults = json.loads(json.dumps(flat(base().to_dict())))
+    later = {key for key in new if key not in old and key in defaults and new[key] == defaults[key]}
+    return sorted(key for key in {*old, *new} - later if old.get(key, ...) != new.get(key, ...))
+
+
+def minutes(claim, found):
+    """CPU minutes of all arms with three seeds: measured where every arm was run, else as the claim says."""
+    each = [[entry["minutes"] for entry in found[arm].values()] for arm in claim.arms]
+    return 3 * sum(map(statistics.fmean, each)) if all(each) else claim.minutes
+
+
+def missing(claim, found, seeds):
+    """[(arm, seed)] without a result, the seeds one after another so that what there is can be paired."""
+    return [(arm, seed) for seed in range(seeds) for arm in claim.arms if seed not in found[arm]]
+
+
+def report(claim, found):
+    """Lines: arms x seeds with mean and spread, the rules, the verdict."""
+    verdict, judged = claims.judge(claim, found)
+    seeds = sorted({seed for arm in found.values() for seed in arm})
+    also = list(dict.fromkeys(key for key in claim.keys if key not in (claim.metric, f"floor_{claim.metric}")))
+
+    def values(arm, key):
+        return [found[arm][seed]["metrics"].get(key) for seed in seeds if seed in found[arm]]
+
+    rows = []
+    for arm in claim.arms:
+        own = [cells.figure([found[arm][seed]["metrics"].get(claim.metric)]) if seed in found[arm] else "-"
+               for seed in seeds]
+        rows.append([arm, claim.arms[arm].data, *own, cells.figure(values(arm, claim.metric)),
+                     *(cells.figure(values(arm, key)) for key in also)])
+    for data in claim.sets:
+        floor = [value for arm in claim.arms if claim.arms[arm].data == data
+                 for value in values(arm, f"floor_{claim.metric}") if value is not None]
+        if floor:
+            rows.append(["raw pixels", data, *("" for _ in seeds), cells.figure([statistics.fmean(floor)]),
+                         *("" for _ in also)])
+    lines = cells.table(["arm", "data", *(f"{claim.metric}, seed {seed}" for seed in seeds), "mean ± spread", *also],
+                        rows)
+    if judged:
+        lines += ["", *cells.table(["rule", "mean difference", "standard error", "seeds", "verdict"], [
+            [f"`{each.rule}`", f"{each.mean:+.4f}", f"{each.error:.4f}", each.seeds, each.verdict] for each in judged])]
+    return [*lines, "", f"Verdict: **{verdict}**"]
+
+
+def document(docs=DOCS, folder=claims.FOLDER):
+    """The text of docs/claims.md."""
+    overview, parts = [], []
+    for name in claims.every(folder):
+        claim = claims.load(name, folder)
+        found, text = stored(name, claim, docs), claims.text_of(name, folder)
+        verdict, _ = claims.judge(claim, found)
+        title, _, rest = text.partition("\n")
+        overview.append([f"`{name}`", title, verdict, f"{minutes(claim, found):.1f}"])
+        parts += ["", f"## {name}", "", title, *rest.splitlines(), "", *report(claim, found)]
+        entries = [entry for arm in found.values() for entry in arm.values()]
+        if entries:
+            parts += ["", f"{minutes(claim, found):.1f} CPU minutes for three seeds of every arm, on "
+                          f"{_listed(entry['machine'] for entry in entries)}; commit "
+                          f"{_listed(entry['commit'] or 'unknown' for entry in entries)}."]
+    overview = cells.table(["claim", "what", "verdict", "CPU minutes"], overview)
+    return "\n".join([_INTRODUCTION, "", *overview, *parts, ""])
+
+
+def write_document(docs=DOCS, folder=claims.FOLDER):
+    os.makedirs(docs, exist_ok=True)
+    write_file(docs / "claims.md", document(docs, folder))
+
+
+def _listed(words):
+    return ", ".join(sorted(set(words)))

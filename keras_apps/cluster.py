@@ -1,0 +1,76 @@
+"""The processes of a run: who they are, what they must agree on, and what is said when one is lost."""
+
+import json
+import os
+import re
+
+import tensorflow as tf
+
+LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError,
+        tf.errors.FailedPreconditionError, tf.errors.InternalError)
+
+
+class WorkerLost(OSError):
+    """Another process of the run no longer answers."""
+
+
+class Workers:
+    """The processes that train together, one a worker; a single process where the strategy knows no others."""
+
+    def __init__(self, strategy):
+        resolver = strategy.cluster_resolver
+        together = resolver is not None and not isinstance(strategy, tf.distribute.experimental.ParameterServerStrategy)
+        self.strategy = strategy
+        self.addresses = addresses(resolver.cluster_spec().as_dict()) if together else [""]
+        self.count = len(self.addresses)
+        self.index = getattr(strategy.extended, "_id_in_cluster", 0) if together else 0
+        self.chief = self.index == 0
+        if self.count > 1:
+            def each(value):
+                return tf.distribute.get_replica_context().all_gather(value[None], 0)
+            self._gather = tf.function(lambda value: strategy.run(each, (value,)), autograph=False)
+
+    def ask(self, number):
+        """Every worker's number, by worker; all workers must ask."""
+        if self.count == 1:
+            return [number]
+        found = self.strategy.experimental_local_results(self._gather(tf.constant(number, tf.int64)))[0].numpy()
+        return found[::len(found) // self.count].tolist()
+
+    def lost(self, error):
+        """What to raise in place of TensorFlow's error when another worker went away."""
+        said = re.search(r"(?:aborted by|heartbeat)[^\n]*", str(error)) or re.match(r"[^\n]*", str(error))
+        own = self.addresses[self.index]
+        others = ", ".join(f"{i} ({place})" for i, place in enumerate(self.addresses) if i != self.index)
+        return WorkerLost(f"worker {self.index} ({own}) has lost contact to another worker, one of {others}; see why "
+                          "it ended and start all again with the same command, which goes on from the last checkpoint "
+                          f"(TensorFlow: {said[0][:200]}).")
+
+
+def addresses(cluster):
+    """host:port of those that train, chief first."""
+    return [*cluster.get("chief", []), *cluster.get("worker", [])]
+
+
+def cluster_of(environment=None):
+    """(cluster {job: [host:port]}, job, index) of TF_CONFIG.
+
+    Raises:  ValueError where it is missing or does not fit.
+    """
+    text = (os.environ if environment is None else environment).get("TF_CONFIG", "")
+    remedy = ('set it to {"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}, or let '
+              "`python -m keras_apps.launch --workers=2 -- ...` do so on one machine")
+    if not text:
+        raise ValueError(f"`TF_CONFIG` is not set but says which processes train together; {remedy}.")
+    try:
+        found = json.loads(text)
+        cluster, task = found["cluster"], found["task"]
+        job, index = task["type"], int(task["index"])
+        known = {name: [str(place) for place in places] for name, places in cluster.items()}
+        own = known[job][index]
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ValueError(f"`TF_CONFIG` is {text[:200]!r}, which cannot be read ({type(error).__name__}: {error}); "
+                         f"{remedy}.") from error
+    if index < 0 or not own:
+        raise ValueError(f"`TF_CONFIG` names task {index} of {job!r} but the cluster has {known}; {remedy}.")
+    return known, job, index
