@@ -40,10 +40,12 @@ class Workers:
     def lost(self, error):
         """What to raise in place of TensorFlow's error when another worker went away."""
         said = re.search(r"(?:aborted by|heartbeat)[^\n]*", str(error)) or re.match(r"[^\n]*", str(error))
-        own = self.addresses[self.index]
-        others = ", ".join(f"{i} ({place})" for i, place in enumerate(self.addresses) if i != self.index)
-        return WorkerLost(f"worker {self.index} ({own}) has lost contact to another worker, one of {others}; see why "
-                          "it ended and start all again with the same command, which goes on from the last checkpoint "
+        places = [f"{i} ({place})" for i, place in enumerate(self.addresses)]
+        named = re.search(r"remote target /job:\w+/replica:0/task:(\d+)", str(error))
+        others = [places[int(named[1])]] if named and int(named[1]) < self.count else [
+            place for i, place in enumerate(places) if i != self.index]
+        return WorkerLost(f"worker {places[self.index]} has lost contact to worker {' or '.join(others)}; see why it "
+                          "ended and start all again with the same command, which goes on from the last checkpoint "
                           f"(TensorFlow: {said[0][:200]}).")
 
 

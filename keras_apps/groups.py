@@ -120,7 +120,7 @@ class Groups:
             t = tf.cast(self.step, tf.float32)
             rest = 1.0 - tf.minimum(self.config.ema, (1.0 + t) / (10.0 + t))
             for average, value in zip(parts_of(self.averages), parts_of(self.trained)):
-                average.assign(average + tf.cast(rest, value.dtype) * (value - average))
+                average.assign_add(tf.cast(rest, value.dtype) * (value - average))
 
 
 class Rate(tf.keras.optimizers.schedules.LearningRateSchedule):

@@ -57,6 +57,7 @@ class Place:
         self.devices = strategy.extended.worker_devices if self.replicas > 1 else (None,)
         self.first = getattr(strategy.extended, "_id_in_cluster", 0) * len(self.devices)
         self.here = slice(self.first, self.first + len(self.devices))
+        self._gather = None
 
     def gather(self, parts):
         """The parts of all replicas end to end, of which this process gives its own; all processes must call."""
@@ -65,10 +66,11 @@ class Place:
         values = self.strategy.experimental_distribute_values_from_function(
             lambda context: tf.constant(parts[context.replica_id_in_sync_group - self.first]))
 
-        @tf.function(autograph=False)
-        def gather(values):
-            return self.strategy.run(lambda part: tf.distribute.get_replica_context().all_gather(part, 0), (values,))
-        return self.strategy.experimental_local_results(gather(values))[0].numpy()
+        def gather(part):       # an argument itself has no device, which a gather needs
+            return tf.distribute.get_replica_context().all_gather(tf.identity(part), 0)
+        self._gather = self._gather or tf.function(lambda values: self.strategy.run(gather, (values,)),
+                                                   autograph=False, reduce_retracing=True)
+        return self.strategy.experimental_local_results(self._gather(values))[0].numpy()
 
 
 class LocalOptimizer(tf.train.experimental.PythonState):

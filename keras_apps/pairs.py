@@ -16,6 +16,8 @@ def across(embeddings, labels):
     if context is None or context.num_replicas_in_sync == 1:
         return embeddings, labels, tf.constant(0, tf.int32)
     offset = tf.cast(context.replica_id_in_sync_group, tf.int32) * tf.shape(embeddings)[0]
+    # An input of the step itself has no device, which a gather over workers needs.
+    embeddings, labels = tf.identity(embeddings), tf.identity(labels)
     return _dense(context.all_gather(embeddings, axis=0)), context.all_gather(labels, axis=0), offset
 
 

@@ -43,6 +43,7 @@ class BatchNormLayer(tf.keras.layers.Layer):
         self.beta = add("beta", "zeros", True) if self.center else None
         self.moving_mean = add("moving_mean", "zeros", False)
         self.moving_variance = add("moving_variance", "ones", False)
+        super().build(shape)
 
     def call(self, x, training=False):
         gamma = tf.ones_like(self.moving_mean) if self.gamma is None else tf.convert_to_tensor(self.gamma)

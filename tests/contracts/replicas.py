@@ -16,6 +16,7 @@ from keras_apps.loop import Loop
 from keras_apps.run import Run
 from keras_apps.strategy import make_strategy
 from tests.contracts.dummies import APPS, dummy_config
+from tfrecords.methods import ROOT
 
 # What an app may tell a method's constructor; `build` passes on what it asks for.
 FACTS = {"classes": 5, "dimension": 5, "seed": 1}
@@ -60,58 +61,83 @@ def first_moments(loop):
     return found
 
 
-def methods_on(strategy):
-    """Values and gradients of every metric loss, in every mining and distance it has, and of every head.
+_DRAW = np.random.default_rng(0)
+EMBEDDINGS = _DRAW.normal(size=(16, 5))
+LABELS = np.repeat(np.arange(5), [4, 4, 4, 3, 1]).astype(np.int32)[_DRAW.permutation(16)]
+OTHER, VIEWS = _DRAW.normal(size=(16, 5)), _DRAW.normal(size=(16, 3, 5))
+MAPS = _DRAW.normal(size=(16, 4, 4, 5)).astype(np.float32)
 
-    Found by walking their folders; /weights is the gradient of a method's own variables.
+# How the methods of a folder are called, and with what: {folder: ((method, *arrays) -> values [b, ...], arrays)}. The
+# first array is the one whose gradient is compared. A folder that is not there yet is walked as soon as it is.
+CALLS = {
+    "losses/metric": (lambda method, x, labels: method(x, labels), (EMBEDDINGS, LABELS)),
+    "losses/views": (lambda method, x, labels: method(x, labels), (VIEWS, LABELS)),
+    "losses/pair": (lambda method, x, y, same: method(x, y, same), (EMBEDDINGS, OTHER, LABELS % 2 == 0)),
+    "losses/classify": (lambda method, x, labels: method(x, labels), (EMBEDDINGS, LABELS)),
+    "losses/consistency": (lambda method, x, y: method(x, y), (EMBEDDINGS, OTHER)),
+    "losses/pixel": (lambda method, x, y: method(x, y), (MAPS, MAPS[::-1].copy())),
+    "heads": (lambda method, x, labels: method.loss(x, labels, 10_000), (EMBEDDINGS, LABELS)),
+    # Bent, since the sum of what a norm gives has no gradient.
+    "layers": (lambda method, x: tf.tanh(method(x, training=True)), (MAPS,)),
+}
+
+
+def methods_on(strategy):
+    """Values and gradients of every method that may look across the batch, in every mining and distance it has.
+
+    Found by walking the folders; /weights is the gradient of a method's own variables, /state what it keeps without.
     """
-    random = np.random.default_rng(0)
-    embeddings = random.normal(size=(16, 5))
-    labels = np.repeat(np.arange(5), [4, 4, 4, 3, 1]).astype(np.int32)[random.permutation(16)]
     found = {}
-    for folder, texts in (("losses/metric", [text for name in methods("losses/metric") for text in variants(name)]),
-                          ("heads", [f"{name}()" for name in methods("heads")])):
-        for text in texts:
+    for folder, (call, arrays) in CALLS.items():
+        if not (ROOT / "keras_apps" / folder).is_dir():
+            continue
+        for text in [text for name in methods(folder) for text in variants(folder, name)]:
             with strategy.scope():
                 method = build(folder, text, **FACTS)
-            values, gradients, *weights = on_replicas(strategy, method, embeddings, labels)
+            values, gradients, weights, state = on_replicas(strategy, method, call, arrays)
             found[f"{folder}/{text}/value"] = values
             found[f"{folder}/{text}/gradient"] = gradients
             found.update({f"{folder}/{text}/weights/{i}": value for i, value in enumerate(weights)})
+            found.update({f"{folder}/{text}/state/{i}": value for i, value in enumerate(state)})
     return found
 
 
-def on_replicas(strategy, method, embeddings, labels):
-    """[B] values and [B,D] gradients of the global mean, each replica holding its contiguous slice.
+def on_replicas(strategy, method, call, arrays):
+    """Values [B, ...] and the gradient of their global mean, each replica holding its contiguous slice.
 
-    After them the gradients of the method's own variables, summed over the replicas as the loop does.
+    After them the gradients of the method's own variables, summed over the replicas as the loop does, and the values of
+    those that are not trained: queues, centres, moving statistics.
     """
+    if isinstance(method, tf.keras.layers.Layer) and not method.built:
+        with strategy.scope():
+            method.build(arrays[0].shape)
     variables = list(getattr(method, "trainable_variables", ()))
 
     def replica():
         context = tf.distribute.get_replica_context()
-        share = len(labels) // context.num_replicas_in_sync
+        share = len(arrays[0]) // context.num_replicas_in_sync
         start = context.replica_id_in_sync_group * share
-        own, named = tf.constant(embeddings)[start:start + share], tf.constant(labels)[start:start + share]
+        own, *others = [tf.constant(array)[start:start + share] for array in arrays]
         with tf.GradientTape() as tape:
             tape.watch(own)
-            values = method.loss(own, named, 10_000) if hasattr(method, "loss") else method(own, named)
-            mean = tf.reduce_sum(values) / len(labels)
+            values = call(method, own, *others)
+            mean = tf.reduce_sum(values) / len(arrays[0])
         gradient, *slopes = tape.gradient(mean, [own, *variables], unconnected_gradients="zero")
         if slopes:
             slopes = context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.convert_to_tensor(slope) for slope in slopes])
         return [values, gradient], slopes
     parts, slopes = tf.function(lambda: strategy.run(replica), autograph=False)()
-    return ([np.concatenate([part.numpy() for part in strategy.experimental_local_results(found)]) for found in parts]
-            + [strategy.experimental_local_results(slope)[0].numpy() for slope in slopes])
+    return (*[np.concatenate([part.numpy() for part in strategy.experimental_local_results(found)]) for found in parts],
+            [strategy.experimental_local_results(slope)[0].numpy() for slope in slopes],
+            [variable.numpy() for variable in getattr(method, "non_trainable_variables", ())])
 
 
-def variants(name):
+def variants(folder, name):
     """The method with its defaults, and with each value that its `mining` and `distance` may take."""
     texts = [f"{name}()"]
     for key in ("mining", "distance"):
         try:
-            build("losses/metric", f"{name}({key}='?')", **FACTS)
+            build(folder, f"{name}({key}='?')", **FACTS)
         except ValueError as error:
             listed = re.search(r"must be one of ([\w, ]+)", str(error))
             texts += [f"{name}({key}='{value}')" for value in listed.group(1).split(", ")] if listed else []
