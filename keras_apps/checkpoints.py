@@ -28,14 +28,16 @@ class Checkpoints:
         self.directory, self.host, self.locals, self.workers = directory, host, list(locals), workers
         self.checkpoint = tf.train.Checkpoint(**parts, host=host)
         self.judged = tf.train.Checkpoint(**{name: parts[name] for name in judged}, host=host)
-        self.manager = tf.train.CheckpointManager(self.checkpoint, directory, keep)
+        if set(directory) & set("[]*?\\"):
+            raise ValueError(f"`workdir` is {os.path.dirname(directory)} but TensorFlow finds no checkpoint again "
+                             "below a name with [, ], *, ? or \\; use another.")
+        self.manager = None
+        if workers.chief:
+            _mend_list(directory)
+            self.manager = tf.train.CheckpointManager(self.checkpoint, directory, keep)
 
     def paths(self):
-        """Those that are there whole, newest first; the index of one is written last."""
-        found = [(int(match[1]), path[:-len(".index")]) for path in glob.glob(
-            os.path.join(glob.escape(self.directory), "ckpt-*.index"))
-            if (match := re.fullmatch(r"ckpt-(\d+)\.index", os.path.basename(path)))]
-        return [path for _, path in sorted(found, reverse=True)]
+        return checkpoints_in(self.directory)
 
     def restore(self, training=True):
         """Reads the newest that is sound, and says which were not; returns its path, None where there is none.
@@ -77,6 +79,27 @@ class Checkpoints:
         if self.workers.chief:
             self.manager.save(checkpoint_number=step)
         self.workers.ask(step)      # nobody reads, or ends, before it is there
+
+
+def checkpoints_in(directory):
+    """Paths of those that are there whole, newest first; the index of one is written last."""
+    found = [(int(match[1]), path[:-len(".index")]) for path in glob.glob(
+        os.path.join(glob.escape(directory), "ckpt-*.index"))
+        if (match := re.fullmatch(r"ckpt-(\d+)\.index", os.path.basename(path)))]
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def _mend_list(directory):
+    """Writes TensorFlow's list of a folder's checkpoints anew where it is lost or damaged."""
+    try:
+        state = tf.train.get_checkpoint_state(directory)
+    except ValueError:
+        state = None
+    path, found = os.path.join(directory, "checkpoint"), checkpoints_in(directory)
+    if state is None and os.path.exists(path):
+        os.remove(path)
+    if state is None and found:
+        tf.compat.v1.train.update_checkpoint_state(directory, found[0], found[::-1])
 
 
 class Host(tf.train.experimental.PythonState):

@@ -68,11 +68,13 @@ def cluster_of(environment=None):
         found = json.loads(text)
         cluster, task = found["cluster"], found["task"]
         job, index = task["type"], int(task["index"])
-        known = {name: [str(place) for place in places] for name, places in cluster.items()}
-        own = known[job][index]
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise ValueError(f"`TF_CONFIG` is {text[:200]!r}, which cannot be read ({type(error).__name__}: {error}); "
-                         f"{remedy}.") from error
-    if index < 0 or not own:
-        raise ValueError(f"`TF_CONFIG` names task {index} of {job!r} but the cluster has {known}; {remedy}.")
-    return known, job, index
+        sound = index in range(len(cluster[job])) and index == float(task["index"]) and all(
+            isinstance(places, list) and all(re.fullmatch(r"\S+:\d+", place) for place in places)
+            for places in cluster.values())
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"`TF_CONFIG` is {text[:200]!r}, which cannot be read ({type(error).__name__}: "
+                         f"{str(error)[:100]}); {remedy}.") from error
+    if not sound:
+        raise ValueError(f"`TF_CONFIG` is {text[:200]!r}, whose cluster must list host:port of every task, with a "
+                         f"place for this one; {remedy}.")
+    return cluster, job, index

@@ -1,5 +1,7 @@
 """Groups of variables: what moves them, how fast, from which step on, and their averages."""
 
+import math
+
 import tensorflow as tf
 
 from keras_apps.build import build, parse
@@ -43,7 +45,8 @@ class Groups:
         for group, variables in groups.items():
             parts = {}
             for v in variables:
-                parts.setdefault(factors.get(id(v), (1.0, 0)), []).append(v)
+                factor, start = factors.get(id(v), (1.0, 0))
+                parts.setdefault((float(f"{factor:.6g}"), start), []).append(v)     # as its name has it
             for (factor, start), members in parts.items():
                 suffix = ("" if factor == 1 else f"_x{factor:g}") + (f"_from_{start}" if start else "")
                 self._add(group, group + suffix, members, _scaled(schedule, factor, start, step))
@@ -178,7 +181,7 @@ def _factors(texts, paths):
         rule = _RULES.get(name)
         try:
             chosen = rule(paths, **words)
-        except TypeError:
+        except (TypeError, ValueError, AttributeError):
             raise ValueError(f"`rates` has {text!r} but must be like \"layers(path='network/backbone', factor=0.1, "
                              "start=500)\" or \"depth(path='network/backbone/stages', decay=0.75)\".") from None
         if not chosen:
@@ -186,9 +189,9 @@ def _factors(texts, paths):
             raise ValueError(f"`rates` has {text!r} but nothing that is trained lies there; there are "
                              f"{', '.join(near)}.")
         for path, (factor, start) in chosen.items():
-            if not (factor >= 0 and start >= 0):
-                raise ValueError(f"`rates` has {text!r} but factors and starts must not be negative.")
-            for part in (paths[path], *parts_of([paths[path]])):
+            if not (0 <= factor < math.inf and start >= 0):
+                raise ValueError(f"`rates` has {text!r} but factors and starts must not be negative, or without end.")
+            for part in {id(part): part for part in (paths[path], *parts_of([paths[path]]))}.values():
                 before = found.get(id(part), (1.0, 0))
                 found[id(part)] = (before[0] * factor, max(before[1], start))
     return found
@@ -202,7 +205,7 @@ def _depth(paths, path, decay):
     below = {name: name[len(path):].strip("/").split("/")[0] for name in paths if inside(name, path)}
     order = sorted(set(below.values()), key=lambda part: (not part.isdecimal(), int(part) if part.isdecimal() else 0,
                                                           part))
-    return {name: (decay ** (len(order) - 1 - order.index(part)), 0) for name, part in below.items()}
+    return {name: (float(decay) ** (len(order) - 1 - order.index(part)), 0) for name, part in below.items()}
 
 
 _RULES = {"layers": _layers, "depth": _depth}

@@ -5,11 +5,12 @@ import re
 
 import tensorflow as tf
 
-from keras_apps.checkpoints import Host
+from keras_apps.checkpoints import Host, checkpoints_in
 from keras_apps.paths import inside, paths_of
 
 NEEDED = "network/backbone"     # must fit whole; of the rest of `network` whatever fits is taken
 VALUE = ".ATTRIBUTES/VARIABLE_VALUE"
+HOST = "host/.ATTRIBUTES/py_state"
 
 
 def start_from(app, workdir):
@@ -19,13 +20,24 @@ def start_from(app, workdir):
     Returns: a sentence that says what was taken.
     Raises:  ValueError where there is no checkpoint, or its backbone has other variables or shapes.
     """
-    path = tf.train.latest_checkpoint(os.path.join(workdir, "checkpoints"))
-    if not path:
+    paths, reasons = checkpoints_in(os.path.join(workdir, "checkpoints")), []
+    if not paths:
         raise ValueError(f"`init` is {workdir} but holds no checkpoint; name the --workdir of a `keras_apps.train`.")
+    for path in paths:
+        try:
+            return _take(app, workdir, path)
+        except (tf.errors.OpError, IndexError) as error:
+            reasons.append(str(error).splitlines()[0])
+    raise ValueError(f"`init` is {workdir} but none of its checkpoints can be read ({reasons[0]}); name another run.")
+
+
+def _take(app, workdir, path):
     reader = tf.train.load_checkpoint(path)
     known = reader.get_variable_to_shape_map()
     keys = {match[1]: key for key in known if (match := re.fullmatch(rf"app/(.*)/{re.escape(VALUE)}", key))}
-    averages = Host.read(reader.get_tensor("host/.ATTRIBUTES/py_state"))[0]["facts"].get("averages", [])
+    if HOST not in known:
+        raise ValueError(f"`init` is {workdir} but {path} is not of `keras_apps.train`; name another run.")
+    averages = Host.read(reader.get_tensor(HOST))[0]["facts"].get("averages", [])
     keys.update({name: f"averages/variables_held/{i}/{VALUE}" for i, name in enumerate(averages) if name})
     own = {name: v for name, v in paths_of(app).items() if inside(name, "network")}
     fits = {name: keys[name] for name, v in own.items() if name in keys and known[keys[name]] == v.shape.as_list()}
@@ -34,8 +46,9 @@ def start_from(app, workdir):
             there = f"has the shape {known[keys[name]]}" if name in keys else "is not"
             raise ValueError(f"`init` is {workdir} but its backbone is another one: `{name}` {there} there and has the "
                              f"shape {v.shape.as_list()} here; use the same `backbone` as that run.")
-    for name, key in fits.items():
-        own[name].assign(reader.get_tensor(key))
+    values = {name: reader.get_tensor(key) for name, key in fits.items()}       # all, before one is changed
+    for name, value in values.items():
+        own[name].assign(value)
     left = sorted(set(own) - set(fits))
     rest = f"; new: {', '.join(left)}" if left else ""
     return f"{len(fits)} of {len(own)} variables of the network come from {path}{rest}"

@@ -275,13 +275,15 @@ class _Best:
             known = ", ".join(name for name, value in found.items() if isinstance(value, float))
             raise ValueError(f"`best` is {self.name!r} but the evaluation gives {known}; name one of them, with a "
                              "minus where less is better.")
+        if np.isnan(found[self.name]):
+            return False
         return "best" not in facts or self.sign * (found[self.name] - facts["best"]) > self.min_delta
 
     def note(self, found, step, better, facts):
         if better:
             facts.update(best=found[self.name], best_step=step, waited=0)
         else:
-            facts["waited"] += 1
+            facts["waited"] = facts.get("waited", 0) + 1
             if self.patience and facts["waited"] >= self.patience:
                 facts["stopped"] = "patience"
 

@@ -38,9 +38,13 @@ def _children(item):
         yield from enumerate(item)
     elif hasattr(item, "__dict__"):
         for name, child in vars(item).items():
-            if isinstance(child, LocalVariable) or isinstance(child, (list, tuple)) and any(
-                    isinstance(part, LocalVariable) for part in child):
+            if _is_local(child) or any(map(_is_local, getattr(child, "__dict__", {}).values())):
                 yield name, child
+
+
+def _is_local(item):
+    return isinstance(item, LocalVariable) or isinstance(item, (list, tuple)) and any(
+        isinstance(part, LocalVariable) for part in item)
 
 
 def _is_variable(item):

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from keras_apps import splits as dealing
 from keras_apps.build import build, method_class
+from keras_apps.checkpoints import checkpoints_in
 from keras_apps.config import PRECISIONS, differences, require_known, settle, to_json
 from keras_apps.initial import start_from
 from keras_apps.loop import Loop
@@ -97,7 +98,7 @@ class Run:
 
     def loop(self, workdir, actions=(), stopping=None):
         """The loop over the app's stages; a new one starts from the run that `init` names."""
-        if self.config.init and not (workdir and os.path.isdir(os.path.join(workdir, "checkpoints"))):
+        if self.config.init and not (workdir and checkpoints_in(os.path.join(workdir, "checkpoints"))):
             with self.strategy.scope():
                 print(start_from(self.app, self.config.init), file=sys.stderr)
         judge = functools.partial(self.app.evaluate, {"test": self.splits.get("validation")})
@@ -125,7 +126,7 @@ def claim(workdir, run):
     """
     mine = {"config.json": to_json(run.config),
             "data.json": json.dumps({"name": run.records.name, "sha256": run.records.manifest["data_sha256"]})}
-    trained = os.path.exists(os.path.join(workdir, "checkpoints", "checkpoint"))
+    trained = checkpoints_in(os.path.join(workdir, "checkpoints"))
     for name, text in mine.items() if trained else ():
         stored = read_json(os.path.join(workdir, name))
         changed = [] if stored is None else differences(stored, json.loads(text))

@@ -20,7 +20,7 @@ class Stopping:
     """
 
     def __init__(self, minutes=0.0):
-        if minutes < 0:
+        if not minutes >= 0:
             raise ValueError(f"`max_minutes` is {minutes} but must not be negative; 0 sets no limit.")
         self.minutes, self.start, self.signal = minutes, time.monotonic(), None
 

@@ -77,7 +77,7 @@ def _parameter_server():
 def _tpu(address):
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect(address)
-    except (ValueError, tf.errors.OpError) as error:
+    except (ValueError, OSError, tf.errors.OpError) as error:
         said = " ".join(str(error).split())[:200]
         raise ValueError(f"`strategy` is tpu but no TPU was found at {address or 'this machine'!r} ({said}); give its "
                          "name by --tpu, or use another strategy.") from error

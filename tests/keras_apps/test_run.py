@@ -100,7 +100,7 @@ def claim_and_train(workdir, run):
     """Claims it and leaves what a first checkpoint leaves."""
     claim(str(workdir), run)
     (workdir / "checkpoints").mkdir()
-    (workdir / "checkpoints" / "checkpoint").write_text("")
+    (workdir / "checkpoints" / "ckpt-1.index").write_text("")
 
 
 def test_a_workdir_without_a_checkpoint_may_be_claimed_by_another_config(data, tmp_path):
