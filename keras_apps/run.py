@@ -45,6 +45,8 @@ class Run:
         self.labels, self.splits, self.names = dealing.select(self.images, config)
         for split in self.splits.values():
             split.keep_sound()
+        if config.init:
+            self._note_seen(config.init)
         self.rows = (self.labels >= 0).nonzero()[0]
         self.mixing = [build("tfrecords/mixing", text) for text in config.data.mixing]
         self.augment = [build("tfrecords/augment", text) for text in config.data.augment]
@@ -64,6 +66,22 @@ class Run:
                                      shape=(*self.decoder.size, self.records.channels))
         with strategy.scope():
             self.app = build("apps", config.app, config=config, info=info)
+
+    def _note_seen(self, workdir):
+        """Held-out identities that the run to start from was trained on are not unseen ones."""
+        before = read_json(os.path.join(workdir, "data.json"))
+        if before is None:
+            print(f"warning: {workdir}, which `init` names, holds no data.json: whether it was trained on identities "
+                  "that are held out here cannot be told.", file=sys.stderr)
+            return
+        for name, split in self.splits.items():
+            held = {split.names[i] for i in split.identities}
+            seen = held & set(before.get("trained", ()))
+            if seen and before["sha256"] == self.records.manifest["data_sha256"]:
+                split.unseen = False
+                print(f"warning: {len(seen)} of the {len(held)} identities of the {name} split were trained on by "
+                      f"{workdir}, which `init` names: the figures are not those of unseen identities.",
+                      file=sys.stderr)
 
     def images_of(self, size):
         """The decoded images at a size; stages of a growing network ask for several."""
@@ -125,7 +143,8 @@ def claim(workdir, run):
     Raises:  ValueError where another config or other data trained here.
     """
     mine = {"config.json": to_json(run.config),
-            "data.json": json.dumps({"name": run.records.name, "sha256": run.records.manifest["data_sha256"]})}
+            "data.json": json.dumps({"name": run.records.name, "sha256": run.records.manifest["data_sha256"],
+                                     "trained": run.names})}
     trained = checkpoints_in(os.path.join(workdir, "checkpoints"))
     for name, text in mine.items() if trained else ():
         stored = read_json(os.path.join(workdir, name))

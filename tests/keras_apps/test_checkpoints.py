@@ -201,6 +201,15 @@ def test_so_many_are_kept(tmp_path, keep, left):
     assert [int(path.stem[5:]) for path in sorted((tmp_path / "checkpoints").glob("*.index"))] == left
 
 
+def test_so_many_are_kept_after_the_list_was_lost(workdir):
+    (workdir / "checkpoints" / "checkpoint").unlink()
+    loop = looped(workdir, keep=2, steps=8)
+    assert loop.restore() == 6
+    loop.step.assign(8)
+    loop.save()
+    assert sorted(path.stem for path in (workdir / "checkpoints").glob("*.index")) == ["ckpt-6", "ckpt-8"]
+
+
 def test_evaluation_reads_a_checkpoint_whatever_optimizers_there_are(workdir, undisturbed):
     loop = looped(workdir, optimizer="sgd(rate=0.1, momentum=0.9)")
     loop.host.config["optimizers"] = undisturbed.host.config["optimizers"]

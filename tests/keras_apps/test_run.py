@@ -89,7 +89,8 @@ def test_a_claimed_workdir_names_config_and_data_and_is_claimed_again_by_its_own
     claim(str(tmp_path / "new" / "run"), run)
     found = contents(tmp_path / "new" / "run")
     assert sorted(found) == ["config.json", "data.json"]
-    assert json.loads(found["data.json"]) == {"name": "data", "sha256": run.records.manifest["data_sha256"]}
+    assert json.loads(found["data.json"]) == {"name": "data", "sha256": run.records.manifest["data_sha256"],
+                                              "trained": run.names}
     claim(str(tmp_path / "new" / "run"), run)
     again = Run(stored_config(tmp_path / "new" / "run"), data, tf.distribute.get_strategy())
     claim(str(tmp_path / "new" / "run"), again)     # lists for tuples and all: what evaluate does
@@ -253,3 +254,21 @@ def test_a_mixing_that_the_app_does_not_read_is_refused(data):
     config.data.mixing = ("mixup()",)
     with pytest.raises(ValueError, match="`data.mixing` has 'mixup.*', whose `label_other` and `share` the app "):
         Run(config, data, tf.distribute.get_strategy())
+
+
+@pytest.mark.parametrize("before, unseen, said", [
+    (lambda run, held: {"sha256": run.records.manifest["data_sha256"], "trained": held[:1]}, False,
+     "1 of the 3 identities of the test split were trained on by"),
+    (lambda run, held: {"sha256": run.records.manifest["data_sha256"], "trained": run.names}, True, ""),
+    (lambda run, held: {"sha256": "other", "trained": held}, True, ""),
+    (lambda run, held: None, True, "holds no data.json: whether it was trained on identities that are held out"),
+])
+def test_identities_that_the_run_to_start_from_has_seen_are_not_unseen(data, tmp_path, capsys, before, unseen, said):
+    run = make(data)
+    held = [run.splits["test"].names[i] for i in np.unique(run.splits["test"].identities)]
+    if before(run, held):
+        (tmp_path / "data.json").write_text(json.dumps(before(run, held)))
+    run = make(data, init=str(tmp_path))
+    assert run.splits["test"].unseen == unseen
+    told = capsys.readouterr().err
+    assert said in told and bool(said) == bool(told)

@@ -42,9 +42,17 @@ def at_once():
     return accumulated(1)
 
 
+class ShortApp(apart(GanApp)):
+    """Two critic batches a step."""
+
+    def stages(self):
+        stage, = super().stages()
+        return ({**stage, "phases": {"critic": 2, "generator": 1}},)
+
+
 def accumulated(parts):
     logged = []
-    loop = looped(apart(GanApp), groups=GanApp.groups, steps=3, accumulate=parts, clip=1.0,
+    loop = looped(ShortApp, groups=GanApp.groups, steps=3, accumulate=parts, clip=1.0,
                   actions=[lambda loop, logs: logged.append(logs)])
     loop.run()
     logs = [{name: value for name, value in each.items() if name != "images_per_second"} for each in logged]
