@@ -99,7 +99,10 @@ def _mend_list(directory):
     if state is None and os.path.exists(path):
         os.remove(path)
     if state is None and found:
-        tf.compat.v1.train.update_checkpoint_state(directory, found[0], found[::-1])
+        # Without times the manager would not count them as its own.
+        times = [os.path.getmtime(f"{path}.index") for path in found[::-1]]
+        tf.compat.v1.train.update_checkpoint_state(directory, found[0], found[::-1],
+                                                   all_model_checkpoint_timestamps=times)
 
 
 class Host(tf.train.experimental.PythonState):

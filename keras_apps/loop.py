@@ -2,7 +2,6 @@
 
 import bisect
 import contextlib
-import io
 import os
 import time
 import zlib
@@ -170,10 +169,13 @@ class Loop:
 
     def _between(self, stage, number, batches):
         with self.averaged():
-            arrays = dict(self.app.between(stage["name"], number, batches))
-        stream = io.BytesIO()
-        np.savez(stream, **arrays)
-        if len(set(self.workers.ask(zlib.crc32(stream.getvalue())))) > 1:
+            arrays = {name: np.ascontiguousarray(values)
+                      for name, values in self.app.between(stage["name"], number, batches).items()}
+        for name, values in arrays.items():
+            if values.dtype.kind not in "biuf":
+                raise ValueError(f"`between` gave {name!r} as {values.dtype} but must give numbers; convert it.")
+        digest = zlib.crc32(b"".join(name.encode() + values.tobytes() for name, values in sorted(arrays.items())))
+        if len(set(self.workers.ask(digest))) > 1:
             raise ValueError(f"`between` gave different arrays on the workers before round {number} of stage "
                              f"{stage['name']!r} but must give the same; draw from the run's seed only.")
         self.host.key, self.host.arrays = [stage["name"], number], arrays

@@ -97,7 +97,7 @@ def until(training, workdir, draw, seconds):
     """Waits for a random moment: while it starts, or some time after a random checkpoint; False where it has ended."""
     if draw.random() < 0.15:
         return training.wait(draw.uniform(0.0, 0.5) * seconds) is None
-    wanted = draw.randrange(step_of(workdir) + 1, STEPS + 1)
+    wanted = draw.randint(min(step_of(workdir) + 1, STEPS), STEPS)
     while step_of(workdir) < wanted:
         if training.wait(0.02) is not None:
             return False

@@ -97,7 +97,8 @@ class VerificationApp(App):
 
     def _vectors_of(self, split):
         """Embeddings [n,D] and the floor: pixels [n,P] of at most 48 x 48, each image about its own mean."""
-        function = tf.function(self.embed, input_signature=[tf.TensorSpec([None, *self.info.shape], tf.float32)])
+        function = tf.function(self.embed, input_signature=[tf.TensorSpec([None, *self.info.shape], tf.float32)],
+                               autograph=False)
         side = [min(FLOOR_SIDE, length) for length in self.info.shape[:2]]
         vectors, pixels = [], []
         for start in range(0, len(split.rows), 256):
