@@ -4,7 +4,7 @@ from keras_apps.local import LocalVariable
 
 
 def paths_of(root):
-    """{path: variable} of everything an app or a model holds, such as "network/backbone/stages/0/layer_with_weights-0/kernel".
+    """{path: variable} of all that an app or a model holds, as "network/backbone/stages/0/layer_with_weights-0/kernel".
 
     A path is the shortest way through attributes and list places; a variable that is reached twice has one path.
     """

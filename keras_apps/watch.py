@@ -48,7 +48,8 @@ class WatchCollapse:
         if self.embed is None:
             self.rows = sample(self.run.rows, self.run.labels)
             self.images = self.run.images.load(self.rows)
-            self.embed = tf.function(app.embed, input_signature=[tf.TensorSpec([None, *self.images.shape[1:]])])
+            self.embed = tf.function(app.embed, input_signature=[tf.TensorSpec([None, *self.images.shape[1:]])],
+                                     autograph=False)
         vectors = np.concatenate([self.embed(self.images[first:first + BLOCK]).numpy()
                                   for first in range(0, len(self.images), BLOCK)])
         labels = self.run.labels[self.rows]
