@@ -137,7 +137,8 @@ class WriteTensorBoard:
                 tf.summary.scalar(name, value)
             if self.histograms.due(step):
                 for path, variable in paths_of(loop.app).items():
-                    values = variable.gathered() if isinstance(variable, LocalVariable) else variable
+                    # Of several workers only one writes, so it shows the shares it has itself.
+                    values = tf.concat(variable.shards, 0) if isinstance(variable, LocalVariable) else variable
                     tf.summary.histogram(path, tf.cast(values, tf.float32))
         self.writer.flush()         # else a look at a running training would be up to two minutes behind
 

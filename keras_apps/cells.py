@@ -97,6 +97,8 @@ def result(workdir):
     found = read_json(os.path.join(workdir, "evaluation.json"))
     last = _last_row(workdir)
     losses = [value for name, value in last.items() if re.fullmatch(r"(?!rate/)[^/]+/loss", name)]
+    if found and found.get("ended") == "time":
+        return None         # --max_minutes cut it off: the same command goes on
     if found and losses:
         found["loss"] = losses[-1]
     return found

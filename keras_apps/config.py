@@ -32,7 +32,8 @@ def base():
             "fit": "stretch",         # stretch | pad
             "train_identities": "",   # "0-4,7"; "" = by `holdout`
             "train_split": "",        # rows of this split only; "" = every row that has no other use
-            "validation": 0.0,        # share of the identities left to train on (by hash) that `best` is chosen by
+            "validation": 0.0,        # share of the identities left to train on (by hash), all their images, that
+                                      # `best` is chosen by
             "holdout": 0.0,           # share of the identities (by hash) kept for evaluation
             "test_images": 10000,     # whole identities, or cases of episodes, are evaluated up to this many
             "sampler": "pk(images=4)",

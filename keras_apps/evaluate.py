@@ -74,9 +74,10 @@ def main(_):
     trained = loop.restore(training=False)
     if not trained:
         raise ValueError(f"{workdir} holds no checkpoint to evaluate; train first.")
+    reason = loop.ended()
     loop.restore_best()
     print(f"checkpoint of step {loop.step.numpy()} of {loop.steps}", file=sys.stderr)
-    show(evaluate(run, loop, workdir, WriteHistory(workdir), trained, "finished" if loop.finished() else "time"))
+    show(evaluate(run, loop, workdir, WriteHistory(workdir), trained, reason))
 
 
 if __name__ == "__main__":

@@ -42,6 +42,13 @@ class Groups:
         moved = {id(v) for variables in groups.values() for v in variables}
         factors = _factors(config.rates, {path: v for path, v in paths.items()
                                           if moved & {id(v), *map(id, parts_of([v]))}})
+        owner = {}
+        for group, variables in groups.items():
+            for v in variables:
+                if owner.setdefault(id(v), group) != group:
+                    raise ValueError(f"`{getattr(v, 'name', 'a variable')}` is in the groups {owner[id(v)]!r} and "
+                                     f"{group!r} but one optimizer must hold its state; name one group for it in all "
+                                     "stages and phases (`rates` changes its rate, also from a step on).")
         for group, variables in groups.items():
             parts = {}
             for v in variables:

@@ -3,6 +3,7 @@
 import bisect
 import contextlib
 import os
+import sys
 import time
 import zlib
 
@@ -17,7 +18,7 @@ from keras_apps.local import LocalVariable, parts_of
 from keras_apps.parameter_server import Scheduled
 from keras_apps.paths import paths_of
 from keras_apps.step import Step, draw_of
-from keras_apps.stopping import Stopping
+from keras_apps.stopping import SIGNALLED, TIME_UP, Stopping
 
 
 class Loop:
@@ -58,6 +59,7 @@ class Loop:
         names = {id(v): path for path, v in paths.items()}
         self.host.facts["averages"] = [names.get(id(v), "") for v in self.trained
                                        if config.ema and not isinstance(v, LocalVariable)]
+        self.restored = False
         self.best = _Best(config) if config.best else None
         self.checkpoints = self.bests = None
         if workdir:
@@ -79,6 +81,7 @@ class Loop:
 
         Raises:  ValueError where none is sound, it is of another network, or the workers see different ones.
         """
+        self.restored = True
         if self.checkpoints:
             self.checkpoints.restore(training)
         steps = self.workers.ask(self.position())
@@ -88,9 +91,19 @@ class Loop:
         return self.position()
 
     def restore_best(self):
-        """Takes the weights of the best checkpoint, where the config asks for it and there is one."""
-        if self.best and self.bests and self.bests.paths():
-            self.bests.restore(training=False)
+        """Takes the weights of the best checkpoint, where the config asks for one; says so where it cannot be read."""
+        if not self.best or not self.bests or "best" not in self.host.facts:
+            return
+        try:
+            if self.bests.restore(training=False):
+                return
+            reason = f"{self.bests.directory} holds none"
+        except ValueError as error:
+            reason = str(error)
+        self.checkpoints.restore(training=False)
+        if self.workers.chief:
+            print(f"warning: the best checkpoint cannot be read ({reason}); the last step's is judged instead.",
+                  file=sys.stderr)
 
     def finished(self):
         """Whether nothing is left to train: the last step is done, or patience ended the run."""
@@ -103,7 +116,8 @@ class Loop:
         """
         try:
             with self.stopping.watching():
-                self.restore()
+                if not self.restored:
+                    self.restore()
                 reason = self._run_stages()
         except LOST as error:
             if self.workers.count == 1:
@@ -117,7 +131,11 @@ class Loop:
                 reason = self._run_stage(stage)
                 if reason:
                     return reason
-        return self.host.facts.get("stopped") or "finished"
+        return self.ended()
+
+    def ended(self):
+        """Why training ended where it stands: "finished", "patience", or "time" where there are steps left."""
+        return self.host.facts.get("stopped") or ("finished" if self.finished() else "time")
 
     def _run_stage(self, stage):
         draws = sum(stage["phases"].values())
@@ -164,8 +182,8 @@ class Loop:
         asked = self.stopping.asked()
         if self.workers.count > 1:      # at every step, since a signal may reach one of them only
             answers = self.workers.ask(asked)
-            asked = 1 if 1 in answers else max(answers)
-        return {1: "signal", 2: "time"}.get(asked)
+            asked = SIGNALLED if SIGNALLED in answers else max(answers)
+        return {SIGNALLED: "signal", TIME_UP: "time"}.get(asked)
 
     def _between(self, stage, number, batches):
         with self.averaged():
@@ -209,7 +227,7 @@ class Loop:
 
     def _keep_batch(self, stage, step, place):
         """Writes the whole batch of an occurrence to the workdir, drawn once more; returns where, as words."""
-        if not self.workdir or not self.workers.chief:
+        if not self.workdir or not self.workers.chief or self.scheduled:    # whose steps take batches in any order
             return ""
         draw = stage["draw"] + draw_of(stage, step, place)
         replicas = self.strategy.num_replicas_in_sync

@@ -36,6 +36,9 @@ class Scheduled:
         if step.scaled:
             raise ValueError("`precision` is float16 but --strategy=parameter_server has no common loss scale; use "
                              "bfloat16 or float32.")
+        if strategy.num_replicas_in_sync > 1:
+            raise ValueError(f"`strategy` is parameter_server with {strategy.num_replicas_in_sync} devices a worker "
+                             "but each would take the whole batch; start one worker a device (CUDA_VISIBLE_DEVICES).")
         return cls(strategy, step)
 
     def function(self, stage):

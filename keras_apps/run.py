@@ -13,8 +13,8 @@ from ml_collections import ConfigDict
 
 from keras_apps import splits as dealing
 from keras_apps.build import build, method_class
-from keras_apps.checkpoints import checkpoints_in
-from keras_apps.config import PRECISIONS, differences, require_known, settle, to_json
+from keras_apps.checkpoints import MAY_DIFFER, checkpoints_in
+from keras_apps.config import PRECISIONS, base, differences, require_known, settle, to_json
 from keras_apps.initial import start_from
 from keras_apps.loop import Loop
 from tfrecords.batch import Batches, Images, Table
@@ -45,6 +45,7 @@ class Run:
         self.labels, self.splits, self.names = dealing.select(self.images, config)
         for split in self.splits.values():
             split.keep_sound()
+        self.trained_on = sorted(self.names)        # by this run, or one it starts from
         if config.init:
             self._note_seen(config.init)
         self.rows = (self.labels >= 0).nonzero()[0]
@@ -70,18 +71,20 @@ class Run:
     def _note_seen(self, workdir):
         """Held-out identities that the run to start from was trained on are not unseen ones."""
         before = read_json(os.path.join(workdir, "data.json"))
-        if before is None:
-            print(f"warning: {workdir}, which `init` names, holds no data.json: whether it was trained on identities "
+        if before is None or "trained" not in before:
+            print(f"warning: {workdir}, which `init` names, does not say what it was trained on: whether on identities "
                   "that are held out here cannot be told.", file=sys.stderr)
             return
         for name, split in self.splits.items():
             held = {split.names[i] for i in split.identities}
             seen = held & set(before.get("trained", ()))
-            if seen and before["sha256"] == self.records.manifest["data_sha256"]:
+            if seen:
+                same = before.get("sha256") == self.records.manifest["data_sha256"]
                 split.unseen = False
                 print(f"warning: {len(seen)} of the {len(held)} identities of the {name} split were trained on by "
-                      f"{workdir}, which `init` names: the figures are not those of unseen identities.",
-                      file=sys.stderr)
+                      f"{workdir}, which `init` names{'' if same else ' (other data, the same names)'}: the figures "
+                      "are not those of unseen identities.", file=sys.stderr)
+        self.trained_on = sorted({*self.trained_on, *before.get("trained", ())})
 
     def images_of(self, size):
         """The decoded images at a size; stages of a growing network ask for several."""
@@ -144,11 +147,12 @@ def claim(workdir, run):
     """
     mine = {"config.json": to_json(run.config),
             "data.json": json.dumps({"name": run.records.name, "sha256": run.records.manifest["data_sha256"],
-                                     "trained": run.names})}
+                                     "trained": run.trained_on})}
     trained = checkpoints_in(os.path.join(workdir, "checkpoints"))
     for name, text in mine.items() if trained else ():
         stored = read_json(os.path.join(workdir, name))
-        changed = [] if stored is None else differences(stored, json.loads(text))
+        changed = [] if stored is None else [key for key in differences(stored, json.loads(text))
+                                             if key not in (*MAY_DIFFER, "trained")]
         if changed:
             keys = ", ".join(f"`{key}`" for key in changed)
             raise ValueError(f"{workdir} holds a run whose {name[:-len('.json')]} differs in {keys}; use another "
@@ -176,7 +180,10 @@ def stored_config(workdir):
     config = read_json(os.path.join(workdir, "config.json"))
     if config is None:
         raise ValueError(f"{workdir} holds no config.json, so no run; give the --workdir of a `keras_apps.train`.")
-    return ConfigDict(config)
+    complete = base()       # a run of before a key was there had what is now its default
+    complete.update(config)
+    complete.optimizers = ConfigDict(config.get("optimizers", complete.optimizers))
+    return complete
 
 
 def write_file(path, content):

@@ -2,9 +2,11 @@
 
 import tensorflow as tf
 
+from keras_apps.layers.batch_norm import BatchNormLayer
 from keras_apps.local import LocalVariable
 
 SUM = tf.distribute.ReduceOp.SUM
+BATCH_NORMS = BatchNormLayer, tf.keras.layers.BatchNormalization
 FIRST_SCALE, RAISED_AFTER, HIGHEST_SCALE = 2.0 ** 15, 2000, 2.0 ** 24
 
 
@@ -31,6 +33,11 @@ class Step:
         if config.accumulate > 1 and app.across():
             raise ValueError(f"`accumulate` is {config.accumulate} but `{config.app}` has a term that looks across the "
                              "batch, which would see a part of it only; use accumulate=1, or a config without it.")
+        norms = [layer for layer in app.submodules if isinstance(layer, BATCH_NORMS)] if config.accumulate > 1 else ()
+        if norms:
+            raise ValueError(f"`accumulate` is {config.accumulate} but the network has {len(norms)} batch norms, whose "
+                             "mean would be that of a part of the batch; use norms of single images, such as "
+                             "--config.backbone=\"small_cnn(norm='group')\" --config.norm=layer, or accumulate=1.")
         self.scaled = config.precision == "float16"
         with strategy.scope():
             one = {"trainable": False, "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA}

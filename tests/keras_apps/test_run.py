@@ -260,8 +260,9 @@ def test_a_mixing_that_the_app_does_not_read_is_refused(data):
     (lambda run, held: {"sha256": run.records.manifest["data_sha256"], "trained": held[:1]}, False,
      "1 of the 3 identities of the test split were trained on by"),
     (lambda run, held: {"sha256": run.records.manifest["data_sha256"], "trained": run.names}, True, ""),
-    (lambda run, held: {"sha256": "other", "trained": held}, True, ""),
-    (lambda run, held: None, True, "holds no data.json: whether it was trained on identities that are held out"),
+    (lambda run, held: {"sha256": "other", "trained": held[:2]}, False, "2 of the 3 identities of the test split"),
+    (lambda run, held: {"sha256": "other"}, True, "does not say what it was trained on: whether on identities that"),
+    (lambda run, held: None, True, "does not say what it was trained on: whether on identities that are held out"),
 ])
 def test_identities_that_the_run_to_start_from_has_seen_are_not_unseen(data, tmp_path, capsys, before, unseen, said):
     run = make(data)
@@ -272,3 +273,5 @@ def test_identities_that_the_run_to_start_from_has_seen_are_not_unseen(data, tmp
     assert run.splits["test"].unseen == unseen
     told = capsys.readouterr().err
     assert said in told and bool(said) == bool(told)
+    earlier = (before(run, held) or {}).get("trained", [])
+    assert run.trained_on == sorted({*run.names, *earlier}), "a third run is told of both"

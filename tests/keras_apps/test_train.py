@@ -90,7 +90,7 @@ def served_equals_averaged(version, run, workdir):
 
 
 @pytest.mark.parametrize("change, said", [
-    ({"config": {"steps": 8}}, "holds a run whose config differs in `steps`; use another --workdir or the same"),
+    ({"config": {"batch": 16}}, "holds a run whose config differs in `batch`; use another --workdir or the same"),
     ({"images": 5}, "holds a run whose data differs in `sha256`; use another --workdir or the same"),
 ])
 def test_a_workdir_of_another_run_is_refused_and_left_alone(workdir, data, tmp_path, change, said):
