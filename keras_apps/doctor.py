@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from keras_apps.build import build, parse
+from keras_apps.checkpoints import checkpoints_in
 from keras_apps.local import LocalVariable, parts_of
 from keras_apps.loop import Loop
 from keras_apps.paths import paths_of
@@ -40,6 +41,9 @@ def examine(run):
     Raises:  ValueError where the training itself would refuse.
     """
     stages = run.app.stages()
+    if run.config.init and not checkpoints_in(os.path.join(run.config.init, "checkpoints")):
+        return [Finding("stop", f"`init` is {run.config.init} but holds no checkpoint; name the --workdir of a "
+                                "`keras_apps.train`.")]
     found = [memory(run, stages), precision(run.config.precision, processor())]
     for stage in stages:
         batches = run.batches(stage)

@@ -1,16 +1,16 @@
 """Starts the processes of a cluster on this machine, to try out a training on several workers.
 
-    python -m keras_apps.launch --workers=2 -- --config=... --data=DIR --workdir=DIR         --strategy=multi_worker
-    python -m keras_apps.launch --workers=2 --ps=1 -- --config=... --data=DIR --workdir=DIR  --strategy=parameter_server
+    python -m keras_apps.launch --workers=2 -- --config=... --data=DIR --workdir=DIR            multi_worker
+    python -m keras_apps.launch --workers=2 --ps=1 -- --config=... --data=DIR --workdir=DIR     parameter_server
 
-What stands after `--` goes to `keras_apps.train`; the strategy is added. The first process (the chief) writes to this
-terminal, the others' lines bear their names. Where a worker fails the others end as well, and so does this command,
-with its exit code; a worker of parameter servers is started anew instead, up to --restarts times. SIGTERM is handed on.
+What stands after `--` goes to `keras_apps.train`; the strategy follows from --ps. The first process (the chief) writes
+to this terminal, the others' lines bear their names. Where a worker fails the others end as well, and so does this
+command, with its exit code; a worker of parameter servers is started anew instead, up to --restarts times. SIGTERM is
+handed on.
 On several machines each starts `keras_apps.train` itself: see keras_apps/deploy/.
 """
 
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -26,7 +26,11 @@ from tfrecords import command
 
 FLAGS = flags.FLAGS
 GRACE = 60.0        # seconds that the others have to notice that one has failed
-AT_DEATH = 1        # PR_SET_PDEATHSIG
+# What a process does first: ask to be killed with its parent (PR_SET_PDEATHSIG is 1), since one that outlives a killed
+# launcher would go on writing to the workdir; then it becomes what it is to be. Between fork and exec of a process with
+# threads, as `preexec_fn` does it, this is not safe.
+BOUND = ("import ctypes, os, signal, sys; ctypes.CDLL(None).prctl(1, signal.SIGKILL); "
+         "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])")
 
 
 class Cluster:
@@ -44,8 +48,8 @@ class Cluster:
         self.names = [(job, index) for job, count in jobs.items() for index in range(count)]
         self.trainers = [name for name in self.names if name[0] == "chief"] if servers else self.names
         strategy = "parameter_server" if servers else "multi_worker"
-        self.words = [sys.executable, "-m", module, *words, f"--strategy={strategy}"]
-        self.processes = {}
+        self.words = [sys.executable, "-c", BOUND, "-m", module, *words, f"--strategy={strategy}"]
+        self.processes, self.ending = {}, False
 
     def start(self, name):
         job, index = name
@@ -54,7 +58,7 @@ class Cluster:
         process = subprocess.Popen(
             self.words, env={**os.environ, "TF_CONFIG": json.dumps(task)}, text=not first, errors=None if first else
             "replace", stdin=subprocess.DEVNULL, stdout=None if first else subprocess.PIPE,
-            stderr=None if first else subprocess.STDOUT, preexec_fn=_end_with_parent)
+            stderr=None if first else subprocess.STDOUT)
         if not first:
             threading.Thread(target=_repeat, args=(process.stdout, f"{job} {index}: "), daemon=True).start()
         self.processes[name] = process
@@ -73,7 +77,7 @@ class Cluster:
             if None not in ended:
                 return self._end(0)
             for name, code in codes.items():
-                if code is not None and name not in self.trainers:
+                if code is not None and name not in self.trainers and not self.ending:
                     if name[0] != "worker" or restarts < 1:
                         _tell(f"{name[0]} {name[1]} ended with exit code {code}")
                         return self._end(1, grace=0.0)
@@ -95,7 +99,8 @@ class Cluster:
         return code if code >= 0 else 128 - code
 
     def terminate(self, *_):
-        """Hands SIGTERM on to those that train."""
+        """Hands SIGTERM on to those that train; servers and their workers stay until those have saved."""
+        self.ending = True
         for name in self.trainers:
             if name in self.processes:
                 self.processes[name].send_signal(signal.SIGTERM)
@@ -119,11 +124,6 @@ def _repeat(stream, prefix):
 
 def _tell(text):
     print(text, file=sys.stderr, flush=True)
-
-
-def _end_with_parent():
-    """Processes that outlive a killed launcher would go on writing to the workdir."""
-    ctypes.CDLL(None).prctl(AT_DEATH, signal.SIGKILL)
 
 
 def define_flags():

@@ -222,7 +222,7 @@ class Loop:
             what = f"`{bad[0]}` is {logs[bad[0]]}" if bad else f"the loss of {phase!r}, or its gradient, is not finite"
             where = self._keep_batch(stage, fault, place)
             raise ValueError(f"{what} at step {fault + 1} of stage {stage['name']} but must be finite; use a lower "
-                             f"rate or set `clip`{where}.")
+                             f"rate or set `clip`, with another --workdir{where}.")
         return logs
 
     def _keep_batch(self, stage, step, place):
@@ -265,7 +265,8 @@ class Loop:
             self.checkpoints.save(self.position())
 
     def _require_finite(self):
-        if not all(np.isfinite(part.numpy()).all() for part in parts_of(self.trained)):
+        held = [*self.trained, *paths_of(self.app).values()]        # moving statistics as well
+        if not all(np.isfinite(part.numpy()).all() for part in parts_of(held) if part.dtype.is_floating):
             raise ValueError(f"the weights are not finite at step {self.position()}; use a lower rate or set `clip`, "
                              "with another --workdir.")
 

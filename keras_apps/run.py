@@ -67,6 +67,18 @@ class Run:
                                      shape=(*self.decoder.size, self.records.channels))
         with strategy.scope():
             self.app = build("apps", config.app, config=config, info=info)
+        if config.accumulate > 1:       # else the sampler says it better
+            self._require_parts()
+
+    def _require_parts(self):
+        """Refuses a batch that cannot be dealt to the replicas, and computed in parts, evenly."""
+        replicas, parts = self.strategy.num_replicas_in_sync, self.config.accumulate
+        for stage in self.app.stages():
+            unit = replicas * parts
+            if stage["batch"] % unit:
+                near = max(unit, stage["batch"] - stage["batch"] % unit)
+                raise ValueError(f"`batch` is {stage['batch']} but must be a multiple of {unit} ({replicas} replicas x "
+                                 f"accumulate={parts}); use {near}, or another `accumulate`.")
 
     def _note_seen(self, workdir):
         """Held-out identities that the run to start from was trained on are not unseen ones."""

@@ -1,5 +1,7 @@
 """Where a run computes: one device, several of one machine, several machines, parameter servers, or a TPU."""
 
+import os
+import signal
 import sys
 
 import tensorflow as tf
@@ -31,6 +33,9 @@ def make_strategy(name, replicas=0, tpu=""):
         where = "computes in one place" if name == "one" else "takes its replicas from the cluster"
         raise ValueError(f"`replicas` is {replicas} but --strategy={name} {where}; use --strategy=mirrored or leave it "
                          "out.")
+    if name in ("one", "mirrored") and os.environ.get("TF_CONFIG"):
+        print(f"warning: `TF_CONFIG` is set but --strategy={name} trains in this process alone; give "
+              "--strategy=multi_worker to train together.", file=sys.stderr)
     return {"one": tf.distribute.get_strategy, "mirrored": lambda: _mirrored(replicas), "multi_worker": _multi_worker,
             "parameter_server": _parameter_server, "tpu": lambda: _tpu(tpu)}[name]()
 
@@ -65,6 +70,7 @@ def _parameter_server():
                              f"chief, workers and ps; add {needed!r}.")
     resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
     if job in ("worker", "ps"):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)       # the chief still saves when all are told to end
         print(f"{job} {index} serves at {cluster[job][index]}", file=sys.stderr, flush=True)
         tf.distribute.Server(resolver.cluster_spec(), job_name=job, task_index=index, protocol="grpc").join()
     if job != "chief":

@@ -155,6 +155,12 @@ def finish(run, loop, history, reason, exported):
         result = evaluation.evaluate(run, loop, FLAGS.workdir, history, trained, reason)
     if loop.workers.chief:
         evaluation.show(result)
+        if reason == "patience":
+            print(f"no better `{run.config.best}` in {run.config.patience} looks: stopped at step {trained} of "
+                  f"{loop.steps}.")
+        if loop.position() != trained:
+            print(f"the figures are those of step {loop.position()}, the best by `{run.config.best}` on validation "
+                  "images.")
         if reason == "time":
             print(f"stopped after --max_minutes={FLAGS.max_minutes:g} at step {trained} of {loop.steps}; the same "
                   "command goes on from there.")

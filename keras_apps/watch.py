@@ -40,7 +40,12 @@ class WatchCollapse:
             if name.endswith("/active"):
                 self._watch_active(name, value)
         if hasattr(loop.app, "embed") and self.every.due(int(loop.step.numpy())):
-            found, dimensions, classes = self._look(loop.app)
+            vectors, labels = self._look(loop.app)
+            if not np.isfinite(vectors).all():
+                self._tell("finite", f"the embeddings are not finite at step {loop.position()}; use a lower rate or "
+                           "set `clip`, with another --workdir.")
+                return
+            found, dimensions, classes = collapse(vectors, labels), vectors.shape[1], len(np.unique(labels))
             logs.update({f"collapse/{name}": value for name, value in found.items()})
             self._watch_rank(found, dimensions, classes)
 
@@ -52,8 +57,7 @@ class WatchCollapse:
                                      autograph=False)
         vectors = np.concatenate([self.embed(self.images[first:first + BLOCK]).numpy()
                                   for first in range(0, len(self.images), BLOCK)])
-        labels = self.run.labels[self.rows]
-        return collapse(vectors, labels), vectors.shape[1], len(np.unique(labels))
+        return vectors, self.run.labels[self.rows]
 
     def _watch_rank(self, found, dimensions, classes):
         rank, least = found["effective_rank"], min(2.0, 0.65 * (classes - 1))

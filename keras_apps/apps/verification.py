@@ -1,5 +1,7 @@
 """Verification: are two images of the same identity, of which none was trained on?"""
 
+import types
+
 import numpy as np
 import tensorflow as tf
 
@@ -44,6 +46,7 @@ class VerificationApp(App):
         self.loss = config.loss and build("losses/metric", config.loss, **facts)
         self.calibration = {}
         self._held = {}
+        self._compiled = types.SimpleNamespace(embed=None)      # a module would make a function part of checkpoints
 
     def variables(self, stage, phase):
         groups = {"network": list(self.network.trainable_variables)}
@@ -97,13 +100,14 @@ class VerificationApp(App):
 
     def _vectors_of(self, split):
         """Embeddings [n,D] and the floor: pixels [n,P] of at most 48 x 48, each image about its own mean."""
-        function = tf.function(self.embed, input_signature=[tf.TensorSpec([None, *self.info.shape], tf.float32)],
-                               autograph=False)
+        if self._compiled.embed is None:
+            self._compiled.embed = tf.function(self.embed, autograph=False, input_signature=[
+                tf.TensorSpec([None, *self.info.shape], tf.float32)])
         side = [min(FLOOR_SIDE, length) for length in self.info.shape[:2]]
         vectors, pixels = [], []
         for start in range(0, len(split.rows), 256):
             images = split.load(slice(start, start + 256))
-            vectors.append(function(images).numpy())
+            vectors.append(self._compiled.embed(images).numpy())
             small = images if side == list(images.shape[1:3]) else tf.image.resize(images, side, antialias=True).numpy()
             small = small.reshape(len(small), -1)
             pixels.append(small - small.mean(axis=1, keepdims=True))

@@ -36,7 +36,7 @@ def accepted(texts):
 
 def forms(name):
     """Every mining with every distance, and every switch turned with every mining and with every distance."""
-    singles = [parse(text)[1] for text in variants(name)]
+    singles = [parse(text)[1] for text in variants("losses/metric", name)]
     given = inspect.signature(method_class("losses/metric", name)).parameters.values()
     switches = [{each.name: not each.default} for each in given if isinstance(each.default, bool)]
     words = [{**one, **other} for one, other in itertools.product(singles, singles + switches)]
@@ -45,7 +45,7 @@ def forms(name):
 
 NAMES = methods("losses/metric")
 FORMS = [text for name in NAMES for text in forms(name)]
-VARIANTS = [text for name in NAMES for text in accepted(variants(name))]
+VARIANTS = [text for name in NAMES for text in accepted(variants("losses/metric", name))]
 
 
 @pytest.fixture(params=FORMS)
