@@ -114,6 +114,8 @@ def test_an_unfinished_or_damaged_workdir_has_no_result(tmp_path):
     (tmp_path / "evaluation.json").write_text('{"auc": 0.5}')
     (tmp_path / "metrics.jsonl").write_text('not json\n[1]\n{"step": 1, "a/loss": 1}\n{"step": 2, "a/loss": 2}\n"x"')
     assert cells.result(tmp_path) == {"auc": 0.5, "loss": 2}
+    (tmp_path / "evaluation.json").write_text('{"auc": 0.5, "ended": "time"}')
+    assert cells.result(tmp_path) is None, "--max_minutes cut it off"
     (tmp_path / "evaluation.json").write_text('{"auc": 0.')
     with pytest.raises(ValueError, match="evaluation.json is damaged"):
         cells.result(tmp_path)

@@ -157,3 +157,15 @@ def test_each_group_has_an_optimizer_of_its_own():
     Loop(app, config, app.data, STRATEGY, None, [lambda loop, logs: logged.append(logs)]).run()
     assert (logged[0]["rate/network"], logged[0]["rate/classes"]) == (0.5, pytest.approx(0.01))
     np.testing.assert_allclose(np.abs(app.classes.gathered() - before), 0.01, rtol=1e-2), "Adam's first step"
+
+
+def test_a_variable_in_two_groups_is_refused():
+    class Twice(LayersApp):
+        def stages(self):
+            stage, = super().stages()
+            return {**stage, "name": "a"}, {**stage, "name": "b"}
+
+        def variables(self, stage, phase):
+            return {"fast" if stage == "a" else "slow": [self.stem]}
+    with pytest.raises(ValueError, match="is in the groups 'fast' and 'slow' but one optimizer must hold its"):
+        looped(Twice, groups=("fast", "slow"))

@@ -105,3 +105,14 @@ def test_parameter_servers_refuse_what_needs_the_whole_batch(kind, words, match)
         tf.distribute.experimental.ParameterServerStrategy)     # of a cluster that is not there
     with pytest.raises(ValueError, match=match):
         Scheduled.of(servers, Step(app, config, one, step, groups), app, groups)
+
+
+@pytest.mark.parametrize("environment, told", [
+    ({"TF_CONFIG": "{}"}, "`TF_CONFIG` is set but --strategy=one"), ({}, "")])
+def test_a_cluster_that_is_not_asked_for_is_told(monkeypatch, capsys, environment, told):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    make_strategy("one")
+    found = capsys.readouterr().err
+    assert told in found and bool(told) == bool(found)

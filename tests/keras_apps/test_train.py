@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_apps.actions import WriteHistory
 from keras_apps.run import Run, stored_config
-from tests.keras_apps.runs import contents, run_train, small_config, write_data
+from tests.keras_apps.runs import contents, run_evaluate, run_train, small_config, write_data
 from tfrecords.cuts import AlignSource
 from tfrecords.sources.digits import DigitsSource
 from tfrecords.sources.synthetic import SyntheticSource
@@ -172,3 +172,49 @@ def test_other_images_are_trained_on_and_exported(tmp_path, kind, signatures):
     assert set(loaded.signatures) == {*signatures, "serving_default"}
     result = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert result["synthetic"] and "made up" in (version / "assets" / "model_card.md").read_text()
+
+
+@pytest.mark.parametrize("changes, said", [
+    ({"accumulate": 2}, "the network has 4 batch norms, whose mean would be that of a part of the batch"),
+    ({"accumulate": 2, "loss": "triplet()"}, "`verification` has a term that looks across the batch"),
+    ({"accumulate": 3}, "`batch` is 8 but must be a multiple of 3 (1 replicas x accumulate=3); use 6"),
+])
+def test_a_batch_is_computed_in_parts_only_where_that_is_exact(data, tmp_path, changes, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        run_train(data, tmp_path, small_config(**changes))
+
+
+def test_parts_of_a_batch_add_up_to_the_whole_in_the_real_app(data, tmp_path):
+    exact = {"backbone": "small_cnn(widths=(4, 4, 4), norm='group')", "norm": "layer", "dropout": 0.0, "ema": 0.0,
+             "optimizers": {"network": "sgd(rate=0.02)"}}
+    weights = []
+    for parts in (1, 4):
+        run = Run(small_config(**exact, accumulate=parts), str(data), tf.distribute.get_strategy())
+        before = [v.numpy() for v in run.app.network.trainable_variables]
+        run.loop(None).run()
+        weights.append([v.numpy() for v in run.app.network.trainable_variables])
+    assert max(np.abs(a - b).max() for a, b in zip(weights[0], before)) > 1e-3
+    for one, other in zip(*weights):
+        np.testing.assert_allclose(other, one, atol=2e-6)
+
+
+def test_an_early_end_is_told_and_evaluating_again_repeats_it(data, tmp_path, capsys):
+    config = small_config(steps=40, checkpoint_every=40, evaluate_every=1, best="auc", patience=2, min_delta=1.0)
+    config.data.update({"holdout": 0.34, "validation": 0.5})
+    run_train(data, tmp_path, config)
+    told = capsys.readouterr()
+    assert "no better `auc` in 2 looks: stopped at step 3 of 40" in told.out
+    assert "the figures are those of step 1, the best by `auc` on validation images" in told.out
+    assert "retracing" not in told.err
+    first = json.loads((tmp_path / "evaluation.json").read_text())
+    assert (first["ended"], first["step"], first["trained"]) == ("patience", 1, 3)
+    run_evaluate(data, tmp_path)
+    again = json.loads((tmp_path / "evaluation.json").read_text())
+    assert (again["ended"], again["step"], again["trained"]) == ("patience", 1, 3)
+    assert again["auc"] == pytest.approx(first["auc"], abs=1e-6)
+
+
+def test_a_run_may_be_made_longer(workdir, data):
+    run_train(data, workdir, small_config(steps=6))
+    assert json.loads((workdir / "evaluation.json").read_text())["step"] == 6
+    assert [row["step"] for row in WriteHistory.read(workdir)][-1] == 6

@@ -27,7 +27,7 @@ def fake_loop(step, table):
     """A loop whose app embeds row r as table[r]."""
     table = tf.constant(table, tf.float32)
     app = types.SimpleNamespace(embed=lambda images: tf.gather(table, tf.cast(images[:, 0, 0, 0], tf.int32)))
-    return types.SimpleNamespace(step=tf.constant(step), steps=100, app=app)
+    return types.SimpleNamespace(step=tf.constant(step), steps=100, app=app, position=lambda: step)
 
 
 def learnt(run, dimensions=16):
@@ -48,6 +48,14 @@ def watched(run, table, steps, every=1):
         watcher(fake_loop(step, table), logs)
         found.append(logs)
     return found
+
+
+def test_embeddings_that_are_not_finite_are_told_and_end_nothing(capsys):
+    run = fake_run()
+    table = learnt(run)
+    table[run.rows[0]] = np.inf
+    assert watched(run, table, range(1, 4)) == [{"train/loss": 1.0}] * 3
+    assert capsys.readouterr().err.count("the embeddings are not finite at step 1; use a lower rate") == 1
 
 
 def test_a_collapsed_network_is_told_once_in_words(capsys):
