@@ -55,6 +55,9 @@ class Loop:
         paths = paths_of(app)
         if strategy.num_replicas_in_sync > 1:
             _require_one_value(paths)
+        # What must be finite to be saved: moving statistics as well.
+        self.held = {id(part): part for part in parts_of([*self.trained, *paths.values()])
+                     if part.dtype.is_floating}.values()
         self.host = Host(config.to_dict())
         names = {id(v): path for path, v in paths.items()}
         self.host.facts["averages"] = [names.get(id(v), "") for v in self.trained
@@ -265,8 +268,7 @@ class Loop:
             self.checkpoints.save(self.position())
 
     def _require_finite(self):
-        held = [*self.trained, *paths_of(self.app).values()]        # moving statistics as well
-        if not all(np.isfinite(part.numpy()).all() for part in parts_of(held) if part.dtype.is_floating):
+        if not all(np.isfinite(part.numpy()).all() for part in self.held):
             raise ValueError(f"the weights are not finite at step {self.position()}; use a lower rate or set `clip`, "
                              "with another --workdir.")
 

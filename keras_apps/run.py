@@ -89,14 +89,14 @@ class Run:
             return
         for name, split in self.splits.items():
             held = {split.names[i] for i in split.identities}
-            seen = held & set(before.get("trained", ()))
+            seen = held & set(before["trained"])
             if seen:
                 same = before.get("sha256") == self.records.manifest["data_sha256"]
                 split.unseen = False
                 print(f"warning: {len(seen)} of the {len(held)} identities of the {name} split were trained on by "
                       f"{workdir}, which `init` names{'' if same else ' (other data, the same names)'}: the figures "
                       "are not those of unseen identities.", file=sys.stderr)
-        self.trained_on = sorted({*self.trained_on, *before.get("trained", ())})
+        self.trained_on = sorted({*self.trained_on, *before["trained"]})
 
     def images_of(self, size):
         """The decoded images at a size; stages of a growing network ask for several."""

@@ -91,15 +91,14 @@ class Step:
             finite = tf.math.is_finite(logs["loss"]) & tf.math.is_finite(norm)
         else:
             # No condition may stand around updates inside `strategy.run`, so it stands around a second one.
-            found, carry, logs, norm = self.strategy.run(compute, (batch,))
-            known_logs, total = self._first((logs, norm))
-            sound = tf.math.is_finite(total)
+            found, carry, logs, norms = self.strategy.run(compute, (batch,))
+            logs, norm = self._first((logs, norms))
+            sound = tf.math.is_finite(norm)
 
             def update():
-                self.strategy.run(apply, (found, carry, norm))
+                self.strategy.run(apply, (found, carry, norms))
                 return tf.constant(0)
             tf.cond(sound, update, lambda: tf.constant(0))
-            logs, norm = known_logs, total
             finite = tf.math.is_finite(logs["loss"]) & (sound | (self.scale > 1.0))
             logs = {**logs, "scale": tf.identity(self.scale)}
             self._rescale(sound)

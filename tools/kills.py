@@ -147,6 +147,14 @@ def kill_reading(place, times, draw, tell):
     return runs
 
 
+def conclude(lines, log):
+    """Prints the last line and writes all to the file `log`, "" = none."""
+    print(lines[-1])
+    if log:
+        os.makedirs(os.path.dirname(log) or ".", exist_ok=True)
+        write_file(log, "\n".join(lines) + "\n")
+
+
 def define_flags():
     flags.DEFINE_integer("times", 50, "Kills of writing, and again of reading.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Of the moments.")
@@ -176,10 +184,7 @@ def main(_):
         runs = kill_reading(pathlib.Path(folder), given.times, draw, tell)
     lines += ["", f"{given.times} kills of writing in {calls} calls, {given.times} of reading in {runs} runs, seed "
               f"{given.seed}: nothing lost, nothing repeated, nothing half there."]
-    print(lines[-1])
-    if given.log:
-        os.makedirs(os.path.dirname(given.log) or ".", exist_ok=True)
-        write_file(given.log, "\n".join(lines) + "\n")
+    conclude(lines, given.log)
 
 
 if __name__ == "__main__":

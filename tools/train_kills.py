@@ -26,9 +26,9 @@ import tensorflow as tf
 from absl import flags
 
 from tfrecords import command
-from tfrecords.shards import write_file
 from tfrecords.sources.digits import DigitsSource
 from tfrecords.write import write
+from tools.kills import conclude
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 STRATEGIES = ("one", "mirrored", "multi_worker")
@@ -94,7 +94,7 @@ def undisturbed(strategy, data, place):
 
 
 def until(training, workdir, draw, seconds):
-    """Waits for a random moment: while it starts, or some time after a checkpoint within the next quarter of the steps.
+    """Waits for a random moment: while it starts, or some time after a checkpoint within the next half of the steps.
 
     Returns: "starting", "training", or None where the run has ended, or is so near to it that it shall.
     """
@@ -181,10 +181,7 @@ def main(_):
             runs += kill_training(strategy, place / "digits", place / strategy, times, draw, tell)
             total += times
     lines += ["", f"{total} kills in {runs} runs, seed {given.seed}: identical tensors each time."]
-    print(lines[-1])
-    if given.log:
-        os.makedirs(os.path.dirname(given.log) or ".", exist_ok=True)
-        write_file(given.log, "\n".join(lines) + "\n")
+    conclude(lines, given.log)
 
 
 if __name__ == "__main__":
