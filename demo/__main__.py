@@ -21,10 +21,11 @@ from rich.table import Table
 from demo import report
 from keras_apps.actions import WriteHistory
 from keras_apps.card import cautions
-from keras_apps.run import Run, stored_config, write_file
+from keras_apps.run import Run, stored_config
 from keras_apps.strategy import make_strategy
 from serving.client import Client, ServingError
 from tfrecords.command import run as run_command
+from tfrecords.shards import write_file
 
 FLAGS = flags.FLAGS
 ROOT = pathlib.Path(__file__).resolve().parent.parent

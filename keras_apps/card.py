@@ -24,7 +24,7 @@ of object need a new threshold, found on pairs of that kind.
 
 Network: `{config.backbone}`, `{config.pooling}`, {run.app.config.get("embedding", "")} dimensions;
 head `{config.head or "none"}`, loss `{config.loss or "none"}`.
-Commit `{result["commit"][:12] or "unknown"}`.
+Commit `{result["commit"] or "unknown"}`.
 """
 
 

@@ -122,18 +122,6 @@ def watching(count):
         yield begin
 
 
-def commit():
-    """The checkout's commit, with "+changes" where files differ from it; "" outside one or without git."""
-    try:
-        found = [subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
-                 for words in (("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain", "--", "*.py"))]
-    except OSError:
-        return ""
-    if found[0].returncode:
-        return ""
-    return found[0].stdout.strip() + ("+changes" if found[1].stdout.strip() else "")
-
-
 def machine():
     """The machine's kind, such as "2 cores of an AMD EPYC"."""
     with contextlib.suppress(OSError, StopIteration):

@@ -8,6 +8,10 @@ import tensorflow as tf
 
 LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError,
         tf.errors.FailedPreconditionError, tf.errors.InternalError)
+# These have many causes; another worker is one where the text speaks of it.
+UNSURE = tf.errors.FailedPreconditionError, tf.errors.InternalError
+SIGNS = re.compile(r"aborted by|heartbeat|remote target|connect|socket|coordination|collective|\btask\b|\brpc\b|peer",
+                   re.IGNORECASE)
 
 
 class WorkerLost(OSError):
@@ -38,7 +42,9 @@ class Workers:
         return found[::len(found) // self.count].tolist()
 
     def lost(self, error):
-        """What to raise in place of TensorFlow's error when another worker went away."""
+        """What to raise in place of one of LOST: a `WorkerLost` where another worker went away, else the error."""
+        if self.count == 1 or isinstance(error, UNSURE) and not SIGNS.search(str(error)):
+            return error
         said = re.search(r"(?:aborted by|heartbeat)[^\n]*", str(error)) or re.match(r"[^\n]*", str(error))
         places = [f"{i} ({place})" for i, place in enumerate(self.addresses)]
         named = re.search(r"remote target /job:\w+/replica:0/task:(\d+)", str(error))

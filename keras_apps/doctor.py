@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from keras_apps.build import build, parse
-from keras_apps.checkpoints import checkpoints_in
+from keras_apps.initial import checkpoints_of
 from keras_apps.local import LocalVariable, parts_of
 from keras_apps.loop import Loop
 from keras_apps.paths import paths_of
@@ -41,16 +41,15 @@ def examine(run):
     Raises:  ValueError where the training itself would refuse.
     """
     stages = run.app.stages()
-    if run.config.init and not checkpoints_in(os.path.join(run.config.init, "checkpoints")):
-        return [Finding("stop", f"`init` is {run.config.init} but holds no checkpoint; name the --workdir of a "
-                                "`keras_apps.train`.")]
+    if run.config.init:
+        checkpoints_of(run.config.init)
     found = [memory(run, stages), precision(run.config.precision, processor())]
     for stage in stages:
         batches = run.batches(stage)
         found += groups(batches.rows(0), run.labels, batches.sampler.group, run.config.data.sampler)
     return [*found, *rates(run.config, stages), *classes(run.labels, run.names, batches.sampler.group),
             *epochs(stages, len(run.rows)), *warmup(run.config, sum(stage["steps"] for stage in stages)),
-            *held_out(run.splits.get("test"))]
+            *held_out(run.splits.get("test")), *chosen_by(run.config, len(run.rows), run.splits.get("validation"))]
 
 
 def show(findings):
@@ -302,6 +301,14 @@ def held_out(split):
         found.append(Finding("warn", f"only {identities} identities are held out, so that one of them moves every "
                                      "figure; hold back 10 or more where there are."))
     return found
+
+
+def chosen_by(config, trained, split):
+    """Whether more labels are spent on choosing than on training; `labels` bounds the training images alone."""
+    if not config.labels or split is None or len(split.rows) <= trained:
+        return []
+    return [Finding("warn", f"`labels` leaves {trained:,} images to train on but {len(split.rows):,} labelled ones "
+                            "choose on the way, which few labels do not allow; use a smaller `data.validation`.")]
 
 
 def _episodes(split):

@@ -15,9 +15,10 @@ from keras_apps import charts
 from keras_apps.actions import WriteHistory, WriteTensorBoard
 from keras_apps.card import cautions
 from keras_apps.config import explain
-from keras_apps.run import Run, claim, commit, stored_config, write_file
+from keras_apps.run import Run, claim, commit, stored_config
 from keras_apps.strategy import make_strategy
 from tfrecords import command
+from tfrecords.shards import write_file
 
 FLAGS = flags.FLAGS
 

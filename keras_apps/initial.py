@@ -13,6 +13,14 @@ VALUE = ".ATTRIBUTES/VARIABLE_VALUE"
 HOST = "host/.ATTRIBUTES/py_state"
 
 
+def checkpoints_of(workdir):
+    """The checkpoints of the run that `init` names, newest first.   Raises: ValueError where there is none."""
+    paths = checkpoints_in(os.path.join(workdir, "checkpoints"))
+    if not paths:
+        raise ValueError(f"`init` is {workdir} but holds no checkpoint; name the --workdir of a `keras_apps.train`.")
+    return paths
+
+
 def start_from(app, workdir):
     """Gives an app's network the weights of another run's newest checkpoint, averaged ones where it has them.
 
@@ -20,10 +28,8 @@ def start_from(app, workdir):
     Returns: a sentence that says what was taken.
     Raises:  ValueError where there is no checkpoint, or its backbone has other variables or shapes.
     """
-    paths, reasons = checkpoints_in(os.path.join(workdir, "checkpoints")), []
-    if not paths:
-        raise ValueError(f"`init` is {workdir} but holds no checkpoint; name the --workdir of a `keras_apps.train`.")
-    for path in paths:
+    reasons = []
+    for path in checkpoints_of(workdir):
         try:
             return _take(app, workdir, path)
         except (tf.errors.OpError, IndexError) as error:

@@ -19,6 +19,8 @@ from keras_apps.parameter_server import Scheduled
 from keras_apps.paths import paths_of
 from keras_apps.step import Step, draw_of
 from keras_apps.stopping import SIGNALLED, TIME_UP, Stopping
+from tfrecords.read import packed
+from tfrecords.shards import write_file
 
 
 class Loop:
@@ -123,9 +125,10 @@ class Loop:
                     self.restore()
                 reason = self._run_stages()
         except LOST as error:
-            if self.workers.count == 1:
+            lost = self.workers.lost(error)
+            if lost is error:
                 raise
-            raise self.workers.lost(error) from error
+            raise lost from error
         return reason
 
     def _run_stages(self):
@@ -236,12 +239,9 @@ class Loop:
         replicas = self.strategy.num_replicas_in_sync
         parts = self.batches(stage).dataset(draw, replicas, tuple(range(replicas)), self.host.arrays).take(replicas)
         parts = [_flat(part) for part in parts.as_numpy_iterator()]
-        folder = os.path.join(self.workdir, "not_finite")
-        os.makedirs(folder, exist_ok=True)
-        path = os.path.join(folder, f"step-{step + 1}.npz")
-        with open(path + ".writing", "wb") as file:
-            np.savez(file, **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
-        os.replace(path + ".writing", path)
+        path = os.path.join(self.workdir, "not_finite", f"step-{step + 1}.npz")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        write_file(path, packed({name: np.concatenate([part[name] for part in parts]) for name in parts[0]}))
         return f" (its batch is in {path})"
 
     # ---- judging on the way

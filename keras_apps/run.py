@@ -1,6 +1,5 @@
 """Everything between a config and a loop: data, splits, app, batches. Shared by the commands."""
 
-import contextlib
 import functools
 import json
 import os
@@ -12,7 +11,7 @@ import tensorflow as tf
 from ml_collections import ConfigDict
 
 from keras_apps import splits as dealing
-from keras_apps.build import build, method_class
+from keras_apps.build import ROOT, build, method_class
 from keras_apps.checkpoints import MAY_DIFFER, checkpoints_in
 from keras_apps.config import PRECISIONS, base, differences, require_known, settle, to_json
 from keras_apps.initial import start_from
@@ -21,6 +20,7 @@ from tfrecords.batch import Batches, Images, Table
 from tfrecords.decode import Decoder
 from tfrecords.read import Records
 from tfrecords.schema import SEVERAL
+from tfrecords.shards import write_file
 
 
 class Run:
@@ -198,24 +198,13 @@ def stored_config(workdir):
     return complete
 
 
-def write_file(path, content):
-    """Text or bytes to a temporary name, then renamed."""
-    temporary = f"{path}.writing-{os.getpid()}"
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-        os.replace(temporary, path)
-    except OSError:
-        with contextlib.suppress(OSError):      # a full disk is no reason to leave half a file on it
-            os.remove(temporary)
-        raise
-
-
 def commit():
-    """The checkout's commit, "" outside one or without git."""
+    """The checkout's commit, with "+changes" where its Python files differ; "" outside one or without git."""
     try:
-        done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True,
-                              cwd=os.path.dirname(os.path.abspath(__file__)))
+        found = [subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
+                 for words in (("rev-parse", "--short=12", "HEAD"), ("status", "--porcelain", "--", "*.py"))]
     except OSError:
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    if found[0].returncode:
+        return ""
+    return found[0].stdout.strip() + ("+changes" if found[1].stdout.strip() else "")

@@ -21,7 +21,7 @@ class Step:
     Accumulation: a batch is computed in `config.accumulate` parts one after the other, whose gradients are added; the
     same as at once for terms of single examples, so others are refused. float16: the loss is multiplied by a scale
     before the gradient is taken; where a gradient overflows the update is left out and the scale halved, after 2,000
-    updates in a row it is doubled.
+    updates in a row it is doubled. Moving statistics are of the forward pass, which is sound then, and are kept.
 
     Args:    app, config, strategy: as the loop's.  number: the step variable.  groups: a `Groups`.
     State:   scale, sound (updates since the scale changed), fault [2] (step and place of the first occurrence of a

@@ -21,8 +21,9 @@ from matplotlib.figure import Figure
 from keras_apps import cells
 from keras_apps.actions import write_hyper
 from keras_apps.charts import QUIET
-from keras_apps.run import read_json, write_file
+from keras_apps.run import commit, read_json
 from tfrecords import command
+from tfrecords.shards import write_file
 
 FLAGS = flags.FLAGS
 
@@ -176,7 +177,7 @@ def write(out, found, failed, planned, metric, extra):
     runs = [{"config": name, "labels": label, "seed": seed,
              "metrics": {key: value for key, value in result.items() if isinstance(value, numbers)}}
             for (name, label, seed), result in found.items()]
-    content = {"metric": metric, "summary": rows, "runs": runs, "flags": list(extra), "commit": cells.commit(),
+    content = {"metric": metric, "summary": rows, "runs": runs, "flags": list(extra), "commit": commit(),
                "machine": cells.machine(), "failed": {planned[key].name: text for key, text in failed.items()}}
     write_file(os.path.join(out, "sweep.json"), json.dumps(content, indent=1) + "\n")
     write_file(os.path.join(out, "sweep.md"), "\n".join(lines) + "\n")
@@ -200,6 +201,15 @@ def define_flags():
     flags.DEFINE_string("metric", "auc", "figure of evaluation.json that is compared")
 
 
+def explain(error, argv):
+    """A better sentence for a flag of the trainings that was typed as one of this command's."""
+    if isinstance(error, flags.UnrecognizedFlagError):
+        word = next((word for word in argv if word.lstrip("-").partition("=")[0] == error.flagname), "")
+        return (f"`--{error.flagname}` is not a flag of this command; flags of `keras_apps.train` come last, after two "
+                f"dashes that stand alone: -- {word}")
+    return None
+
+
 def main(argv):
     extra, out = argv[1:], os.path.abspath(FLAGS.out)
     for word in extra:
@@ -219,4 +229,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    command.run(main, define_flags, words=True)
+    command.run(main, define_flags, words=True, explain=explain)

@@ -27,12 +27,13 @@ from keras_apps.build import ROOT
 from keras_apps.card import model_card
 from keras_apps.cluster import Workers
 from keras_apps.config import explain, to_json
-from keras_apps.run import Run, claim, read_json, write_file
+from keras_apps.run import Run, claim, read_json
 from keras_apps.stopping import TERMINATED, Stopping
 from keras_apps.strategy import NAMES, make_strategy
 from keras_apps.watch import Profile, WatchCollapse
 from saved_models.export import export
 from tfrecords import command
+from tfrecords.shards import write_file
 
 FLAGS = flags.FLAGS
 COLLAPSE_EVERY = 200    # steps

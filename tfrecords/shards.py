@@ -406,11 +406,16 @@ def sync(path):
 def write_file(path, content):
     """Text or bytes under a temporary name, on the disk, then renamed."""
     temporary = f"{path}.{os.getpid()}"
-    with open(temporary, "wb") as stream:
-        stream.write(content.encode() if isinstance(content, str) else content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        with contextlib.suppress(OSError):      # a full disk is no reason to leave half a file on it
+            os.remove(temporary)
+        raise
 
 
 def natural_order(names):

@@ -22,7 +22,7 @@ from keras_apps import cells
 from keras_apps.build import ROOT
 from keras_apps.claims import claim as claims
 from keras_apps.claims import results
-from keras_apps.run import read_json
+from keras_apps.run import commit, read_json
 from tfrecords import command
 
 FLAGS = flags.FLAGS
@@ -75,7 +75,7 @@ def run(name, claim, data, seeds, docs=results.DOCS, work=ROOT / "build" / "clai
     with cells.watching(len(wanted)) as begin:
         for arm, seed, config in wanted:
             facts = claim.arms[arm]
-            key = results.digest([config, shas[facts.data], cells.commit()])
+            key = results.digest([config, shas[facts.data], commit()])
             workdir = pathlib.Path(work) / name / f"{arm}-{seed}-{key}"
             if (workdir / "evaluation.json").exists():      # of another run: its result was removed or never written
                 shutil.rmtree(workdir)

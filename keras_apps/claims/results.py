@@ -10,7 +10,8 @@ from keras_apps import cells
 from keras_apps.build import ROOT
 from keras_apps.claims import claim as claims
 from keras_apps.config import base
-from keras_apps.run import read_json, write_file
+from keras_apps.run import commit, read_json
+from tfrecords.shards import write_file
 
 DOCS = ROOT / "docs"
 _FILE = re.compile(r"(?P<arm>[a-z]\w*)-(?P<seed>\d+)\.json")
@@ -44,7 +45,7 @@ def store(name, claim, arm, seed, config, found, docs=DOCS):
                          f"{', '.join(sorted(found))}; name one of these.")
     content = {"arm": arm, "seed": seed, "metrics": {key: found[key] for key in claim.keys if key in found},
                "config": config, "config_hash": digest(config), "data": claim.arms[arm].data,
-               "data_sha256": found["data_sha256"], "commit": cells.commit(), "machine": cells.machine(),
+               "data_sha256": found["data_sha256"], "commit": commit(), "machine": cells.machine(),
                "minutes": found["minutes"]}
     folder = docs / "claims" / name
     os.makedirs(folder, exist_ok=True)

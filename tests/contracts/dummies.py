@@ -24,7 +24,7 @@ def dummy_config(steps=6, batch=16, optimizer="sgd(rate=0.05, momentum=0.9)", gr
 class Draws:
     """Batches of arrays: draw d is a function of d alone, replica r gets the r-th contiguous slice.
 
-    Beside them `draw`: [1] of the number d.
+    Beside them `draw`: the number d in every row.
     """
 
     def __init__(self, make):
@@ -36,9 +36,9 @@ class Draws:
             while True:
                 whole = self.make(np.random.default_rng(draw))
                 for replica in here:
-                    yield {"draw": np.float32([draw]),
-                           **{name: values[replica * len(values) // replicas:(replica + 1) * len(values) // replicas]
-                              for name, values in whole.items()}}
+                    own = {name: values[replica * len(values) // replicas:(replica + 1) * len(values) // replicas]
+                           for name, values in whole.items()}
+                    yield {"draw": np.full(len(next(iter(own.values()))), draw, np.float32), **own}
                 draw += 1
         first = next(parts())
         return tf.data.Dataset.from_generator(parts, output_signature={
@@ -166,6 +166,9 @@ class GrowApp(App):
 
     def variables(self, stage, phase):
         return {"network": [self.small] + ([self.large] if stage == "large" else [])}
+
+    def across(self):
+        return False
 
     def losses(self, phase, batch, seed, step):
         x = batch["x"]

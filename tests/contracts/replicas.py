@@ -22,6 +22,12 @@ from tfrecords.methods import ROOT
 FACTS = {"classes": 5, "dimension": 5, "seed": 1}
 
 
+# What else moves weights: parts of a batch, rates of single layers, a scaled loss whose sound steps alone count.
+CRAFT = {"parts": ("grow", {"accumulate": 2, "ema": 0.5, "clip": 1.0,
+                            "rates": ("layers(path='small', factor=0.3)", "layers(path='large', start=4)")}),
+         "scaled": ("sharded", {"precision": "float16", "ema": 0.5, "clip": 1.0})}
+
+
 def state(app):
     """Every variable of an app by name, shards gathered."""
     found = {}
@@ -170,6 +176,10 @@ def main(replicas, out, workdir, data):
         arrays[f"{kind}/adam_losses"] = curve[:1]
         arrays.update({f"{kind}/adam_gradient/{group}": value for group, value in first_moments(loop).items()
                        if kind != "grow"})
+    for name, (kind, words) in CRAFT.items():
+        app, loop, _ = train(kind, strategy, **words)
+        arrays.update({f"{name}/weights/{key}": value for key, value in state(app).items()})
+        arrays.update({f"{name}/averages/{i}": value for i, value in enumerate(values_of(loop.averages))})
     arrays.update(methods_on(strategy))
     arrays.update(verification_on(strategy, data))
     if replicas == 1:

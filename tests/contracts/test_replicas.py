@@ -50,6 +50,15 @@ def test_weights_and_gradients_equal_those_of_one_replica(results, replicas, kin
 
 
 @pytest.mark.parametrize("replicas", [2, 4])
+@pytest.mark.parametrize("name", walk.CRAFT)
+def test_parts_rates_and_scales_are_exact_across_replicas(results, replicas, name):
+    found = [key for key in results[1] if key.startswith(f"{name}/")]
+    assert found and not np.array_equal(results[1][found[0]], results[1][found[0].replace(name, walk.CRAFT[name][0])])
+    for key in found:
+        np.testing.assert_allclose(results[replicas][key], results[1][key], atol=1e-5, err_msg=key)
+
+
+@pytest.mark.parametrize("replicas", [2, 4])
 def test_the_verification_app_trains_to_equal_weights(results, replicas):
     names = [name for name in results[1] if name.startswith("verification/")]
     assert len(names) > 15

@@ -129,9 +129,8 @@ def test_figures_and_tables_can_be_read():
     assert cells.table(["a", "bb"], [["ccc", 1]]) == ["| a   | bb |", "|-----|----|", "| ccc | 1  |"]
 
 
-def test_machine_and_commit_are_words_without_a_path():
+def test_the_machine_is_words_without_a_path():
     assert re.fullmatch(r"\d+ cores?( of an? .+)?", cells.machine())
-    assert re.fullmatch(r"([0-9a-f]{12}(\+changes)?)?", cells.commit())
 
 
 def test_watching_tells_a_line_a_cell_where_there_is_no_terminal(capsys):

@@ -92,6 +92,13 @@ def test_a_lost_worker_is_one_sentence_that_says_what_to_do(said, quoted):
     assert "\n" not in text and len(text) < 500
 
 
+def test_a_fault_that_speaks_of_no_other_worker_is_told_as_it_is():
+    own = tf.errors.InternalError(None, None, "Failed to allocate a descriptor of the convolution")
+    assert among(1).lost(own) is own
+    gone = tf.errors.InternalError(None, None, "Collective ops is aborted by: connection reset by peer")
+    assert isinstance(among(1).lost(gone), WorkerLost)
+
+
 def test_what_a_lost_worker_raises_is_known():
     for kind in (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError):
         assert issubclass(kind, LOST)

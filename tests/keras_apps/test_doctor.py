@@ -204,3 +204,11 @@ def test_too_little_is_held_out():
     assert "too few for a threshold" in only(doctor.held_out(Held([0, 0, 1, 1]))).text
     found = doctor.held_out(Held(np.repeat(np.arange(5), 20)))
     assert [finding.level for finding in found] == ["ok", "warn"] and "only 5 identities" in found[1].text
+
+
+def test_more_labels_to_choose_by_than_to_learn_from_are_told():
+    few, all_of_them = (types.SimpleNamespace(labels=labels) for labels in (4, 0))
+    found = only(doctor.chosen_by(few, 12, Held(np.arange(20) // 5)))
+    assert found.level == "warn" and "leaves 12 images to train on but 20 labelled ones choose" in found.text
+    assert doctor.chosen_by(few, 20, Held(np.arange(20) // 5)) == doctor.chosen_by(few, 12, None) == []
+    assert doctor.chosen_by(all_of_them, 12, Held(np.arange(20) // 5)) == []

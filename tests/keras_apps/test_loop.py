@@ -390,11 +390,16 @@ def test_a_metric_that_is_none_is_refused_by_those_that_are(best):
 
 
 def test_looks_change_nothing_of_the_training():
-    quiet = judged([], steps=4, evaluate_every=0, data={"validation": 0.0})
+    """Averages are put in place for a look, and taken out again."""
+    words = {"kind": "queue", "steps": 4, "ema": 0.5, "optimizer": "adam(rate=0.01)"}
+    quiet = judged([], evaluate_every=0, data={"validation": 0.0}, **words)
     quiet.run()
-    looked = judged([0.1, 0.2, 0.3, 0.4], steps=4, best="auc", ema=0.0)
+    looked = judged([0.1, 0.2, 0.3, 0.4], best="auc", **words)
     looked.run()
-    np.testing.assert_array_equal(quiet.app.matrix, looked.app.matrix)
+    for name, value in state(quiet.app).items():
+        np.testing.assert_array_equal(value, state(looked.app)[name], err_msg=name)
+    np.testing.assert_array_equal(quiet.averages[0], looked.averages[0])
+    assert all((read != quiet.app.matrix.numpy()).any() for read in looked.judge.asked)
 
 
 # ---- stopped before the end

@@ -1,11 +1,10 @@
 """What stands between a config and a loop: facts for the app, and files that are whole or not there."""
 
-import errno
 import json
 import os
 import pathlib
+import re
 import shutil
-import threading
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ import tensorflow as tf
 
 from keras_apps.apps import verification
 from keras_apps.config import differences
-from keras_apps.run import Run, claim, commit, read_json, require_columns, stored_config, write_file
+from keras_apps.run import Run, claim, commit, read_json, require_columns, stored_config
 from tests.keras_apps.runs import contents, small_config, write_data
 from tfrecords.read import Records
 
@@ -28,49 +27,6 @@ def make(data, **changes):
 
 
 # ---- files
-
-def test_a_reader_never_sees_a_file_half_written(tmp_path):
-    path = tmp_path / "evaluation.json"
-    texts = [json.dumps({"figures": [number] * 50_000}) for number in (1, 2)]
-    write_file(path, texts[0])
-    writer = threading.Thread(target=lambda: [write_file(path, texts[i % 2]) for i in range(1, 60)])
-    writer.start()
-    seen = set()
-    while writer.is_alive():
-        seen.add(path.read_text())
-    writer.join()
-    assert seen <= set(texts)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["evaluation.json"]
-
-
-def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
-    write_file(tmp_path / "a.json", "old")
-
-    class Full:
-        def __init__(self, path, mode):
-            self.file = open(path, mode)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            self.file.close()
-
-        def write(self, content):
-            self.file.write(content[:2])
-            raise OSError(errno.ENOSPC, "No space left on device")
-    monkeypatch.setattr("keras_apps.run.open", Full, raising=False)
-    with pytest.raises(OSError, match="No space left"):
-        write_file(tmp_path / "a.json", "new and longer")
-    assert (tmp_path / "a.json").read_text() == "old" and os.listdir(tmp_path) == ["a.json"]
-
-
-def test_text_and_bytes_are_written_as_they_are(tmp_path):
-    write_file(tmp_path / "text", "größer\n")
-    write_file(tmp_path / "bytes", b"\xff\x00\r\n")
-    assert (tmp_path / "text").read_bytes() == "größer\n".encode()
-    assert (tmp_path / "bytes").read_bytes() == b"\xff\x00\r\n"
-
 
 def test_no_file_reads_as_none(tmp_path):
     assert read_json(tmp_path / "evaluation.json") is None
@@ -149,7 +105,7 @@ def test_a_workdir_that_is_a_file_is_refused(data, tmp_path):
 
 
 def test_the_commit_is_the_checkouts_or_empty(tmp_path, monkeypatch):
-    assert commit() == "" or len(commit()) == 40
+    assert re.fullmatch(r"([0-9a-f]{12}(\+changes)?)?", commit())
     monkeypatch.setenv("GIT_DIR", str(tmp_path))
     assert commit() == ""
     monkeypatch.setenv("PATH", str(tmp_path))       # no git at all

@@ -21,19 +21,10 @@ def looped(kind, workdir=None, actions=(), groups=("network",), **words):
 # ---- a batch in parts
 
 def apart(kind):
-    """The app with terms of single examples, whose batches hold nothing but examples."""
+    """The app with terms of single examples."""
     class Apart(kind):
         def across(self):
             return False
-
-        def data(self, stage):
-            whole = super().data(stage)
-
-            class Rows:
-                def dataset(self, *words):
-                    return whole.dataset(*words).map(
-                        lambda batch: {name: value for name, value in batch.items() if name != "draw"})
-            return Rows()
     return Apart
 
 
@@ -111,7 +102,7 @@ class HalfApp(App):
         class Large:
             def dataset(self, *words):
                 return whole.dataset(*words).map(lambda batch: {**batch, "x": tf.where(
-                    tf.reduce_any(batch["draw"] == large), tf.constant(8.0, tf.float16), batch["x"])})
+                    tf.reduce_any(batch["draw"][0] == large), tf.constant(8.0, tf.float16), batch["x"])})
         large = tf.constant([-1.0, *self.large])
         return Large()
 

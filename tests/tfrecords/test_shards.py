@@ -1,5 +1,6 @@
 """A data folder comes to be: columns, masks, pairs, dealt splits, and what a kill leaves for the next call."""
 
+import errno
 import functools
 import io
 import json
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 
 import numpy as np
 import pytest
@@ -320,3 +322,46 @@ def test_a_killed_process_leaves_no_data_folder_and_its_work_goes_on(tmp_path):
     assert len(os.listdir(tmp_path / "d.writing" / "parts")) == 2       # one finished, one under a temporary name
     assert call(99) == 0 and Records(tmp_path / "d").count == 6 and not (tmp_path / "d.writing").exists()
     Records(tmp_path / "d").verify()
+
+
+def test_a_reader_never_sees_a_file_half_written(tmp_path):
+    path = tmp_path / "evaluation.json"
+    texts = [json.dumps({"figures": [number] * 50_000}) for number in (1, 2)]
+    shards.write_file(path, texts[0])
+    writer = threading.Thread(target=lambda: [shards.write_file(path, texts[i % 2]) for i in range(1, 60)])
+    writer.start()
+    seen = set()
+    while writer.is_alive():
+        seen.add(path.read_text())
+    writer.join()
+    assert seen <= set(texts)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["evaluation.json"]
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
+    shards.write_file(tmp_path / "a.json", "old")
+
+    class Full:
+        def __init__(self, path, mode):
+            self.file = open(path, mode)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.file.close()
+
+        def write(self, content):
+            self.file.write(content[:2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr("tfrecords.shards.open", Full, raising=False)
+    with pytest.raises(OSError, match="No space left"):
+        shards.write_file(tmp_path / "a.json", "new and longer")
+    assert (tmp_path / "a.json").read_text() == "old" and os.listdir(tmp_path) == ["a.json"]
+
+
+def test_text_and_bytes_are_written_as_they_are(tmp_path):
+    shards.write_file(tmp_path / "text", "größer\n")
+    shards.write_file(tmp_path / "bytes", b"\xff\x00\r\n")
+    assert (tmp_path / "text").read_bytes() == "größer\n".encode()
+    assert (tmp_path / "bytes").read_bytes() == b"\xff\x00\r\n"
