@@ -2,6 +2,7 @@
 
 import atexit
 import collections
+import contextlib
 import json
 import os
 import sys
@@ -84,8 +85,9 @@ class WriteHistory:
     def __init__(self, workdir):
         self.path = os.path.join(workdir, "metrics.jsonl")
         self.cpu, self.wall = time.process_time(), time.perf_counter()
-        last = (self.read(workdir) or [{}])[-1]
-        self.minutes = [last.get("minutes", 0.0), last.get("minutes_wall", 0.0)]
+        # The largest, not the last step's: that one may be of a session before the latest.
+        self.minutes = [max((row.get(name, 0.0) for row in self._rows(workdir)), default=0.0)
+                        for name in ("minutes", "minutes_wall")]
 
     def __call__(self, loop, logs):
         minutes, wall = self.spent()
@@ -105,18 +107,21 @@ class WriteHistory:
     @staticmethod
     def read(workdir):
         """The rows of a run; a line cut off by a kill is left out, and of steps run twice the later row counts."""
+        rows = {row["step"]: row for row in WriteHistory._rows(workdir)}
+        return [rows[step] for step in sorted(rows)]
+
+    @staticmethod
+    def _rows(workdir):
+        """Every whole row in the order of writing."""
         path = os.path.join(workdir, "metrics.jsonl")
         if not os.path.exists(path):
-            return []
-        rows = {}
+            return
         with open(path) as file:
             for line in file:
-                try:
+                with contextlib.suppress(json.JSONDecodeError):
                     row = json.loads(line)
-                    rows[row["step"]] = row
-                except (json.JSONDecodeError, KeyError):
-                    continue
-        return [rows[step] for step in sorted(rows)]
+                    if isinstance(row, dict) and "step" in row:
+                        yield row
 
 
 class WriteTensorBoard:

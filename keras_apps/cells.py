@@ -67,7 +67,7 @@ def train(cell, show=lambda text: None):
 
     Args:    show: takes "step of steps" now and then.
     Returns: evaluation.json, and of the last logged step `loss`, as one dictionary.
-    Raises:  OSError with the training's own sentence where it fails.
+    Raises:  OSError with the training's own sentence where it fails or is cut off.
     """
     workdir = pathlib.Path(cell.workdir).absolute()
     workdir.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,10 @@ def train(cell, show=lambda text: None):
     if process.returncode:
         lines = said.read_text(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"]
         raise OSError(f"the training of {cell.name} failed: {lines[-1].removeprefix('error: ')}")
-    return result(workdir)
+    found = result(workdir)
+    if found is None:
+        raise OSError(f"the training of {cell.name} was cut off by --max_minutes; the same command goes on with it.")
+    return found
 
 
 def result(workdir):

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from keras_apps.config import differences
+from keras_apps.config import changed
 
 MAY_DIFFER = ("steps", "checkpoint_every", "log_every", "keep")     # a run may be made longer
 
@@ -143,7 +143,7 @@ class Host(tf.train.experimental.PythonState):
 
     def require_config(self, path):
         """Raises: ValueError where the checkpoint was trained with another config."""
-        changed = [key for key in differences(self.stored_config, self.config) if key not in MAY_DIFFER]
-        if changed:
-            raise ValueError(f"the checkpoint {path} was trained with another `{'`, `'.join(changed)}`; use another "
+        others = [key for key in changed(self.stored_config, self.config) if key not in MAY_DIFFER]
+        if others:
+            raise ValueError(f"the checkpoint {path} was trained with another `{'`, `'.join(others)}`; use another "
                              "--workdir, or the config it was trained with.")

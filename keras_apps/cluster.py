@@ -1,5 +1,6 @@
 """The processes of a run: who they are, what they must agree on, and what is said when one is lost."""
 
+import contextlib
 import json
 import os
 import re
@@ -22,10 +23,11 @@ class Workers:
     """The processes that train together, one a worker; a single process where the strategy knows no others."""
 
     def __init__(self, strategy):
-        resolver = strategy.cluster_resolver
-        together = resolver is not None and not isinstance(strategy, tf.distribute.experimental.ParameterServerStrategy)
+        together = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        cluster = strategy.cluster_resolver.cluster_spec().as_dict() if together else {}
         self.strategy = strategy
-        self.addresses = addresses(resolver.cluster_spec().as_dict()) if together else [""]
+        self.served = isinstance(strategy, tf.distribute.experimental.ParameterServerStrategy)
+        self.addresses, self.chiefs = addresses(cluster) or [""], len(cluster.get("chief", []))
         self.count = len(self.addresses)
         self.index = getattr(strategy.extended, "_id_in_cluster", 0) if together else 0
         self.chief = self.index == 0
@@ -41,14 +43,31 @@ class Workers:
         found = self.strategy.experimental_local_results(self._gather(tf.constant(number, tf.int64)))[0].numpy()
         return found[::len(found) // self.count].tolist()
 
+    @contextlib.contextmanager
+    def named(self):
+        """Inside, TensorFlow's errors of a lost worker become `WorkerLost`."""
+        try:
+            yield
+        except LOST as error:
+            lost = self.lost(error)
+            if lost is error:
+                raise
+            raise lost from error
+
     def lost(self, error):
         """What to raise in place of one of LOST: a `WorkerLost` where another worker went away, else the error."""
-        if self.count == 1 or isinstance(error, UNSURE) and not SIGNS.search(str(error)):
+        alone = self.count == 1 and not self.served
+        if alone or isinstance(error, UNSURE) and not SIGNS.search(str(error)):
             return error
         said = re.search(r"(?:aborted by|heartbeat)[^\n]*", str(error)) or re.match(r"[^\n]*", str(error))
+        if self.served:
+            return WorkerLost("a parameter server is lost, or the last of the workers; see why it ended and start all "
+                              "again with the same command, which goes on from the last checkpoint "
+                              f"(TensorFlow: {said[0][:200]}).")
         places = [f"{i} ({place})" for i, place in enumerate(self.addresses)]
-        named = re.search(r"remote target /job:\w+/replica:0/task:(\d+)", str(error))
-        others = [places[int(named[1])]] if named and int(named[1]) < self.count else [
+        named = re.search(r"remote target /job:(\w+)/replica:0/task:(\d+)", str(error))
+        place = int(named[2]) + (self.chiefs if named[1] == "worker" else 0) if named else -1
+        others = [places[place]] if place in range(self.count) and place != self.index else [
             place for i, place in enumerate(places) if i != self.index]
         return WorkerLost(f"worker {places[self.index]} has lost contact to worker {' or '.join(others)}; see why it "
                           "ended and start all again with the same command, which goes on from the last checkpoint "

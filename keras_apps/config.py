@@ -32,6 +32,8 @@ def base():
             "fit": "stretch",         # stretch | pad
             "train_identities": "",   # "0-4,7"; "" = by `holdout`
             "train_split": "",        # rows of this split only; "" = every row that has no other use
+            "test_split": "",         # of what is not trained on, rows of this split only; "" = all of it
+            "validation_split": "",   # rows of this split, in place of `validation`
             "validation": 0.0,        # share of the identities left to train on (by hash), all their images, that
                                       # `best` is chosen by
             "holdout": 0.0,           # share of the identities (by hash) kept for evaluation
@@ -84,9 +86,12 @@ def settle(config):
         raise ValueError("`evaluate_every`, `patience` and `min_delta` must not be negative; 0 switches them off.")
     if config.precision not in PRECISIONS:
         raise ValueError(f"`precision` is {config.precision!r} but must be one of {', '.join(PRECISIONS)}.")
-    if config.evaluate_every and not config.data.validation:
+    if config.data.validation and config.data.validation_split:
+        raise ValueError(f"`data.validation` is {config.data.validation} and `data.validation_split` "
+                         f"{config.data.validation_split!r} but only one of them may be set; leave the other out.")
+    if config.evaluate_every and not (config.data.validation or config.data.validation_split):
         raise ValueError(f"`evaluate_every` is {config.evaluate_every} but `data.validation` is 0: there are no images "
-                         "to look at; set it to a share of the identities such as 0.2.")
+                         "to look at; set it to a share of the identities such as 0.2, or `data.validation_split`.")
     if (config.best or config.patience) and not config.evaluate_every:
         raise ValueError(f"`best` is {config.best!r} and `patience` {config.patience} but `evaluate_every` is 0; say "
                          "how many steps lie between two looks.")
@@ -115,16 +120,22 @@ def to_json(config):
     return json.dumps(config.to_dict(), indent=1, sort_keys=True, default=list)
 
 
-def differences(old, new, prefix=""):
-    """Dotted keys in which two plain config dictionaries differ."""
-    found = []
-    for key in sorted(set(old) | set(new)):
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += differences(a, b, f"{prefix}{key}.")
-        elif a != b:
-            found.append(prefix + key)
+def flat(config, prefix=""):
+    """{dotted key: value} of a plain dictionary."""
+    found = {}
+    for key, value in config.items():
+        found.update(flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {prefix + key: value})
     return found
+
+
+def changed(old, new):
+    """The dotted keys in which a stored plain (or flat) config differs from the present one.
+
+    A key that came later does not count while it has its default, which leaves everything as it was.
+    """
+    old, new, defaults = flat(old), flat(new), flat(json.loads(to_json(base())))
+    later = {key for key in new if key not in old and key in defaults and new[key] == defaults[key]}
+    return sorted(key for key in {*old, *new} - later if old.get(key, ...) != new.get(key, ...))
 
 
 def explain(error, argv):

@@ -159,8 +159,16 @@ def free_memory(meminfo="/proc/meminfo", limits="/sys/fs/cgroup"):
     if all(map(os.path.exists, with_limit)):
         most, used = (open(path).read().strip() for path in with_limit)
         if most != "max":
-            found.append(int(most) - int(used))
+            found.append(int(most) - int(used) + _reclaimable(os.path.join(limits, "memory.stat")))
     return min(found, default=None)
+
+
+def _reclaimable(path):
+    """Bytes of files that are kept in memory only while nobody needs it."""
+    if not os.path.exists(path):
+        return 0
+    with open(path) as file:
+        return sum(int(line.split()[1]) for line in file if line.startswith("inactive_file "))
 
 
 def free_gpu():

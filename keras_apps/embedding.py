@@ -1,4 +1,4 @@
-"""Backbone, pooling and projection: the network that turns an image into a vector."""
+"""Backbone, neck and projection: the network that turns an image into a vector."""
 
 import tensorflow as tf
 
@@ -6,31 +6,47 @@ from keras_apps.build import build
 from keras_apps.norms import make_norm
 
 
-class EmbeddingNetwork(tf.keras.Model):
-    """embedding = norm(project(dropout(pool(map5)))); the norm has no learned shift.
+NORMS = "batch", "layer", "none"        # of a vector an image; norms over places need a map
 
-    Args:    backbone, pooling: method strings.  dimension: D.  dropout: share of the pooled values dropped in training.
+
+class EmbeddingNetwork(tf.keras.Model):
+    """feature = project(dropout(neck(maps)));  embedding = norm(feature), a norm without a learned shift
+
+    Args:    backbone, neck: method strings.  pooling: of which the neck makes what it needs.
+             dimension: D; 0 = no projection, the neck's own.
              shape: (H, W, C) of the images; all variables are made at once.
+             dropout: share of the neck's values dropped in training.
              norm: "batch" | "layer" as in `keras_apps/norms.py` | "none".
-    Call:    images [b,H,W,C], training, seed [2] for the dropout -> [b,D], any length.
+    Call:    images [b,H,W,C], training, seed [2] for the dropout -> embeddings [b,D], any length.
     """
 
-    def __init__(self, backbone, pooling, dimension, shape, dropout=0.0, norm="batch"):
+    def __init__(self, backbone, pooling, dimension, shape, dropout=0.0, norm="batch", neck="last()"):
         super().__init__()
-        if dimension < 1 or not 0 <= dropout < 1:
-            raise ValueError(f"`embedding` is {dimension} and `dropout` {dropout} but they must be >= 1 and in [0, 1).")
-        self.backbone, self.pooling = build("backbones", backbone, channels=shape[2]), build("poolings", pooling)
+        if dimension < 0 or not 0 <= dropout < 1:
+            raise ValueError(f"`embedding` is {dimension} and `dropout` {dropout} but they must be >= 0 and in [0, 1).")
+        self.backbone = build("backbones", backbone, channels=shape[2])
+        self.neck = build("necks", neck, pooling=pooling)
         self.dropout = dropout
-        self.project = tf.keras.layers.Dense(dimension, use_bias=False)
-        self.norm = None if norm == "none" else make_norm(norm, dimension, shift=False)
-        self(tf.zeros([1, *shape]), training=False)
+        images = tf.zeros([1, *shape])
+        width = self.neck(self.backbone(images)).shape[1]
+        self.project = tf.keras.layers.Dense(dimension, use_bias=False) if dimension else None
+        self.dimension = dimension or width
+        if norm not in NORMS:
+            raise ValueError(f"`norm` is {norm!r} but must be one of {', '.join(NORMS)}.")
+        self.norm = None if norm == "none" else make_norm(norm, self.dimension, shift=False)
+        self(images, training=False)
 
     def call(self, images, training=False, seed=None):
-        pooled = self.pooling(self.backbone(images, training=training)["map5"])
+        return self.both(images, training, seed)[1]
+
+    def both(self, images, training=False, seed=None):
+        """The feature before the norm, for losses on distances, and the embedding after it: two [b,D]."""
+        feature = self.neck(self.backbone(images, training=training), training=training)
         if training and self.dropout:
-            pooled = tf.nn.experimental.stateless_dropout(pooled, self.dropout, seed)
-        projected = self.project(pooled)
-        return self.norm(projected, training=training) if self.norm else projected
+            feature = tf.nn.experimental.stateless_dropout(feature, self.dropout, seed)
+        if self.project:
+            feature = self.project(feature)
+        return feature, self.norm(feature, training=training) if self.norm else feature
 
     def embed(self, images, mirror=False):
         """Unit vectors [n,D] for use after training; `mirror` averages over the image and its mirror image."""

@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from keras_apps.build import build
 from keras_apps.checkpoints import Checkpoints, Host
-from keras_apps.cluster import LOST, Workers
+from keras_apps.cluster import Workers
+from keras_apps.config import flat
 from keras_apps.groups import Groups
 from keras_apps.local import LocalVariable, parts_of
 from keras_apps.parameter_server import Scheduled
@@ -119,17 +120,10 @@ class Loop:
 
         Returns: why it ended: "finished", "patience", "signal" or "time".
         """
-        try:
-            with self.stopping.watching():
-                if not self.restored:
-                    self.restore()
-                reason = self._run_stages()
-        except LOST as error:
-            lost = self.workers.lost(error)
-            if lost is error:
-                raise
-            raise lost from error
-        return reason
+        with self.workers.named(), self.stopping.watching():
+            if not self.restored:
+                self.restore()
+            return self._run_stages()
 
     def _run_stages(self):
         for stage in self.stages:
@@ -181,6 +175,9 @@ class Loop:
                     self.save()
                 if reason:
                     return reason
+            if self.scheduled:      # no step of this round is on its way while the next one is prepared
+                self.scheduled.join()
+                self.step.assign(step)
         return None
 
     def _asked(self):
@@ -238,7 +235,7 @@ class Loop:
         draw = stage["draw"] + draw_of(stage, step, place)
         replicas = self.strategy.num_replicas_in_sync
         parts = self.batches(stage).dataset(draw, replicas, tuple(range(replicas)), self.host.arrays).take(replicas)
-        parts = [_flat(part) for part in parts.as_numpy_iterator()]
+        parts = [flat(part) for part in parts.as_numpy_iterator()]
         path = os.path.join(self.workdir, "not_finite", f"step-{step + 1}.npz")
         os.makedirs(os.path.dirname(path), exist_ok=True)
         write_file(path, packed({name: np.concatenate([part[name] for part in parts]) for name in parts[0]}))
@@ -335,10 +332,3 @@ def _require_one_value(paths):
             raise ValueError(f"`{path}` has another value on each replica, so that neither results nor restarts would "
                              "be exact; make it with aggregation=ONLY_FIRST_REPLICA (for batch norm: "
                              "keras_apps/layers/batch_norm.py), or use --strategy=one.")
-
-
-def _flat(batch, prefix=""):
-    found = {}
-    for name, value in batch.items():
-        found.update(_flat(value, f"{prefix}{name}/") if isinstance(value, dict) else {f"{prefix}{name}": value})
-    return found

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from keras_apps import splits as dealing
 from keras_apps.build import ROOT, build, method_class
 from keras_apps.checkpoints import MAY_DIFFER, checkpoints_in
-from keras_apps.config import PRECISIONS, base, differences, require_known, settle, to_json
+from keras_apps.config import PRECISIONS, base, changed, require_known, settle, to_json
 from keras_apps.initial import start_from
 from keras_apps.loop import Loop
 from tfrecords.batch import Batches, Images, Table
@@ -43,7 +43,7 @@ class Run:
         kind = method_class("apps", config.app)
         require_columns(self.records, config.app, kind.needs)
         self.labels, self.splits, self.names = dealing.select(self.images, config)
-        for split in self.splits.values():
+        for split in self._held().values():
             split.keep_sound()
         self.trained_on = sorted(self.names)        # by this run, or one it starts from
         if config.init:
@@ -80,6 +80,9 @@ class Run:
                 raise ValueError(f"`batch` is {stage['batch']} but must be a multiple of {unit} ({replicas} replicas x "
                                  f"accumulate={parts}); use {near}, or another `accumulate`.")
 
+    def _held(self):
+        return {name: split for name, split in self.splits.items() if name != "train"}
+
     def _note_seen(self, workdir):
         """Held-out identities that the run to start from was trained on are not unseen ones."""
         before = read_json(os.path.join(workdir, "data.json"))
@@ -87,7 +90,7 @@ class Run:
             print(f"warning: {workdir}, which `init` names, does not say what it was trained on: whether on identities "
                   "that are held out here cannot be told.", file=sys.stderr)
             return
-        for name, split in self.splits.items():
+        for name, split in self._held().items():
             held = {split.names[i] for i in split.identities}
             seen = held & set(before["trained"])
             if seen:
@@ -163,10 +166,10 @@ def claim(workdir, run):
     trained = checkpoints_in(os.path.join(workdir, "checkpoints"))
     for name, text in mine.items() if trained else ():
         stored = read_json(os.path.join(workdir, name))
-        changed = [] if stored is None else [key for key in differences(stored, json.loads(text))
-                                             if key not in (*MAY_DIFFER, "trained")]
-        if changed:
-            keys = ", ".join(f"`{key}`" for key in changed)
+        others = [] if stored is None else [key for key in changed(stored, json.loads(text))
+                                            if key not in (*MAY_DIFFER, "trained")]
+        if others:
+            keys = ", ".join(f"`{key}`" for key in others)
             raise ValueError(f"{workdir} holds a run whose {name[:-len('.json')]} differs in {keys}; use another "
                              "--workdir or the same as before.")
     if os.path.lexists(workdir) and not os.path.isdir(workdir):

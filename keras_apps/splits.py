@@ -26,6 +26,17 @@ class Split:
         kept = np.isin(self.rows, rows)
         self.rows, self.identities = rows, self.identities[kept]
 
+    def only(self, chosen):
+        """The rows of a mask."""
+        return dataclasses.replace(self, rows=self.rows[chosen], identities=self.identities[chosen])
+
+    def joined(self, *others):
+        """These rows and those of others of the same collection."""
+        splits = (self, *others)
+        return dataclasses.replace(self, rows=np.concatenate([split.rows for split in splits]),
+                                   identities=np.concatenate([split.identities for split in splits]),
+                                   unseen=all(split.unseen for split in splits))
+
     def column(self, name):
         """Values of a column at the rows, or None where the data have no such column."""
         records = self.images.records
@@ -42,10 +53,11 @@ def select(images, config):
     and time of an evaluation, by whole identities or, of episodes (rows with a `case` where the data have a `role`), by
     whole cases: an N-way case stays N-way.
 
-    `data.validation` is the share of the identities left to train on that is kept back as well, to choose by.
+    `data.test_split` leaves of the held-out rows those of a split. `data.validation` is the share of the identities
+    left to train on that is kept back as well, to choose by; `data.validation_split` names a split for that.
 
-    Returns: labels [N] int32: class of a training row, -1 elsewhere; {"test": Split, "validation": Split}, without
-             those that have no rows; names of the classes.
+    Returns: labels [N] int32: class of a training row, -1 elsewhere; {"test": Split, "validation": Split, "train":
+             Split}, without those that have no rows; names of the classes.
     Raises:  ValueError where the data have one identity only, or an unknown one is named.
     """
     records, settings = images.records, config.data
@@ -58,10 +70,7 @@ def select(images, config):
                          "needs at least 2.")
     unseen = True
     if settings.train_split:
-        if not records.has("split") or settings.train_split not in records.names("split"):
-            have = records.names("split") if records.has("split") else []
-            raise ValueError(f"`data.train_split` is {settings.train_split!r} but the data have the splits {have}.")
-        train = known & (records.column("split") == records.names("split").index(settings.train_split))
+        train = known & _of_split(records, "train_split", settings.train_split)
         unseen = not set(identities[train]) & set(identities[known & ~train])
     elif settings.train_identities:
         chosen = parse_identities(settings.train_identities, names)
@@ -74,7 +83,16 @@ def select(images, config):
         else:
             train = known & ~np.isin(identities, held)
     test = known & ~train
-    train, validation = _without_validation(identities, train, names, settings.validation)
+    if settings.validation_split:
+        validation = known & _of_split(records, "validation_split", settings.validation_split)
+        train, test = train & ~validation, test & ~validation
+    else:
+        train, validation = _without_validation(identities, train, names, settings.validation)
+    if settings.test_split:
+        test &= _of_split(records, "test_split", settings.test_split)
+        if not test.any():
+            raise ValueError(f"`data.test_split` is {settings.test_split!r} but all its rows are trained on or chosen "
+                             "by; name another split, or `data.train_split`.")
     if config.labels:
         train &= _first_of_each(identities, train, config.labels, config.seed)
     classes = np.unique(identities[train])
@@ -87,8 +105,19 @@ def select(images, config):
     splits = {"test": Split(images, rows, identities[rows], names, unseen)} if len(rows) else {}
     if validation.any():
         rows = np.flatnonzero(_at_most(validation, *_units(records, identities, names), settings.test_images))
-        splits["validation"] = Split(images, rows, identities[rows], names, True)
+        splits["validation"] = Split(images, rows, identities[rows], names,
+                                     not set(identities[rows]) & set(identities[train]))
+    rows = np.flatnonzero(train)
+    splits["train"] = Split(images, rows, identities[rows], names, False)
     return labels, splits, [names[i] for i in classes]
+
+
+def _of_split(records, key, name):
+    """The rows of a split of the data."""
+    have = records.names("split") if records.has("split") else []
+    if name not in have:
+        raise ValueError(f"`data.{key}` is {name!r} but the data have the splits {have}.")
+    return records.column("split") == have.index(name)
 
 
 def parse_identities(text, names):

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from keras_apps import cells
 from keras_apps.actions import write_hyper
 from keras_apps.charts import QUIET
+from keras_apps.config import changed
 from keras_apps.run import commit, read_json
 from tfrecords import command
 from tfrecords.shards import write_file
@@ -70,7 +71,8 @@ def run(planned, data):
         done = cells.result(cell.workdir)
         if not done:
             continue
-        same = read_json(os.path.join(cell.workdir, "config.json")) == cells.config_of(cell.config, cell.words)
+        stored = read_json(os.path.join(cell.workdir, "config.json")) or {}
+        same = not changed(stored, cells.config_of(cell.config, cell.words))
         if not same or done["data_sha256"] != manifest["data_sha256"]:
             raise ValueError(f"{cell.workdir} holds a training with another {'data set' if same else 'config'}; use "
                              "another --out, or remove that folder.")

@@ -115,7 +115,16 @@ def main(_):
         doctor.show(doctor.examine(run))
         return
     run.check()
-    workers = Workers(strategy)
+    with Workers(strategy).named():
+        train(run, workdir, profile, stopping)
+
+
+def train(run, workdir, profile, stopping):
+    """From a checked run to its evaluation and export.
+
+    Args:    run: a `Run`.  profile: of `steps_of`.  stopping: a `Stopping`.
+    """
+    workers = Workers(run.strategy)
     if workers.chief:
         claim(workdir, run)
     workers.ask(0)      # the others look at the workdir once it is claimed
@@ -124,9 +133,8 @@ def main(_):
     done = os.path.join(workdir, "evaluation.json")
     exported = os.path.join(workdir, "export.json")
     start = loop.restore()
-    evaluated, version = read_json(done) or {}, read_json(exported) or {}
-    wanted = FLAGS.models and version.get("trained") != start
-    if loop.finished() and evaluated.get("trained") == start and not wanted:
+    evaluated = read_json(done) or {}
+    if loop.finished() and evaluated.get("trained") == start and not wants_export(exported, start):
         if workers.chief:
             print(f"{workdir} is finished: step {start} of {loop.steps}, see evaluation.json; use another --workdir to "
                   "train anew.")
@@ -146,6 +154,14 @@ def main(_):
                   f"{loop.steps} is saved; the same command goes on from there.", file=sys.stderr)
         sys.exit(TERMINATED)
     finish(run, loop, history, reason, exported)
+
+
+def wants_export(exported, step):
+    """Whether --models asks for a version that is not there: of this step, below that folder."""
+    version = read_json(exported) or {}
+    place = version.get("path", "")
+    there = os.path.isdir(place) and os.path.dirname(os.path.dirname(place)) == os.path.abspath(FLAGS.models)
+    return bool(FLAGS.models) and not (there and version.get("trained") == step)
 
 
 def finish(run, loop, history, reason, exported):

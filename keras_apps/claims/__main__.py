@@ -22,6 +22,7 @@ from keras_apps import cells
 from keras_apps.build import ROOT
 from keras_apps.claims import claim as claims
 from keras_apps.claims import results
+from keras_apps.config import changed, flat
 from keras_apps.run import commit, read_json
 from tfrecords import command
 
@@ -50,6 +51,25 @@ def data_sha(claim, data, name):
     return manifest["data_sha256"]
 
 
+def to_run(name, claim, shas, seeds, docs=results.DOCS):
+    """[(arm, seed, flat config, what changed)] without a result, or with one of another config or other data.
+
+    Seed by seed: what there is can be paired.
+    Args:    shas: {set: hash of its data}.
+    """
+    found, wanted = results.stored(name, claim, docs), []
+    for seed in range(seeds):
+        for arm, facts in claim.arms.items():
+            config = flat(cells.config_of(facts.path, facts.words(seed)))
+            old = found[arm].get(seed)
+            keys = changed(old["config"], config) if old else []
+            if old and old["data_sha256"] != shas.get(facts.data, old["data_sha256"]):
+                keys.append("the data")
+            if keys or not old:
+                wanted.append((arm, seed, config, keys))
+    return wanted
+
+
 def run(name, claim, data, seeds, docs=results.DOCS, work=ROOT / "build" / "claims", folder=claims.FOLDER):
     """Trains what has no result yet; each result is written as it is there, docs/claims.md with it.
 
@@ -59,21 +79,12 @@ def run(name, claim, data, seeds, docs=results.DOCS, work=ROOT / "build" / "clai
     """
     data = os.path.abspath(data)
     shas = {arm.data: data_sha(claim, data, arm.data) for arm in claim.arms.values()}
-    found, wanted = results.stored(name, claim, docs), []
-    for seed in range(seeds):       # seed by seed: what there is can be paired
-        for arm, facts in claim.arms.items():
-            config = results.flat(cells.config_of(facts.path, facts.words(seed)))
-            old = found[arm].get(seed)
-            keys = results.changed(old["config"], config) if old else []
-            if old and old["data_sha256"] != shas[facts.data]:
-                keys.append("the data")
-            if keys:
-                print(f"{name}: {arm}, seed {seed} is run again, as {', '.join(keys)} changed", file=sys.stderr)
-            if keys or not old:
-                wanted.append((arm, seed, config))
-    spent = 0.0
+    wanted, spent = to_run(name, claim, shas, seeds, docs), 0.0
+    for arm, seed, _, keys in wanted:
+        if keys:
+            print(f"{name}: {arm}, seed {seed} is run again, as {', '.join(keys)} changed", file=sys.stderr)
     with cells.watching(len(wanted)) as begin:
-        for arm, seed, config in wanted:
+        for arm, seed, config, _ in wanted:
             facts = claim.arms[arm]
             key = results.digest([config, shas[facts.data], commit()])
             workdir = pathlib.Path(work) / name / f"{arm}-{seed}-{key}"
@@ -128,8 +139,9 @@ def run_all(known, data, seeds, budget):
     costs = {}
     for name, claim in known.items():
         found = results.stored(name, claim)
-        costs[name] = (results.minutes(claim, found) * len(results.missing(claim, found, seeds))
-                       / (3 * len(claim.arms)))
+        manifests = {arm.data: read_json(os.path.join(data, arm.data, "manifest.json")) for arm in claim.arms.values()}
+        shas = {name: manifest["data_sha256"] for name, manifest in manifests.items() if manifest}
+        costs[name] = results.minutes(claim, found) * len(to_run(name, claim, shas, seeds)) / (3 * len(claim.arms))
     spent, verdicts = 0.0, {}
     for name in sorted(known, key=costs.get):
         if spent + costs[name] > budget:

@@ -9,7 +9,6 @@ import statistics
 from keras_apps import cells
 from keras_apps.build import ROOT
 from keras_apps.claims import claim as claims
-from keras_apps.config import base
 from keras_apps.run import commit, read_json
 from tfrecords.shards import write_file
 
@@ -52,27 +51,9 @@ def store(name, claim, arm, seed, config, found, docs=DOCS):
     write_file(folder / f"{arm}-{seed}.json", json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 
-def flat(config, prefix=""):
-    """{dotted key: value} of a plain config."""
-    found = {}
-    for key, value in config.items():
-        found.update(flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {prefix + key: value})
-    return found
-
-
 def digest(config):
     """Short hash of a flat config."""
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def changed(old, new):
-    """The keys in which a stored flat config differs from the present one.
-
-    A key that came later does not count while it has its default, which leaves everything as it was.
-    """
-    defaults = json.loads(json.dumps(flat(base().to_dict())))
-    later = {key for key in new if key not in old and key in defaults and new[key] == defaults[key]}
-    return sorted(key for key in {*old, *new} - later if old.get(key, ...) != new.get(key, ...))
 
 
 def minutes(claim, found):

@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-# Decay shrinks weights that a later normalisation or the loss scales; gains and shifts are left alone.
-NOT_DECAYED = ("bias", "gamma", "beta")
+# Decay shrinks weights that a later normalisation or the loss scales; gains, shifts and powers are left alone.
+NOT_DECAYED = ("bias", "gamma", "beta", "raw_power")
 
 
 class SgdOptimizer(tf.keras.optimizers.SGD):

@@ -82,6 +82,16 @@ def test_hours_left(monkeypatch):
     assert progress._left(1000) == "  2:46:40 left"
 
 
+def test_minutes_of_a_session_that_went_back_count(tmp_path):
+    """Killed at 7, gone on from 5, killed at 6: the second session's minutes are the largest."""
+    rows = [(5, 5.0, 3.0), (7, 7.0, 4.0), (6, 9.0, 6.0)]
+    (tmp_path / "metrics.jsonl").write_text("".join(
+        json.dumps({"step": step, "minutes": cpu, "minutes_wall": wall}) + "\n" for step, cpu, wall in rows))
+    cpu, wall = WriteHistory(tmp_path).spent()
+    assert cpu == pytest.approx(9.0, abs=0.1) and wall == pytest.approx(6.0, abs=0.1)
+    assert [row["step"] for row in WriteHistory.read(tmp_path)] == [5, 6, 7]
+
+
 def test_minutes_add_up_over_restarts(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 5, "minutes": 2.0, "minutes_wall": 3.0}\n')
     cpu, wall = WriteHistory(str(tmp_path)).spent()

@@ -60,6 +60,12 @@ def test_a_training_gives_its_evaluation_and_its_last_loss(cell):
     assert shown and set(shown) <= {"step 0 of ?", "step 40 of 60"} and shown[-1] == "step 40 of 60"
 
 
+def test_a_training_that_was_cut_off_is_a_failure_with_a_remedy(cell, monkeypatch):
+    monkeypatch.setattr(cells, "result", lambda workdir: None)
+    with pytest.raises(OSError, match="the training of one was cut off by --max_minutes; the same command goes on"):
+        cells.train(cell())
+
+
 def test_a_failure_is_the_trainings_own_sentence(cell):
     with pytest.raises(OSError, match="^the training of one failed: `seed` is 13 but must be lucky; use 12.$"):
         cells.train(cell(seed=13))

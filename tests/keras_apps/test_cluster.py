@@ -68,8 +68,11 @@ def test_a_process_alone_asks_itself():
 def among(index):
     """Of three workers."""
     spec = types.SimpleNamespace(as_dict=lambda: {"chief": ["c:3"], "worker": ["a:1", "b:2"]})
-    return Workers(types.SimpleNamespace(cluster_resolver=types.SimpleNamespace(cluster_spec=lambda: spec),
-                                         extended=types.SimpleNamespace(_id_in_cluster=index)))
+
+    class Several(tf.distribute.MultiWorkerMirroredStrategy):
+        cluster_resolver = types.SimpleNamespace(cluster_spec=lambda: spec)
+        extended = types.SimpleNamespace(_id_in_cluster=index)
+    return Workers(Several.__new__(Several))
 
 
 def test_one_of_several_knows_its_place():
@@ -97,6 +100,31 @@ def test_a_fault_that_speaks_of_no_other_worker_is_told_as_it_is():
     assert among(1).lost(own) is own
     gone = tf.errors.InternalError(None, None, "Collective ops is aborted by: connection reset by peer")
     assert isinstance(among(1).lost(gone), WorkerLost)
+
+
+@pytest.mark.parametrize("index, said, named", [
+    (0, "/job:worker/replica:0/task:0", "1 (a:1)"), (1, "/job:worker/replica:0/task:1", "2 (b:2)"),
+    (2, "/job:chief/replica:0/task:0", "0 (c:3)"), (1, "/job:worker/replica:0/task:0", "0 (c:3) or 2 (b:2)"),
+    (1, "/job:worker/replica:0/task:9", "0 (c:3) or 2 (b:2)"),
+])
+def test_the_one_that_the_error_names_is_named(index, said, named):
+    error = among(index).lost(tf.errors.UnavailableError(None, None, f"from remote target {said}:\nSocket closed"))
+    assert f"has lost contact to worker {named};" in str(error)
+
+
+def test_inside_named_the_sentence_comes_in_place_of_the_error():
+    with pytest.raises(WorkerLost, match="worker 1 .a:1. has lost contact"):
+        with among(1).named():
+            raise tf.errors.UnavailableError(None, None, "Socket closed")
+    with pytest.raises(tf.errors.UnavailableError), Workers(tf.distribute.get_strategy()).named():
+        raise tf.errors.UnavailableError(None, None, "Socket closed")
+
+
+def test_without_its_servers_a_training_says_so():
+    kind = tf.distribute.experimental.ParameterServerStrategy
+    with pytest.raises(WorkerLost, match="a parameter server is lost, or the last of the workers"):
+        with Workers(kind.__new__(kind)).named():
+            raise tf.errors.UnavailableError(None, None, "Socket closed")
 
 
 def test_what_a_lost_worker_raises_is_known():

@@ -1,7 +1,10 @@
+import json
+
 import pytest
 import tensorflow as tf
 
-from keras_apps.config import base, differences, explain, settle, unknown_key
+from keras_apps.config import base, changed, explain, flat, settle, unknown_key
+from keras_apps.configs.verification.digits import get_config
 
 
 def config(**words):
@@ -28,9 +31,24 @@ def test_a_settled_config_cannot_grow():
         settled.new_key = 1
 
 
-def test_differences_are_dotted_keys():
+def test_changed_keys_are_dotted():
     old, new = {"a": 1, "data": {"x": 1, "y": 2}}, {"a": 1, "data": {"x": 3, "y": 2}, "b": 0}
-    assert differences(old, new) == ["b", "data.x"]
+    assert changed(old, new) == changed(flat(old), flat(new)) == ["b", "data.x"]
+
+
+def test_a_config_has_changed_where_a_key_has_another_value():
+    old = flat(json.loads(json.dumps(get_config().to_dict())))
+    assert old["data.sampler"] == "pk(images=8)" and changed(old, dict(old)) == []
+    assert changed(old, {**old, "steps": 7, "data.mixing": ["x"]}) == ["data.mixing", "steps"]
+    assert changed(old, {key: value for key, value in old.items() if key != "mirror"}) == ["mirror"]
+
+
+def test_a_key_that_came_later_counts_unless_it_has_its_default():
+    new = flat(json.loads(json.dumps(get_config().to_dict())))
+    old = {key: value for key, value in new.items() if key not in ("clip", "mirror")}
+    assert new["clip"] == base().clip
+    assert changed(old, new) == ["mirror"], "not a key of `base`: nothing says what it was before"
+    assert changed(old, {**new, "clip": 5.0}) == ["clip", "mirror"]
 
 
 def test_an_unknown_key_lists_its_neighbours():

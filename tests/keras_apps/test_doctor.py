@@ -86,6 +86,9 @@ def test_free_memory_is_the_containers_where_it_has_less(tmp_path):
     for limit, free in (("max", 2000 * 1024), ("1000", 600), (str(10 ** 12), 2000 * 1024)):
         (tmp_path / "memory.max").write_text(limit + "\n")
         assert doctor.free_memory(*ask) == free
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.stat").write_text("anon 90\ninactive_file 300\nactive_file 10\n")
+    assert doctor.free_memory(*ask) == 900, "pages of files are given up when memory is wanted"
     assert doctor.free_memory(str(tmp_path / "none"), str(tmp_path / "none")) is None
 
 

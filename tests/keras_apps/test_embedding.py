@@ -43,15 +43,28 @@ def test_layer_norm_and_none_look_at_one_image_only():
         net = EmbeddingNetwork("small_cnn(widths=(4, 4, 4), norm='group')", "flatten()", 6, (16, 16, 1), norm=norm)
         assert len(net.trainable_variables) == 3 * 3 + 1 + variables
         np.testing.assert_allclose(net(IMAGES, training=True)[:2], net(IMAGES[:2], training=True), atol=1e-6)
-        raw = net.project(net.pooling(net.backbone(IMAGES)["map5"])).numpy()
+        raw = net.project(net.neck(net.backbone(IMAGES))).numpy()
         if norm == "layer":
             raw -= raw.mean(1, keepdims=True)
             raw /= np.sqrt((raw ** 2).mean(1, keepdims=True) + 1e-5)
         np.testing.assert_allclose(net(IMAGES), raw, atol=1e-4)
 
 
+def test_the_feature_is_what_the_norm_makes_the_embedding_of():
+    net = network()
+    feature, embedding = net.both(IMAGES, training=True)
+    centred = feature - tf.reduce_mean(feature, 0)
+    np.testing.assert_allclose(embedding, centred / tf.sqrt(tf.math.reduce_variance(feature, 0) + 1e-5), atol=1e-3)
+
+
+def test_without_a_projection_the_neck_says_how_wide_it_is():
+    net = EmbeddingNetwork("small_cnn(widths=(4, 5, 6))", "average()", 0, (16, 16, 1), norm="none",
+                           neck="multi_level(levels=2)")
+    assert net.dimension == 11 and net(IMAGES).shape == (5, 11) and net.project is None
+
+
 def test_refusals():
-    with pytest.raises(ValueError, match="`norm` is 'spectral' but must be one of batch, group, layer"):
+    with pytest.raises(ValueError, match="`norm` is 'spectral' but must be one of batch, layer, none"):
         network(norm="spectral")
     with pytest.raises(ValueError, match="`embedding` is 6 and `dropout` 1.0"):
         network(dropout=1.0)

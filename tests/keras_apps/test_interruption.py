@@ -164,7 +164,8 @@ def test_a_killed_worker_ends_the_other_and_the_same_command_gives_the_same_weig
         assert code == 1, said[-2000:]
         sentence = said.strip().splitlines()[-1]
         assert sentence.startswith(f"error: worker {1 - index} (localhost:") and "Traceback" not in said
-        assert "has lost contact to another worker" in sentence and "start all again with the same command" in sentence
+        assert f"has lost contact to worker {index} (localhost:" in sentence
+        assert "start all again with the same command" in sentence
     finish(train(words(tmp_path)))
     require_equal(tmp_path, undisturbed, 12)
 

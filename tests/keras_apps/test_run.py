@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from keras_apps.apps import verification
-from keras_apps.config import differences
+from keras_apps.config import changed
 from keras_apps.run import Run, claim, commit, read_json, require_columns, stored_config
 from tests.keras_apps.runs import contents, small_config, write_data
 from tfrecords.read import Records
@@ -89,7 +89,21 @@ def test_the_stored_config_is_the_one_trained_with(data, tmp_path):
     run = make(data, seed=9)
     claim(str(tmp_path), run)
     stored = json.loads((tmp_path / "config.json").read_text())
-    assert differences(stored, json.loads(stored_config(tmp_path).to_json())) == [] and stored["seed"] == 9
+    assert changed(stored, json.loads(stored_config(tmp_path).to_json())) == [] and stored["seed"] == 9
+
+
+def test_a_run_of_before_a_key_was_there_is_gone_on_with(data, tmp_path):
+    run = make(data)
+    claim_and_train(tmp_path / "run", run)
+    path = tmp_path / "run" / "config.json"
+    stored = json.loads(path.read_text())
+    del stored["patience"], stored["data"]["test_split"]
+    path.write_text(json.dumps(stored))
+    claim(str(tmp_path / "run"), run)
+    stored["clip"] = 3.0
+    path.write_text(json.dumps(stored))
+    with pytest.raises(ValueError, match="whose config differs in `clip`; use another"):
+        claim(str(tmp_path / "run"), run)
 
 
 def test_a_folder_without_a_run_says_what_to_give(tmp_path):

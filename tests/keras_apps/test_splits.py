@@ -108,7 +108,7 @@ def test_with_too_few_identities_images_are_held_out_instead():
 
 def test_three_images_are_too_few_to_hold_any_back():
     labels, splits, _ = chosen(people(count=3, each=3), holdout=0.4)
-    assert (labels >= 0).all() and not splits
+    assert (labels >= 0).all() and set(splits) == {"train"}
 
 
 def test_labels_keeps_that_many_images_an_identity_and_the_rest_is_not_tested_on():
@@ -125,6 +125,33 @@ def test_train_split():
     assert names == ["a", "b"] and list(splits["test"].rows) == [4, 5, 6, 7] and splits["test"].unseen
     with pytest.raises(ValueError, match="`data.train_split` is 'trian' but the data have the splits"):
         chosen(collection, train_split="trian")
+    assert list(splits["train"].rows) == [0, 1, 2, 3] and not splits["train"].unseen
+
+
+def test_splits_to_choose_by_and_to_judge_on():
+    collection = Collection(np.repeat(np.arange(8), 2), "abcdefgh", split=np.repeat([0, 1, 2, 3], 4),
+                            split_names=["train", "val", "test", "spare"])
+    labels, splits, names = chosen(collection, train_split="train", validation_split="val", test_split="test")
+    assert names == ["a", "b"] and {name: list(split.rows) for name, split in splits.items()} == {
+        "train": [0, 1, 2, 3], "validation": [4, 5, 6, 7], "test": [8, 9, 10, 11]}
+    assert splits["validation"].unseen and splits["test"].unseen
+    _, splits, names = chosen(collection, train_identities="a,b,g,h", validation_split="val")
+    assert len(names) == 4 and list(splits["test"].rows) == [8, 9, 10, 11]
+    for key, text in (("test_split", "tset"), ("validation_split", "vla")):
+        with pytest.raises(ValueError, match=f"`data.{key}` is '{text}' but the data have the splits"):
+            chosen(collection, train_split="train", **{key: text})
+    with pytest.raises(ValueError, match="`data.test_split` is 'train' but all its rows are trained on or chosen by"):
+        chosen(collection, train_split="train", test_split="train")
+
+
+def test_rows_of_splits_can_be_chosen_and_joined():
+    _, splits, _ = chosen(people(), train_identities="1-5", validation=0.4)
+    test, few = splits["test"], splits["test"].only(np.arange(30) % 3 == 0)
+    np.testing.assert_array_equal(few.rows, test.rows[::3])
+    np.testing.assert_array_equal(few.identities, test.identities[::3])
+    both = few.joined(splits["validation"])
+    assert both.unseen and len(both.rows) == len(few.rows) + len(splits["validation"].rows)
+    assert not both.joined(splits["train"]).unseen and both.names == test.names
 
 
 def test_label_serves_as_identity_where_there_is_none():

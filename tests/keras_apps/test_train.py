@@ -51,12 +51,14 @@ def test_a_finished_run_is_exported_later_without_another_step(workdir, data, tm
     run_train(data, workdir, models=tmp_path / "models")
     version = tmp_path / "models" / "verification" / "1"
     assert f"exported {version}" in capsys.readouterr().out
-    assert json.loads((workdir / "export.json").read_text()) == {"path": str(version)}
+    assert json.loads((workdir / "export.json").read_text()) == {"path": str(version), "trained": 4}
     assert [row["step"] for row in WriteHistory.read(workdir)] == [1, 2, 4]
 
     run_train(data, workdir, models=tmp_path / "models")
     assert "is finished" in capsys.readouterr().out
     assert [path.name for path in version.parent.iterdir()] == ["1"], "a second version of the same run"
+    run_train(data, workdir, models=tmp_path / "others")
+    assert (tmp_path / "others" / "verification" / "1").exists(), "another folder gets its own"
 
     # What is exported is the run: its names, config, figures and averaged weights.
     run = Run(stored_config(workdir), str(data), tf.distribute.get_strategy())

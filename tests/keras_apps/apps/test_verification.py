@@ -18,6 +18,7 @@ from keras_apps.actions import WriteHistory
 from keras_apps.apps import verification
 from keras_apps.apps.verification import VerificationApp
 from keras_apps.configs.verification.digits import get_config
+from keras_apps.embedding_app import pairs_of, require_pairs
 from keras_apps.run import Run, stored_config
 from keras_apps.strategy import make_strategy
 from tfrecords.sources.digits import DigitsSource
@@ -232,13 +233,12 @@ def test_episodes_are_compared_inside_their_case_only():
     # Two episodes show the same two things; across them, equal vectors would count as false accepts.
     vectors = np.eye(2)[[0, 1, 0, 1, 0, 1, 0, 1]]
     split = Held([0, 1, 0, 1, 2, 3, 2, 3], cases=[0] * 4 + [1] * 4, roles=[0, 0, 1, 1] * 2)
-    app = VerificationApp.__new__(VerificationApp)
-    scores, same = app._pairs(vectors, split)
+    scores, same = pairs_of(vectors, split)
     assert len(scores) == 12 and same.sum() == 4
-    found = app._measure(vectors, (scores, same), split)
+    found = verification._measure(vectors, (scores, same), split)
     assert found["auc"] == found["rank1"] == found["map"] == found["oneshot_accuracy"] == 1.0
     whole = Held([0, 1, 0, 1, 2, 3, 2, 3])
-    assert app._measure(vectors, app._pairs(vectors, whole), whole)["auc"] < 1.0
+    assert verification._measure(vectors, pairs_of(vectors, whole), whole)["auc"] < 1.0
 
 
 @pytest.mark.parametrize("identities", [None, [0, 0, 0], [0, 1, 2]])
@@ -274,7 +274,7 @@ def test_episodes_need_a_pair_of_both_kinds_inside_a_case(cases, fits):
     columns = {"case": np.array(cases), "role": np.zeros(4, int)}
     split = types.SimpleNamespace(identities=np.array([0, 0, 1, 1]), rows=np.arange(4), column=columns.get)
     if fits:
-        verification._require_pairs({"test": split})
+        require_pairs({"test": split})
     else:
         with pytest.raises(ValueError, match="of episodes: inside a case"):
-            verification._require_pairs({"test": split})
+            require_pairs({"test": split})

@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from keras_apps.backbones.small_cnn import SmallCnnBackbone
+from keras_apps.layers.blur_pool import BlurPoolLayer
 
 
 def test_maps_halve_and_widths_hold():
@@ -34,6 +35,22 @@ def test_training_uses_the_batch_and_inference_does_not():
     assert np.abs(backbone(images, training=True)["map5"][:1] - alone).max() > 1e-3
 
 
+def test_blur_halves_after_the_maximum_at_every_place_and_has_no_parameters():
+    plain, blurred = SmallCnnBackbone(widths=(4, 4, 6)), SmallCnnBackbone(widths=(4, 4, 6), blur=3)
+    images = tf.random.stateless_uniform([2, 17, 14, 1], [0, 0])
+    maps = [{name: value.shape for name, value in net(images).items()} for net in (plain, blurred)]
+    assert maps[0] == maps[1]
+    blurred.set_weights(plain.get_weights())
+    seen = images * 4.0 - 2.0
+    for layer in plain.stages[0].layers[:3]:
+        seen = layer(seen)
+    largest = tf.nn.max_pool2d(seen, 2, 1, "SAME")
+    np.testing.assert_allclose(blurred(images)["map3"], BlurPoolLayer(3)(largest), atol=1e-5)
+    np.testing.assert_allclose(plain(images)["map3"], largest[:, ::2, ::2], atol=1e-5)
+
+
 def test_refusals():
+    with pytest.raises(ValueError, match="`blur` is 1 "):
+        SmallCnnBackbone(blur=1)
     with pytest.raises(ValueError, match="at least three widths"):
         SmallCnnBackbone(widths=(4, 4))

@@ -110,6 +110,21 @@ def test_the_cheapest_go_first_and_what_is_left_out_is_told(place, monkeypatch, 
     assert command.run_all({"app/cheap": known["app/cheap"]}, "data", 3, 20.0)
 
 
+def test_results_of_another_config_are_part_of_the_cost(place):
+    place, _, _ = place
+    run(place)
+    path = place / "docs" / "claims" / "app" / "one" / "a-0.json"
+    shas = {"digits": json.loads(path.read_text())["data_sha256"]}
+    assert command.to_run("app/one", CLAIM, shas, 2, place / "docs") == []
+    content = json.loads(path.read_text())
+    content["config"]["dropout"] = 0.77
+    path.write_text(json.dumps(content))
+    (arm, seed, _, keys), = command.to_run("app/one", CLAIM, shas, 2, place / "docs")
+    assert (arm, seed, keys) == ("a", 0, ["dropout"])
+    assert len(command.to_run("app/one", CLAIM, {"digits": "other"}, 2, place / "docs")) == 4
+    assert len(command.to_run("app/one", CLAIM, {}, 2, place / "docs")) == 1, "data that are not there tell nothing"
+
+
 def test_the_command_refuses_what_it_cannot_do_and_lists_a_line_a_claim():
     def call(*words):
         return subprocess.run([sys.executable, "-m", "keras_apps.claims", *words], cwd=ROOT, capture_output=True,

@@ -33,6 +33,36 @@ def test_equals_the_loop(embeddings, head):
     np.testing.assert_allclose(head.loss(embeddings, LABELS, 0), wanted, atol=1e-9, rtol=0)
 
 
+@pytest.mark.parametrize("smoothing", [0.1, 0.5])
+def test_smoothing_equals_the_loop_over_all_classes(embeddings, head, smoothing):
+    smooth = LinearHead(classes=4, dimension=5, seed=1, smoothing=smoothing)
+    for mine, other in zip(smooth.trainable_variables, head.trainable_variables):
+        mine.assign(other)
+    wanted = []
+    for i, label in enumerate(LABELS):
+        each = [naive(embeddings[i:i + 1], [j], head)[0] for j in range(4)]      # - log softmax_j
+        wanted.append(sum(((1 - smoothing) * (j == label) + smoothing / 4) * each[j] for j in range(4)))
+    wanted = np.where(LABELS < 0, 0, wanted)
+    np.testing.assert_allclose(smooth.loss(embeddings, LABELS, 0), wanted, atol=1e-9, rtol=0)
+    np.testing.assert_array_equal(smooth.logits(embeddings), head.logits(embeddings))
+
+
+def test_a_smoothed_loss_is_least_at_its_target_and_not_at_certainty():
+    head = LinearHead(classes=3, dimension=3, bias=False, smoothing=0.3)
+    head.weights.assign(np.eye(3))
+    target = np.array([0.8, 0.1, 0.1])
+    least = float(head.loss(np.log(target)[None], [0], 0)[0])
+    assert least == pytest.approx(-np.sum(target * np.log(target)), abs=1e-6)
+    for other in ([0.99, 0.005, 0.005], [0.7, 0.15, 0.15], [0.8, 0.15, 0.05]):
+        assert float(head.loss(np.log([other]), [0], 0)[0]) > least + 1e-3
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0, float("nan")])
+def test_a_smoothing_out_of_range_is_refused(smoothing):
+    with pytest.raises(ValueError, match=f"`smoothing` is {smoothing} "):
+        LinearHead(4, 5, smoothing=smoothing)
+
+
 def test_longer_embeddings_of_the_right_class_have_a_smaller_loss(head):
     own = head.weights.numpy()[[0, 1, 2, 3]]
     labels = np.arange(4)

@@ -2,13 +2,14 @@ import numpy as np
 import pytest
 
 from keras_apps.metrics import ranking as module
-from keras_apps.metrics.ranking import oneshot_accuracy, ranking
+from keras_apps.metrics.ranking import oneshot_accuracy, ranking, ranking_of
 
 
 def naive(
-    query, gallery, query_ids, gallery_ids, query_cams=None, gallery_cams=None, ranks=(1, 5, 10), drop=None
+    query, gallery, query_ids, gallery_ids, query_cams=None, gallery_cams=None, ranks=(1, 5, 10), drop=None,
+    precision="step",
 ):
-    firsts, precisions = [], []
+    firsts, precisions, penalties = [], [], []
     for i in range(len(query)):
         entries = []
         for j in range(len(gallery)):
@@ -18,13 +19,26 @@ def naive(
                 continue
             score = query[i] @ gallery[j] / np.linalg.norm(query[i]) / np.linalg.norm(gallery[j])
             entries.append((-round(score, 6), match))  # False sorts before True: ties against the search
-        hits = [place for place, (_, match) in enumerate(sorted(entries), start=1) if match]
-        if hits:
+        truth = [match for _, match in sorted(entries)]
+        if any(truth):
+            hits = [place for place, match in enumerate(truth, start=1) if match]
             firsts.append(hits[0])
-            precisions.append(np.mean([count / place for count, place in enumerate(hits, start=1)]))
+            precisions.append(average_precision(truth, precision))
+            penalties.append(len(hits) / hits[-1])
     result = {f"rank{k}": np.mean([first <= k for first in firsts]) for k in ranks}
     counts = {"queries": len(firsts), "unmatched": len(query) - len(firsts)}
-    return {**result, "map": np.mean(precisions), **counts}
+    return {**result, "map": np.mean(precisions), "minp": np.mean(penalties), **counts}
+
+
+def average_precision(truth, precision):
+    """Walks down the list; the trapezoid as the area below the recall-precision curve from point to point."""
+    seen, area, recall_before, precision_before = 0, 0.0, 0.0, 1.0
+    for place, match in enumerate(truth, start=1):
+        seen += match
+        recall, now = seen / sum(truth), seen / place
+        area += (recall - recall_before) * (now if precision == "step" else (now + precision_before) / 2)
+        recall_before, precision_before = recall, now
+    return area
 
 
 def draw(seed=0, queries=17, entries=60, identities=8, dimension=3):
@@ -33,18 +47,47 @@ def draw(seed=0, queries=17, entries=60, identities=8, dimension=3):
             generator.integers(0, identities, queries), generator.integers(0, identities, entries))
 
 
+@pytest.mark.parametrize("precision", ["step", "trapezoid"])
 @pytest.mark.parametrize("block", [None, 1, 150])
-def test_equals_the_loop(block, monkeypatch):
+def test_equals_the_loop(block, precision, monkeypatch):
     if block:
         monkeypatch.setattr(module, "_BLOCK", block)
     for seed in range(3):
         data = draw(seed)
-        assert ranking(*data) == pytest.approx(naive(*data), abs=1e-9)
+        assert ranking(*data, precision=precision) == pytest.approx(naive(*data, precision=precision), abs=1e-9)
 
 
-def test_equals_the_loop_with_many_matches():
+@pytest.mark.parametrize("precision", ["step", "trapezoid"])
+def test_equals_the_loop_with_many_matches(precision):
     data = draw(queries=5, entries=300, identities=2)
-    assert ranking(*data) == pytest.approx(naive(*data), abs=1e-9)
+    assert ranking(*data, precision=precision) == pytest.approx(naive(*data, precision=precision), abs=1e-9)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int16])
+@pytest.mark.parametrize("block", [None, 150])
+def test_given_scores_rank_as_the_vectors_do(kind, block, monkeypatch):
+    if block:
+        monkeypatch.setattr(module, "_BLOCK", block)
+    query, gallery, query_ids, gallery_ids = draw(12)
+    generator = np.random.default_rng(13)
+    gallery_ids[:5] = -1
+    words = {"query_cameras": generator.integers(0, 3, 17), "gallery_cameras": generator.integers(0, 3, 60),
+             "same_index": generator.integers(-1, 60, 17), "query_cases": generator.integers(0, 2, 17),
+             "gallery_cases": generator.integers(0, 2, 60), "precision": "trapezoid", "ranks": (1, 3)}
+    unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (query, gallery)]
+    scores = unit[0] @ unit[1].T
+    if kind is np.int16:        # their places do as well
+        scores = scores.reshape(-1).argsort().argsort().reshape(scores.shape)
+    scores = scores.astype(kind)
+    before = scores.copy()
+    expected = ranking(query, gallery, query_ids, gallery_ids, **words)
+    assert ranking_of(scores, query_ids, gallery_ids, **words) == expected
+    np.testing.assert_array_equal(scores, before)
+
+
+def test_given_scores_of_float64_are_not_rounded():
+    scores = np.array([[1.0, 1.0 + 1e-12]])
+    assert ranking_of(scores, [0], [1, 0])["rank1"] == 1 and ranking_of(scores, [0], [0, 1])["rank1"] == 0
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -71,12 +114,17 @@ def test_by_hand():
     # One query at 0 degrees; matches at 10 and 30, wrong entries at 20 and 40: precisions 1/1 and 2/3.
     angles = np.radians([10, 20, 30, 40])
     gallery = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    got = ranking(np.array([[2.0, 0.0]]), gallery, ["a"], ["a", "b", "a", "b"])
-    assert got == {
-        "rank1": 1, "rank5": 1, "rank10": 1, "map": pytest.approx(5 / 6), "queries": 1, "unmatched": 0}
+    query, ids = np.array([[2.0, 0.0]]), ["a", "b", "a", "b"]
+    got = ranking(query, gallery, ["a"], ids)
+    assert got == {"rank1": 1, "rank5": 1, "rank10": 1, "map": pytest.approx(5 / 6), "minp": pytest.approx(2 / 3),
+                   "queries": 1, "unmatched": 0}
+    # Trapezoid: 1 for the first; the second lies between precision 1/2 at rank 2 and 2/3 at rank 3.
+    assert ranking(query, gallery, ["a"], ids, precision="trapezoid")["map"] == pytest.approx((1 + 7 / 12) / 2)
     # The camera of the match at 10 degrees is the query's: it goes, and the wrong entry at 20 comes first.
-    got = ranking(np.array([[2.0, 0.0]]), gallery, ["a"], ["a", "b", "a", "b"], [1], [1, 1, 2, 2])
-    assert got["rank1"] == 0 and got["rank5"] == 1 and got["map"] == pytest.approx(1 / 2)
+    got = ranking(query, gallery, ["a"], ids, [1], [1, 1, 2, 2])
+    assert got["rank1"] == 0 and got["rank5"] == 1 and got["map"] == got["minp"] == pytest.approx(1 / 2)
+    got = ranking(query, gallery, ["a"], ids, [1], [1, 1, 2, 2], precision="trapezoid")
+    assert got["map"] == pytest.approx((0 / 1 + 1 / 2) / 2)
 
 
 def test_a_collapsed_network_is_not_rewarded():
@@ -162,7 +210,7 @@ def test_cases_are_searched_by_themselves(seed):
         counts.append(ranked[-1]["queries"])
     got = ranking(query, gallery, query_ids, gallery_ids, *cameras, same_index=drop, query_cases=query_cases,
                   gallery_cases=gallery_cases)
-    for name in ("rank1", "rank5", "rank10", "map"):
+    for name in ("rank1", "rank5", "rank10", "map", "minp"):
         assert got[name] == pytest.approx(np.average([one[name] for one in ranked], weights=counts), abs=1e-9)
     assert got["queries"] == sum(counts) and got["unmatched"] == 30 - sum(counts)
 
@@ -170,7 +218,7 @@ def test_cases_are_searched_by_themselves(seed):
 def test_a_case_without_a_pair_does_not_end_the_ranking():
     rows, ids, cases = np.eye(3)[[0, 0, 1, 0, 1]], np.array([1, 1, 2, 3, 4]), np.array([0, 0, 0, 1, 2])
     got = ranking(rows, rows, ids, ids, same_index=np.arange(5), query_cases=cases, gallery_cases=cases)
-    assert got == {"rank1": 1, "rank5": 1, "rank10": 1, "map": 1, "queries": 2, "unmatched": 3}
+    assert got == {"rank1": 1, "rank5": 1, "rank10": 1, "map": 1, "minp": 1, "queries": 2, "unmatched": 3}
     with pytest.raises(ValueError, match="no query of 5 has a match"):
         ranking(rows, rows, ids, ids, same_index=np.arange(5), query_cases=np.arange(5), gallery_cases=np.arange(5))
 
@@ -189,6 +237,11 @@ DATA = draw(11)
     (lambda: ranking(*DATA, query_cases=np.zeros(3), gallery_cases=np.zeros(60)), r"`query_cases` has shape \(3,\)"),
     (lambda: ranking(*DATA, ranks=(0, 1)), "`ranks` has 0"),
     (lambda: ranking(*DATA, same_index=np.full(17, 60)), "`same_index`"),
+    (lambda: ranking(*DATA, precision="area"), "`precision` is 'area' but must be one of step, trapezoid"),
+    (lambda: ranking_of(DATA[0], *DATA[2:]), r"`gallery_identities` has shape \(60,\) but must be \[3\]"),
+    (lambda: ranking_of(np.full([17, 60], np.nan), *DATA[2:]), "`scores` row 0 has a value that is not finite"),
+    (lambda: ranking_of(np.zeros(17), *DATA[2:]), r"`scores` is float64 \(17,\)"),
+    (lambda: ranking_of(np.full([17, 60], "a"), *DATA[2:]), "`scores` is <U1"),
     (lambda: ranking(DATA[0], DATA[1], DATA[2] + 100, DATA[3]), "no query of 17 has a match"),
     (lambda: ranking(DATA[0][:0], DATA[1], DATA[2][:0], DATA[3]), "`query` has 0 rows"),
     (lambda: oneshot_accuracy(*DATA, np.ones(17, int), np.zeros(60, int)), "`gallery_cases` has no 1"),

@@ -1,0 +1,158 @@
+"""What apps share whose network turns an image into a vector: terms, vectors of a split, threshold, signatures."""
+
+import types
+
+import numpy as np
+import tensorflow as tf
+
+from keras_apps import charts
+from keras_apps.app import App
+from keras_apps.metrics import verification
+from keras_apps.splits import hashed
+
+MAX_PAIRS = 10_000_000
+FAR = 1e-2          # of the exported threshold
+FLOOR_SIDE = 48     # pixels; bounds the memory of the floor
+SHOWN = 2000        # held-out images in pictures and projector
+
+
+class EmbeddingApp(App):
+    """An app around `self.network`, an `EmbeddingNetwork`, that answers by the cosine of two embeddings.
+
+    Config:  mirror (average over the mirror image when embedding).
+    Info:    shape (H, W, C), splits.
+    """
+
+    needs = ("identity|label",)
+
+    def __init__(self, config, info):
+        super().__init__(config, info)
+        self.calibration = {}
+        self._held = {}
+        self._compiled = types.SimpleNamespace(embed=None)      # a module would make a function part of checkpoints
+
+    def grouped(self, methods):
+        """{group: [variables]} of the network and of methods {group: method or ""} that have variables.
+
+        A method's go with the network's where the config names no optimizer for them.
+        """
+        groups = {"network": list(self.network.trainable_variables)}
+        for name, method in methods.items():
+            own = [*getattr(method, "trainable_variables", ()), *getattr(method, "local", ())]
+            if own:
+                groups.setdefault(name if name in self.config.optimizers else "network", []).extend(own)
+        return groups
+
+    def embed(self, images):
+        """Unit vectors [n,D] of images [n,H,W,C]."""
+        return self.network.embed(images, self.config.mirror)
+
+    def compiled(self):
+        """`embed` as one graph for images of any number."""
+        if self._compiled.embed is None:
+            self._compiled.embed = tf.function(self.embed, autograph=False, input_signature=[
+                tf.TensorSpec([None, *self.info.shape], tf.float32)])
+        return self._compiled.embed
+
+    def vectors_of(self, split):
+        """Embeddings [n,D] and the floor: pixels [n,P] of at most 48 x 48, each image about its own mean."""
+        embed = self.compiled()
+        side = [min(FLOOR_SIDE, length) for length in self.info.shape[:2]]
+        vectors, pixels = [], []
+        for start in range(0, len(split.rows), 256):
+            images = split.load(slice(start, start + 256))
+            vectors.append(embed(images).numpy())
+            small = images if side == list(images.shape[1:3]) else tf.image.resize(images, side, antialias=True).numpy()
+            small = small.reshape(len(small), -1)
+            pixels.append(small - small.mean(axis=1, keepdims=True))
+        return np.concatenate(vectors), np.concatenate(pixels)
+
+    def hold(self, vectors, pixels, split):
+        """Keeps what pictures and figures of the held-out pairs are made of."""
+        self._held = {"embedding": pairs_of(vectors, split), "pixels": pairs_of(pixels, split), "vectors": vectors}
+        return self._held
+
+    def calibrate(self, vectors, split):
+        """Fits the exported threshold and probability on the pairs of one half of the held-out identities (by hash).
+
+        They are checked on the other half where both halves have pairs of both kinds, else fitted on all pairs.
+        Returns: {metric: value}
+        """
+        half = np.zeros(len(split.rows), bool)
+        for number, rows in enumerate(episodes(split)):
+            keys = [f"case {number}"] * rows.sum() if not rows.all() else [split.names[i] for i in split.identities]
+            half[rows] = [hashed(f"half {key}") % 2 == 0 for key in keys]
+        sides = [pairs_of(vectors, split, among) for among in (half, ~half)]
+        if not all(same.any() and not same.all() for _, same in sides):
+            sides = [self._held["embedding"], None]
+        scores, same = sides[0]
+        self.calibration = {"threshold": verification.threshold_at_far(scores, same, FAR), "far": FAR,
+                            **verification.calibrate(scores, same), "pairs": len(scores)}
+        found = {"threshold": self.calibration["threshold"], "threshold_far": FAR,
+                 "threshold_pairs": int((~same).sum())}
+        if sides[1]:
+            accepted = sides[1][0] >= found["threshold"]
+            found["far_at_threshold"] = float(accepted[~sides[1][1]].mean())
+            found["tar_at_threshold"] = float(accepted[sides[1][1]].mean())
+        return found
+
+    def pictures(self, splits):
+        shown = slice(0, SHOWN)
+        curves = {name: verification.roc(*self._held[name])[:2] for name in ("embedding", "pixels")}
+        return {"roc": charts.roc(curves),
+                "precision_recall": charts.precision_recall(curves, self._held["embedding"][1].mean()),
+                "scores": charts.histogram(*self._held["embedding"], self.calibration["threshold"]),
+                "pairs": charts.pairs(splits["test"].load(shown), self._held["vectors"][shown],
+                                      splits["test"].identities[shown], self.calibration["threshold"])}
+
+    def scored(self, splits):
+        scores, same = self._held["embedding"]
+        return {"pairs": (1 / (1 + np.exp(-self.calibration["scale"] * scores - self.calibration["bias"])), same)}
+
+    def projection(self, splits):
+        test, shown = splits["test"], slice(0, SHOWN)
+        return self._held["vectors"][shown], [test.names[i] for i in test.identities[shown]], test.load(shown)
+
+    def signatures(self):
+        if not self.calibration:
+            raise ValueError("the verification threshold is not fitted yet; evaluate before exporting.")
+        fitted = {name: tf.constant(self.calibration[name], tf.float32) for name in ("threshold", "scale", "bias")}
+
+        def embed(images):
+            return {"embedding": self.embed(images)}
+
+        def verify(first, second):
+            score = tf.reduce_sum(self.embed(first) * self.embed(second), axis=1)
+            threshold = tf.fill([tf.shape(score)[0]], fitted["threshold"])
+            return {"score": score, "probability": tf.sigmoid(fitted["scale"] * score + fitted["bias"]),
+                    "decision": score >= threshold, "threshold": threshold}
+        return {"embed": {"function": embed, "images": 1}, "verify": {"function": verify, "images": 2}}
+
+
+def pairs_of(vectors, split, among=None):
+    """Scores and truth of the pairs of a split (or of the rows `among`), of episodes those inside a case."""
+    groups = [np.flatnonzero(rows if among is None else rows & among) for rows in episodes(split)]
+    found = [verification.pair_scores(vectors[rows], split.identities[rows], max_pairs=MAX_PAIRS // len(groups))
+             for rows in groups if len(rows) > 1]
+    if not found:
+        return np.zeros(0, np.float32), np.zeros(0, bool)
+    return tuple(np.concatenate(part) for part in zip(*found))
+
+
+def episodes(split):
+    """Masks of the rows to be compared with each other: one a case where the split holds episodes, else one of all."""
+    cases = split.column("case")
+    if cases is None or split.column("role") is None:
+        return [np.ones(len(split.rows), bool)]
+    return [cases == case for case in np.unique(cases)]
+
+
+def require_pairs(splits):
+    """Refuses before the training what could not be judged after it."""
+    test = splits.get("test")
+    held = test.identities if test is not None else np.zeros(0, int)
+    counts = [np.unique(held[rows], return_counts=True)[1] for rows in (episodes(test) if len(held) else ())]
+    if not (any(len(count) > 1 for count in counts) and any(count.max() > 1 for count in counts)):
+        raise ValueError(f"{len(held)} images of {len(np.unique(held))} identities are held out but judging needs 2 "
+                         "identities, one of them with 2 images (of episodes: inside a case); hold back more by "
+                         "`data.holdout` or `data.train_identities`, or add images (4 or more of each).")
