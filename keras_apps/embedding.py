@@ -5,7 +5,6 @@ import tensorflow as tf
 from keras_apps.build import build
 from keras_apps.norms import make_norm
 
-
 NORMS = "batch", "layer", "none"        # of a vector an image; norms over places need a map
 
 

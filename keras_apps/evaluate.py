@@ -1,6 +1,12 @@
-"""Evaluates a trained run on data, writes `<workdir>/evaluation.json`, pictures and TensorBoard.
+"""Evaluates a trained run on data, or a search by embeddings that any tool has written.
 
     python -m keras_apps.evaluate --workdir=DIR --data=DIR
+    python -m keras_apps.evaluate --query=a.npz --gallery=b.npz --protocol=market1501 [--precision=trapezoid]
+        [--reranker="k_reciprocal()"] [--out=scores.json]
+
+The first writes `<workdir>/evaluation.json`, pictures and TensorBoard. The second reads arrays `embeddings` [n, D],
+`identities` [n] and, where there are any, `cameras` [n] and `tracks` [n], each numbers or strings; the gallery's tracks
+add the figures image_to_track_*, both sides' track_to_track_*. vehicle_id takes one set, so --query alone does.
 """
 
 import json
@@ -13,10 +19,13 @@ from rich.table import Table
 
 from keras_apps import charts
 from keras_apps.actions import WriteHistory, WriteTensorBoard
+from keras_apps.build import build
 from keras_apps.card import cautions
 from keras_apps.config import explain
+from keras_apps.metrics import protocols
 from keras_apps.run import Run, claim, commit, stored_config
 from keras_apps.strategy import make_strategy
+from keras_apps.vectors import read_vectors
 from tfrecords import command
 from tfrecords.shards import write_file
 
@@ -62,8 +71,14 @@ def show(result):
 
 
 def define_flags():
-    flags.DEFINE_string("workdir", None, "folder of a `keras_apps.train` run", required=True)
-    flags.DEFINE_string("data", None, "folder written by `tfrecords.write`", required=True)
+    flags.DEFINE_string("workdir", None, "folder of a `keras_apps.train` run")
+    flags.DEFINE_string("data", None, "folder written by `tfrecords.write`")
+    flags.DEFINE_string("query", None, ".npz file of the embeddings that ask")
+    flags.DEFINE_string("gallery", None, ".npz file of the embeddings that are searched")
+    flags.DEFINE_string("protocol", "", f"rules of the search: {', '.join(protocols.PROTOCOLS)}")
+    flags.DEFINE_string("precision", "", "average precision as step (if not given) or trapezoid")
+    flags.DEFINE_string("reranker", "", "method of keras_apps/rerankers, such as k_reciprocal(); \"\" = by cosine")
+    flags.DEFINE_string("out", "", "file that the figures are written to as JSON")
 
 
 def main(_):
@@ -81,5 +96,43 @@ def main(_):
     show(evaluate(run, loop, workdir, WriteHistory(workdir), trained, reason))
 
 
+def score(_):
+    """The figures of a search by embeddings in files."""
+    if FLAGS.out and not os.path.isdir(os.path.dirname(os.path.abspath(FLAGS.out))):
+        raise ValueError(f"`--out` is `{FLAGS.out}` but its folder does not exist; make it, or give another.")
+    protocols.require(FLAGS.protocol, True)
+    precision = FLAGS.precision or "step"
+    reranker = build("rerankers", FLAGS.reranker) if FLAGS.reranker else None
+    query = read_vectors(FLAGS.query)
+    gallery = read_vectors(FLAGS.gallery) if FLAGS.gallery else query
+    sides = (query.embeddings, gallery.embeddings, query.identities, gallery.identities, query.cameras,
+             gallery.cameras)
+    result = protocols.evaluate(*sides, FLAGS.protocol, precision, reranker=reranker)
+    if gallery.tracks is not None:
+        result.update(protocols.match_tracks(*sides, query.tracks, gallery.tracks, FLAGS.protocol, precision))
+    show(result)
+    print(f"{result['unmatched']} of {result['queries'] + result['unmatched']} queries have no match in the gallery; "
+          "they are left out of the means")
+    if FLAGS.out:
+        result.update({"protocol": FLAGS.protocol, "precision": precision, "reranker": FLAGS.reranker,
+                       "gallery": len(gallery.embeddings)})
+        write_file(FLAGS.out, json.dumps(result, indent=1, sort_keys=True))
+
+
+def start(argv):
+    """One of the two ways to evaluate, by the flags that are given."""
+    run, files = ([name for name in names if getattr(FLAGS, name)] for names in (
+        ("workdir", "data"), ("query", "gallery", "protocol", "precision", "reranker", "out")))
+    if bool(run) == bool(files):
+        given = f"`--{run[0]}` and `--{files[0]}` are both given" if run else "nothing to evaluate is given"
+        raise ValueError(f"{given}; give either --workdir=DIR and --data=DIR, or --query=FILE, --gallery=FILE and "
+                         "--protocol=NAME.")
+    needed = ("workdir", "data") if run else ("query",) if FLAGS.protocol == "vehicle_id" else ("query", "gallery")
+    missing = [name for name in needed if not getattr(FLAGS, name)]
+    if missing:
+        raise ValueError(f"`--{missing[0]}` is missing; give --{missing[0]}=VALUE.")
+    (main if run else score)(argv)
+
+
 if __name__ == "__main__":
-    command.run(main, define_flags, explain=explain)
+    command.run(start, define_flags, explain=explain)

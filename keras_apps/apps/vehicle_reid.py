@@ -183,7 +183,7 @@ class VehicleReidApp(EmbeddingApp):
     def _tracked(self, vectors, split, sides):
         """The same search with the gallery, then both sides, as means of tracks; empty where the data have none."""
         tracks = split.column("track")
-        if tracks is None:
+        if tracks is None or (tracks[sides[1]] < 0).all():
             return {}
         return protocols.by_tracks(vectors, split.identities, split.column("camera"), tracks, sides,
                                    self.config.protocol, self.config.average_precision)

@@ -217,8 +217,8 @@ def test_rows_are_found_by_their_file_names_in_order(tmp_path):
 
 
 @pytest.mark.parametrize("flags, text", [
-    (["--name=M0"], "`--name` is `M0` but must be one of the rows M8, P2,"),
-    ([], "give either --name=NAME or --all; the rows are M8,"),
+    (["--name=M0"], "`--name` is `M0` but must be one of the rows M3, M8, P2,"),
+    ([], "give either --name=NAME or --all; the rows are M3, M8,"),
     (["--name=M8", "--all"], "give either --name=NAME or --all"),
     (["--name=M8", "--threads=0"], "`--threads` is `0` but must be"), (["M8"], "`M8` is not a flag"),
 ])

@@ -1,15 +1,21 @@
-"""`keras_apps.evaluate`: what it refuses, and what it leaves in the workdir."""
+"""`keras_apps.evaluate`: what it refuses, what it leaves in the workdir, and the search by embeddings in files."""
 
 import json
 import os
 import shutil
+import subprocess
+import sys
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
+from keras_apps import evaluate
 from keras_apps.loop import Loop
+from keras_apps.metrics import protocols
+from keras_apps.rerankers.k_reciprocal import KReciprocalReranker
 from keras_apps.run import Run, claim, stored_config
 from tests.keras_apps.runs import contents, run_evaluate, run_train, small_config, write_data
 
@@ -88,3 +94,127 @@ def test_an_unfinished_run_is_judged_where_it_stands_and_can_go_on(data, tmp_pat
     assert json.loads((tmp_path / "evaluation.json").read_text())["step"] == 4
     run_train(data, tmp_path, config)
     assert json.loads((tmp_path / "evaluation.json").read_text())["step"] == 6, "the figures of step 4 are no end"
+
+
+def start(**words):
+    """`python -m keras_apps.evaluate` behind its flags, whichever are given."""
+    names = ("workdir", "data", "query", "gallery", "protocol", "precision", "reranker", "out")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "FLAGS", types.SimpleNamespace(**{
+            **dict.fromkeys(names, ""), **{name: str(value) for name, value in words.items()}}))
+        evaluate.start(None)
+
+
+def sides(seed=0):
+    """Queries and a gallery of 8 identities, whose frames lie about a point of each; 6 queries have no match."""
+    generator = np.random.default_rng(seed)
+    centres, found = generator.normal(size=[9, 8]), []
+    for count, last in ((40, 9), (90, 8)):
+        ids = np.arange(count) % last
+        cameras = generator.integers(0, 3, count)
+        found.append({"embeddings": (centres[ids] + generator.normal(size=[count, 8])).astype(np.float32),
+                      "identities": ids, "cameras": cameras, "tracks": 3 * ids + cameras})
+    found[0]["identities"][np.flatnonzero(found[0]["identities"] == 8)] = 77
+    return found
+
+
+@pytest.fixture
+def files(tmp_path):
+    for name, arrays in zip("qg", sides()):
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+    return {"query": tmp_path / "q.npz", "gallery": tmp_path / "g.npz"}
+
+
+def expected(query, gallery, *words, **more):
+    return protocols.evaluate(query["embeddings"], gallery["embeddings"], query["identities"], gallery["identities"],
+                              query["cameras"], gallery["cameras"], *words, **more)
+
+
+def test_files_are_scored_by_the_same_code(files, tmp_path, capsys):
+    start(**files, protocol="market1501", out=tmp_path / "scores.json")
+    found = json.loads((tmp_path / "scores.json").read_text())
+    wanted = expected(*sides(), "market1501")
+    assert {name: found[name] for name in wanted} == pytest.approx(wanted, abs=1e-12)
+    told = {"protocol": "market1501", "precision": "step", "reranker": "", "gallery": 90}
+    assert {name: found[name] for name in told} == told
+    assert found["track_to_track_map"] > found["image_to_track_map"] > found["map"]
+    said = capsys.readouterr().out
+    for word in ("metric", "rank1", f"{wanted['map']:.4f}", "minp", "track_to_track_map",
+                 "4 of 40 queries have no match in the gallery; they are left out of the means"):
+        assert word in said
+    assert wanted["unmatched"] == 4
+
+
+def test_names_do_as_well_as_numbers_and_missing_facts_are_left_out(files, tmp_path):
+    query, gallery = sides()
+    for name, arrays in (("q", query), ("g", gallery)):
+        np.savez_compressed(tmp_path / f"{name}.npz", embeddings=arrays["embeddings"],
+                            identities=np.char.add("car ", arrays["identities"].astype(str)))
+    start(**files, protocol="all", precision="trapezoid", out=tmp_path / "scores.json")
+    found = json.loads((tmp_path / "scores.json").read_text())
+    assert found["map"] == pytest.approx(expected(query, gallery, "all", "trapezoid")["map"], abs=1e-12)
+    assert not any("track" in name for name in found)
+    with pytest.raises(ValueError, match="is market1501 but queries and gallery do not both name their cameras"):
+        start(**files, protocol="market1501")
+
+
+def test_a_re_ranker_is_named_by_its_call(files, tmp_path):
+    start(**files, protocol="veri", reranker="k_reciprocal(k1=9, k2=3)", out=tmp_path / "scores.json")
+    found = json.loads((tmp_path / "scores.json").read_text())
+    wanted = expected(*sides(), "veri", reranker=KReciprocalReranker(9, 3))
+    assert found["map"] == pytest.approx(wanted["map"], abs=1e-12) and found["reranker"] == "k_reciprocal(k1=9, k2=3)"
+    assert wanted["map"] != expected(*sides(), "veri")["map"]
+
+
+def test_vehicle_id_needs_one_file(files, tmp_path):
+    start(query=files["gallery"], protocol="vehicle_id", out=tmp_path / "one.json")
+    start(query=files["gallery"], gallery=files["gallery"], protocol="vehicle_id", out=tmp_path / "two.json")
+    one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
+    assert one == two and one["queries"] == 90 - 8
+
+
+@pytest.mark.parametrize("words, told", [
+    ({}, "nothing to evaluate is given; give either --workdir=DIR and --data=DIR, or --query=FILE"),
+    ({"workdir": "w", "data": "d", "query": "q"}, "`--workdir` and `--query` are both given; give either"),
+    ({"data": "d", "precision": "step"}, "`--data` and `--precision` are both given"),
+    ({"workdir": "w"}, "`--data` is missing; give --data=VALUE."),
+    ({"data": "d"}, "`--workdir` is missing"),
+    ({"query": "q", "protocol": "all"}, "`--gallery` is missing"),
+    ({"gallery": "g", "protocol": "vehicle_id"}, "`--query` is missing"),
+    ({"query": "q", "gallery": "g"}, "`protocol` is '' but must be one of market1501, veri, veri_wild"),
+    ({"query": "q", "gallery": "g", "protocol": "all"}, "`q` does not exist; give an .npz file"),
+    ({"query": "q", "gallery": "g", "protocol": "all", "reranker": "k_recip()"}, "is not a method of rerankers; did"),
+    ({"query": "q", "gallery": "g", "protocol": "all", "reranker": "k_reciprocal(k=3)"}, "`k` is not a hyper-"),
+    ({"query": "q", "gallery": "g", "protocol": "all", "out": "no/where.json"}, "`--out` is `no/where.json` but its"),
+])
+def test_flags_that_do_not_go_together_are_one_sentence(words, told):
+    with pytest.raises((ValueError, OSError), match=told):
+        start(**words)
+
+
+@pytest.mark.parametrize("change, told", [
+    ({"identities": np.arange(40) + 100}, "no query of 40 has a match in the gallery but at least one is needed"),
+    ({"embeddings": np.ones([40, 5])}, r"`query` has shape \(40, 5\) and `gallery` \(90, 8\) .* with one model"),
+    ({"embeddings": np.full([40, 8], np.nan)}, "has a value in row 0 that is not finite"),
+    ({"identities": np.arange(40).astype(str)}, "must both be numbers or both strings"),
+    ({"identities": np.arange(4)}, r"`identities` in `.*q.npz` is int64 \(4,\) but must be numbers or strings \[40\]"),
+    ({"tracks": np.zeros(40, int)}, "track 0 has the identities"),
+])
+def test_files_that_do_not_fit_are_one_sentence_and_nothing_is_written(change, told, files, tmp_path):
+    np.savez(files["query"], **{**sides()[0], **change})
+    with pytest.raises(ValueError, match=told) as raised:
+        start(**files, protocol="market1501", out=tmp_path / "scores.json")
+    assert "\n" not in str(raised.value) and not (tmp_path / "scores.json").exists()
+    with pytest.raises(ValueError, match="`precision` is 'area'"):
+        start(query=files["gallery"], gallery=files["gallery"], protocol="all", precision="area")
+
+
+@pytest.mark.slow
+def test_the_command_says_one_sentence(files, tmp_path):
+    def said(*words):
+        return subprocess.run([sys.executable, "-m", "keras_apps.evaluate", *words], capture_output=True, text=True)
+    done = said(f"--query={files['query']}", f"--gallery={files['gallery']}", "--protocol=veri",
+                f"--out={tmp_path / 'scores.json'}")
+    assert done.returncode == 0 and "hit1" in done.stdout and (tmp_path / "scores.json").exists(), done.stderr
+    done = said()
+    assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith("error: nothing to evaluate is given;")
