@@ -2,17 +2,21 @@
 
     python -m serving.client embed  IMAGE... --server=localhost:8500 --model=verification [--out=vectors.npz]
     python -m serving.client verify IMAGE IMAGE --model=verification
-    python -m serving.client search IMAGE... --model=gallery [--k=5] [--out=sheet.png [--images=PHOTOS]]
+    python -m serving.client search IMAGE... --model=gallery [--k=5]
+        [--out=sheet.png [--images=PHOTOS] [--pattern=REGEX]]
 
 It prints a table, or with --json one JSON line an image. A server that is still starting and a model that is
 being loaded are waited for, up to --wait=30 seconds; --wait=0 asks at once. In the answer of verify `decision`
 decides: same where the score reaches the model's threshold. `probability` is that of "same" at equal odds, so
 it can be above 0.5 where the decision is different. The sheet of search shows each query with its answers in
-order, the enrolled images as well where PHOTOS is the folder the gallery was built from.
+order, the enrolled images as well where PHOTOS is the folder the gallery was built from. Where REGEX, searched in
+the path of a query, says whose image it is (its group identity, else label), right answers are framed green, wrong
+ones red.
 """
 
 import json
 import os
+import re
 import sys
 import time
 
@@ -435,6 +439,12 @@ def define_flags():
     flags.DEFINE_string(
         "images", None, "search --out: folder the gallery was built from, whose images the sheet shows."
     )
+    flags.DEFINE_string(
+        "pattern",
+        "",
+        "search --out: regular expression searched in each query's path, as in tfrecords.write; its group identity, "
+        "else label, says whose image it is, and the sheet which answers are right.",
+    )
     flags.DEFINE_integer("k", None, "search: entries to show of those the gallery returns.", lower_bound=1)
     flags.DEFINE_bool("json", False, "One JSON line an image instead of a table.")
 
@@ -466,6 +476,15 @@ def _verify(client, images, values):
     ]
 
 
+def _truths(images, pattern):
+    """Whose images the queries are by their paths; None where the pattern does not say."""
+    if not pattern:
+        return None
+    found = [re.search(pattern, image) for image in images]
+    groups = [match.groupdict() if match else {} for match in found]
+    return [group.get("identity") or group.get("label") for group in groups]
+
+
 def _search(client, images, values):
     found = {"identities": [], "scores": [], "entries": [], "unknown": []}
     for chunk in _chunks(images, "searching"):
@@ -474,7 +493,7 @@ def _search(client, images, values):
     if values.out:
         from serving import sheet
 
-        picture, said = sheet.draw(images, found, values.images)
+        picture, said = sheet.draw(images, found, values.images, _truths(images, values.pattern))
         write_whole("out", values.out, lambda stream: picture.save(stream, "PNG"))
         hint = "" if values.images else "; --images=DIR, what the gallery was built from, shows its images"
         print(f"sheet written to {values.out}: {said}{hint}", file=sys.stderr)
@@ -495,7 +514,7 @@ def _search(client, images, values):
 
 _COMMANDS = {"embed": _embed, "verify": _verify, "search": _search}
 _MODELS = {"search": "gallery"}  # what is asked without --model; "verification" elsewhere
-_OWNERS = {"out": ("embed", "search"), "k": ("search",), "images": ("search",)}
+_OWNERS = {"out": ("embed", "search"), "k": ("search",), "images": ("search",), "pattern": ("search",)}
 _ENDINGS = {"embed": ".npz", "search": ".png"}
 
 
@@ -627,6 +646,18 @@ def _decision_text(decision):
     return ("same" if decision else "different") if isinstance(decision, (bool, int)) else str(decision)
 
 
+def _require_pattern(pattern, out):
+    if not out:
+        raise ValueError(f"`--pattern` is {pattern} but only a sheet frames answers; give --out=FILE.png as well.")
+    try:
+        groups = re.compile(pattern).groupindex
+    except re.error as error:
+        raise ValueError(f"`--pattern` is {pattern}, which is no regular expression ({error}); correct it.") from None
+    if not {"identity", "label"} & set(groups):
+        raise ValueError(f"`--pattern` is {pattern} but has neither a group identity nor a group label; add one, such "
+                         "as (?P<identity>...).")
+
+
 def main(argv):
     values = flags.FLAGS
     if len(argv) < 2 or argv[1] not in _COMMANDS:
@@ -646,6 +677,8 @@ def main(argv):
         require_place("out", values.out)
     if values.images and not values.out:
         raise ValueError(f"`--images` is {values.images} but only a sheet shows images; give --out=FILE.png as well.")
+    if values.pattern:
+        _require_pattern(values.pattern, values.out)
     if values.images and not os.path.isdir(values.images):
         raise FileNotFoundError(
             f"`--images` is {values.images} but must be the folder that the gallery was built from; unpack a zip first."

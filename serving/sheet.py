@@ -17,10 +17,11 @@ KINDS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 
 TILE, GAP, MARGIN, CAPTION, HEAD = 132, 14, 20, 62, 34  # pixels
 INK, QUIET, LINE, PLAIN, PAPER = "#1d2733", "#66707c", "#dfe3e8", "#eef0f3", "#ffffff"
-KNOWN, UNKNOWN, DOUBTFUL, SCORE = "#1b7f4d", "#b45309", "#fff7e8", "#3b7dd8"
+KNOWN, UNKNOWN, DOUBTFUL, SCORE, WRONG = "#1b7f4d", "#b45309", "#fff7e8", "#3b7dd8", "#c2302e"
+FRAME = 4
 
 
-def draw(images, answer, folder=None):
+def draw(images, answer, folder=None, truths=None):
     """A row a query: the query and whether it is known, then its answers in order, each with identity and score.
 
     Args:    images: the queries, paths or encoded bytes.
@@ -28,6 +29,7 @@ def draw(images, answer, folder=None):
              folder: what the gallery was built from, unpacked where it was a zip. An entry's own image is drawn
              where it lies below it under the entry's name, else a plain tile. The names are the server's: one
              that is absolute or holds `..` is never looked for.
+             truths: whose images the queries are, None where that is not known; answers are framed by it.
     Returns: (PIL image, one line that says what is drawn). Images are shown as the model sees them: of an
              animation the first frame, not turned by EXIF.
     """
@@ -35,7 +37,7 @@ def draw(images, answer, folder=None):
     wanted = max((len(row) for row in answer["identities"]), default=0)
     count = min(wanted, MOST_ANSWERS)
     sheet = _Sheet(len(queries), count)
-    tiles, found = {}, 0
+    tiles, found, truths = {}, 0, truths or [None] * len(images)
     console = Console(stderr=True)
     for row, query in track(
         enumerate(queries), "drawing", len(queries), console=console, transient=True, disable=not console.is_terminal
@@ -50,8 +52,9 @@ def draw(images, answer, folder=None):
                 file = _entry_file(folder, entry)
                 tiles[entry] = file and _tile(file)
             found += tiles[entry] is not None
-            sheet.answer(row, rank, tiles[entry], identity, float(score), _plain(entry, end=True))
-    return sheet.picture, _said(len(images), wanted, sheet.drawn, found, folder)
+            right = None if truths[row] is None else str(answer["identities"][row][rank - 1]) == truths[row]
+            sheet.answer(row, rank, tiles[entry], identity, float(score), _plain(entry, end=True), right)
+    return sheet.picture, _said(len(images), wanted, sheet.drawn, found, folder) + _judged(answer, truths)
 
 
 class _Sheet:
@@ -81,8 +84,12 @@ class _Sheet:
         self._pen.rounded_rectangle((left, box[1] - 4, box[2] + 7, box[3] + 4), 8, fill=colour)
         self._pen.text((left + 7, below + 20), word, PAPER, self._small)
 
-    def answer(self, row, rank, tile, identity, score, entry):
+    def answer(self, row, rank, tile, identity, score, entry, right=None):
         left, below = self._place(row, rank, tile, entry)
+        if right is not None:
+            top = self._top(row)
+            box = (left - FRAME, top - FRAME, left + TILE - 1 + FRAME, top + TILE - 1 + FRAME)
+            self._pen.rectangle(box, outline=KNOWN if right else WRONG, width=FRAME)
         self.drawn += 1
         share = min(max(score, 0.0), 1.0) if math.isfinite(score) else 0.0
         self._pen.rectangle((left, below - 5, left + TILE - 1, below - 3), fill=LINE)
@@ -141,6 +148,16 @@ def _said(queries, answers, drawn, found, folder):
         f"{of(min(answers, MOST_ANSWERS), answers, 'answer', 'answers')} each"
     )
     return f"{line}; {found} of {drawn} answers with their image from {folder}" if folder else line
+
+
+def _judged(answer, truths):
+    """How often the first answer is right, as words; "" where nothing says whose images the queries are."""
+    firsts = [
+        str(found[0]) == truth
+        for found, truth in zip(answer["identities"], truths)
+        if truth is not None and len(found)
+    ]
+    return f"; {sum(firsts)} of {len(firsts)} first answers right" if firsts else ""
 
 
 def _entry_file(folder, entry):

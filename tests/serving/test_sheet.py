@@ -124,3 +124,19 @@ def test_tiles_keep_the_aspect_and_fit(size):
     tile = sheet._tile(data.getvalue())
     assert tile.mode == "RGB" and max(tile.size) == TILE
     assert tile.size == tuple(max(1, round(side * TILE / max(size))) for side in size)
+
+
+def frame_at(picture, row, column):
+    left = MARGIN + column * (TILE + GAP) + (GAP if column else 0)
+    return picture.getpixel((left - 2, MARGIN + HEAD + row * (TILE + sheet.CAPTION) + TILE // 2))
+
+
+def test_answers_are_framed_where_it_is_known_whose_image_the_query_is(folder):
+    found = answer("a/green.png", "a/blue.png", count=3)
+    found["identities"][1] = ["bob", "ann"]
+    picture, said = sheet.draw([png(*RED)] * 3, found, folder, ["ann", "ann", None])
+    right, wrong = (tuple(bytes.fromhex(colour[1:])) for colour in (sheet.KNOWN, sheet.WRONG))
+    assert [[frame_at(picture, row, column) for column in (1, 2)] for row in range(3)] == [
+        [right, right], [wrong, right], [(255, 255, 255)] * 2]
+    assert said.endswith("; 1 of 2 first answers right")
+    assert "right" not in sheet.draw([png(*RED)] * 3, found, folder)[1]
