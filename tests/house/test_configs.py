@@ -28,18 +28,26 @@ def load(path):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Thirty identities named by numbers, in two splits: what every config's keys can be met by."""
+    """Thirty identities named by numbers, in three splits, seen by two cameras: what every config's keys are met by."""
     folder, random = tmp_path_factory.mktemp("configs"), np.random.default_rng(0)
     for identity in range(30):
         for number in range(4):
-            path = folder / "images" / ("train" if identity < 20 else "oneshot") / str(identity) / f"{number}.png"
+            split = "train" if identity < 20 else "val" if identity < 25 else "test"
+            path = folder / "images" / split / str(identity) / f"{number}_cam{number % 2 + 1}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(random.integers(0, 255, (12, 12), np.uint8)).save(path)
-    write([FolderSource(folder / "images", r"(?P<split>train|oneshot)/(?P<identity>\d+)/")], folder / "data")
+    pattern = r"(?P<split>train|val|test)/(?P<identity>\d+)/\d+_cam(?P<camera>\d)"
+    write([FolderSource(folder / "images", pattern)], folder / "data")
     return folder / "data"
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def sized(path):
+    """Networks of published size take half a minute to build."""
+    large = load(path).get_config().size > 128
+    return pytest.param(path, marks=[pytest.mark.slow] if large else [], id=f"{path.parent.name}/{path.stem}")
+
+
+@pytest.mark.parametrize("path", map(sized, CONFIGS))
 def test_a_config_builds_and_traces_one_step(path, data):
     config = load(path).get_config()
     assert set(base()) <= set(config), "a config starts from config.base()"
