@@ -44,6 +44,9 @@ class VehicleReidApp(EmbeddingApp):
         if sorted(config.weights) != ["center", "head", "metric"]:
             raise ValueError(f"`weights` has {', '.join(sorted(config.weights))} but must have center, head and "
                              "metric.")
+        if config.center and config.clip:
+            raise ValueError(f"`clip` is {config.clip} but the gradient of the centres, which is divided by "
+                             "`weights.center`, would fill the norm that it bounds; use clip=0, or center=\"\".")
         unknown = sorted(set(config.distractors) - set(WIDER))
         if unknown:
             raise ValueError(f"`distractors` has {', '.join(unknown)} but takes {' and '.join(WIDER)}.")

@@ -27,7 +27,7 @@ def data(tmp_path_factory):
 def small(**changes):
     config = get_config()
     config.update({"steps": 4, "batch": 8, "checkpoint_every": 4, "log_every": 1, "size": 24, "schedule": "constant()",
-                   "backbone": "resnet(widths=(4, 4, 8), blocks=(1, 1, 1), last_stride=1, blur=3)",
+                   "backbone": "small_cnn(widths=(4, 4, 8), pool_last=False, blur=3)",
                    "neck": "mffm(widths=(4, 4, 8), fused=8)", "distractors": (), "query_camera": "1"})
     config.data.update({"train_split": "", "validation_split": "", "test_split": "", "holdout": 0.5, "augment": ()})
     data = changes.pop("data", {})
@@ -175,7 +175,8 @@ def test_the_sheet_shows_queries_and_answers(data):
     ({"query_camera": "9"}, "`query_camera` is '9' but the held-out images then hold no queries; their cameras are"),
     ({"protocol": "marked"}, "`protocol` is 'marked' but must be one of .*market1501"),
     ({"average_precision": "steps"}, "`average_precision` is 'steps' but must be step or trapezoid"),
-    ({"center": "center(weight=0.0)"}, "weight"),
+    ({"weights": {"center": 0.0}}, "`weight` is 0"),
+    ({"clip": 1.0}, "`clip` is 1.0 but the gradient of the centres"),
     ({"data": {"test_split": "test"}}, "`data.test_split` is 'test' but the data have the splits"),
     ({"data": {"validation": 0.2, "validation_split": "val"}}, "only one of them may be set"),
 ])
@@ -197,9 +198,9 @@ def test_cameras_must_be_there_where_they_are_asked_for(tmp_path):
 
 def test_the_exported_search_ranks_as_the_evaluation(data, tmp_path):
     from saved_models import gallery
-    run_train(data, tmp_path / "run", small(), str(tmp_path / "models"))
+    run_train(data, tmp_path / "run", small(neck="last()"), str(tmp_path / "models"))
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["gallery"] > 0
-    run = make(data)
+    run = make(data, neck="last()")
     test = run.splits["test"]
     loop = run.loop(str(tmp_path / "run"))
     loop.restore(training=False)
