@@ -196,6 +196,7 @@ def test_cameras_must_be_there_where_they_are_asked_for(tmp_path):
 
 # ---- served
 
+@pytest.mark.slow
 def test_the_exported_search_ranks_as_the_evaluation(data, tmp_path):
     from saved_models import gallery
     run_train(data, tmp_path / "run", small(neck="last()"), str(tmp_path / "models"))
