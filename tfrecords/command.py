@@ -1,6 +1,7 @@
 """How a command starts: whatever its user got wrong is one sentence on stderr, exit 1."""
 
 import difflib
+import gc
 import sys
 
 from absl import app, flags
@@ -26,7 +27,8 @@ def run(main, define_flags, words=False, errors=(), explain=None):
             return flags.FLAGS(argv)
         except Exception as error:
             user = isinstance(error, (flags.Error, ValueError, OSError))
-            return _refuse(error, explain and explain(error, typed), user and _sentence(error))
+            said = _sentence_of(error, explain and explain(error, typed), user and _sentence(error))
+        return sys.exit(f"error: {said}")
 
     def guarded(argv):
         # A name that is no valid text in the terminal's encoding must not end the command.
@@ -39,14 +41,18 @@ def run(main, define_flags, words=False, errors=(), explain=None):
             return main(argv)
         except Exception as error:
             user = isinstance(error, (ValueError, OSError, *errors))
-            return _refuse(error, explain and explain(error, typed), user and str(error))
+            said = _sentence_of(error, explain and explain(error, typed), user and str(error))
+        # What the error still held, such as a data pipeline, ends here: its threads may call Python, which at exit no
+        # longer answers them, and the exit would wait for them for ever.
+        gc.collect()
+        return sys.exit(f"error: {said}")
     app.run(guarded, flags_parser=parse)
 
 
-def _refuse(error, *sentences):
-    """Ends with the first sentence there is; an error that has none is a defect and keeps its traceback."""
+def _sentence_of(error, *sentences):
+    """The first sentence there is, as one line; an error that has none is a defect and keeps its traceback."""
     for sentence in filter(None, sentences):
-        sys.exit(f"error: {' '.join(sentence.splitlines())}")
+        return " ".join(sentence.splitlines())
     raise error
 
 

@@ -1,6 +1,10 @@
 """How a command starts, on a toy."""
 
+import os
+import pathlib
+import subprocess
 import sys
+import textwrap
 import types
 
 import pytest
@@ -8,6 +12,8 @@ from absl import flags
 
 from tests.tfrecords.here import run_here
 from tfrecords import command
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def toy(main, **arguments):
@@ -57,3 +63,32 @@ def test_errors_of_the_user_are_one_line_and_others_are_not_hidden(capsys, error
 
 def test_what_main_returns_is_the_exit_code(capsys):
     assert run_here(toy(lambda _: sys.exit(3)), capsys)[0] == 3
+
+
+def test_what_an_error_holds_is_freed_while_threads_can_still_call_python(tmp_path):
+    """A pipeline's threads that call Python at exit are never answered, and whoever waits for them never ends."""
+    (tmp_path / "toy.py").write_text(textwrap.dedent("""
+        import sys
+
+        from tfrecords import command
+
+
+        class Pipeline:
+            def __del__(self):
+                print("freed late" if sys.is_finalizing() else "freed in time", flush=True)
+
+
+        def main(_):
+            pipeline, error = Pipeline(), None
+            try:
+                raise ValueError("`x` is 1 but must be 2.")
+            except ValueError as found:
+                error = found       # a cycle: error, traceback, frame, error
+                raise
+
+
+        command.run(main, lambda: None)
+    """))
+    done = subprocess.run([sys.executable, str(tmp_path / "toy.py")], cwd=ROOT, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert (done.returncode, done.stdout, done.stderr) == (1, "freed in time\n", "error: `x` is 1 but must be 2.\n")
