@@ -5,6 +5,10 @@
         --pattern='(?P<identity>(?P<label>[a-z]+)_\\d+)_cam(?P<camera>\\d)\\.jpg' --out=build/data/vehicle_reid
     python -m keras_apps.train --config=keras_apps/configs/vehicle_reid/stronger_baseline.py \\
         --data=build/data/vehicle_reid --workdir=build/reid
+
+Measured so far, seed 0 alone, last step: rank-1 .767, mAP .833 (raw pixels .333, .463); among 162 vehicles mAP .491,
+among 567 .278; shift consistency .900. 9.6 CPU minutes on 2 cores of an AMD EPYC. On the 102 validation vehicles .931,
+.960: what the second camera saw of the 60 test vehicles is darker and of more contrast than in training.
 """
 
 from keras_apps.config import base
@@ -13,7 +17,7 @@ from keras_apps.config import base
 def get_config():
     config = base()
     config.update({
-        "app": "vehicle_reid", "steps": 3000, "batch": 64, "checkpoint_every": 500, "size": 64,
+        "app": "vehicle_reid", "steps": 1000, "batch": 64, "checkpoint_every": 500, "size": 64,
         "backbone": "resnet(widths=(32, 64, 128, 256), blocks=(1, 1, 1, 1), stem_stride=2, last_stride=1, blur=3)",
         "neck": "mffm(widths=(32, 64, 128), fused=128)", "pooling": "gem()", "embedding": 0, "dropout": 0.0,
         "norm": "batch", "mirror": True, "head": "linear(bias=False, smoothing=0.1)",
