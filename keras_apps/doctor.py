@@ -14,6 +14,7 @@ from keras_apps.initial import checkpoints_of
 from keras_apps.local import LocalVariable, parts_of
 from keras_apps.loop import Loop
 from keras_apps.paths import paths_of
+from keras_apps.splits import episodes
 
 COLOURS = {"ok": "green", "warn": "yellow", "stop": "red"}
 TIGHT = 0.8             # of the free memory
@@ -294,7 +295,7 @@ def held_out(split):
         return [Finding("warn", "nothing is held out, so nothing will be known of the model; set `data.holdout` to 0.3 "
                                 "or name `data.train_identities`.")]
     same = different = 0
-    for rows in _episodes(split):
+    for rows in episodes(split):
         counts = np.unique(split.identities[rows], return_counts=True)[1]
         own = int((counts * (counts - 1) // 2).sum())
         same, different = same + own, different + int(counts.sum() * (counts.sum() - 1) // 2) - own
@@ -317,14 +318,6 @@ def chosen_by(config, trained, split):
         return []
     return [Finding("warn", f"`labels` leaves {trained:,} images to train on but {len(split.rows):,} labelled ones "
                             "choose on the way, which few labels do not allow; use a smaller `data.validation`.")]
-
-
-def _episodes(split):
-    """Rows that are compared with each other: all, or with a role those of a case."""
-    cases = split.column("case")
-    if cases is None or split.column("role") is None:
-        return [slice(None)]
-    return [cases == case for case in np.unique(cases)]
 
 
 def _size(count):

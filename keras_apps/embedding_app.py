@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras_apps import charts
 from keras_apps.app import App
 from keras_apps.metrics import verification
-from keras_apps.splits import hashed
+from keras_apps.splits import episodes, hashed
 
 MAX_PAIRS = 10_000_000
 FAR = 1e-2          # of the exported threshold
@@ -137,14 +137,6 @@ def pairs_of(vectors, split, among=None):
     if not found:
         return np.zeros(0, np.float32), np.zeros(0, bool)
     return tuple(np.concatenate(part) for part in zip(*found))
-
-
-def episodes(split):
-    """Masks of the rows to be compared with each other: one a case where the split holds episodes, else one of all."""
-    cases = split.column("case")
-    if cases is None or split.column("role") is None:
-        return [np.ones(len(split.rows), bool)]
-    return [cases == case for case in np.unique(cases)]
 
 
 def require_pairs(splits):

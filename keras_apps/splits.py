@@ -43,6 +43,14 @@ class Split:
         return records.column(name)[self.rows] if records.has(name) else None
 
 
+def episodes(split):
+    """Masks of the rows to be compared with each other: one a case where the split holds episodes, else one of all."""
+    cases = split.column("case")
+    if cases is None or split.column("role") is None:
+        return [np.ones(len(split.rows), bool)]
+    return [cases == case for case in np.unique(cases)]
+
+
 def select(images, config):
     """Deals the rows by the config.
 

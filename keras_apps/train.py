@@ -115,16 +115,16 @@ def main(_):
         doctor.show(doctor.examine(run))
         return
     run.check()
-    with Workers(strategy).named():
-        train(run, workdir, profile, stopping)
+    workers = Workers(strategy)
+    with workers.named():
+        train(run, workers, workdir, profile, stopping)
 
 
-def train(run, workdir, profile, stopping):
+def train(run, workers, workdir, profile, stopping):
     """From a checked run to its evaluation and export.
 
-    Args:    run: a `Run`.  profile: of `steps_of`.  stopping: a `Stopping`.
+    Args:    run: a `Run`.  workers: of its strategy.  profile: of `steps_of`.  stopping: a `Stopping`.
     """
-    workers = Workers(run.strategy)
     if workers.chief:
         claim(workdir, run)
     workers.ask(0)      # the others look at the workdir once it is claimed

@@ -106,13 +106,13 @@ def _draw(generator, population, wanted):
     return chosen
 
 
-def unit_rows(embeddings, name):
-    """The rows at length one, float32; zero rows stay zero.  ValueError for a NaN or infinity."""
-    result = np.empty(embeddings.shape, np.float32)
+def unit_rows(embeddings, name, dtype=np.float32):
+    """The rows at length one; zero rows stay zero.  ValueError for a NaN or infinity."""
+    result = np.empty(embeddings.shape, dtype)
     step = max(1, _BLOCK // max(1, embeddings.shape[1]))
     for first in range(0, len(embeddings), step):
         rows = embeddings[first : first + step]
-        rows = rows.astype(np.result_type(rows.dtype, np.float32))
+        rows = rows.astype(np.result_type(rows.dtype, dtype))
         # The largest entry is taken out before squaring, so that no row overflows or vanishes.
         largest = np.abs(rows).max(axis=1, keepdims=True, initial=0)
         wrong = np.flatnonzero(~np.isfinite(largest[:, 0]))

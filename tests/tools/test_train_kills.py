@@ -49,10 +49,14 @@ def trainings(monkeypatch, value=1.0, fact=0.5, code=0, saved=0):
     monkeypatch.setattr(train_kills, "kill", lambda *_: "the process" if next(kills) == 0 else None)
 
 
+class Never(random.Random):
+    """No SIGTERM."""
+
+    def random(self):
+        return 0.9
+
+
 def test_equal_weights_pass_and_others_are_named(monkeypatch, tmp_path):
-    class Never(random.Random):
-        def random(self):
-            return 0.9      # no SIGTERM
     after_one = np.nextafter(np.float32(1), np.float32(2))
     for number, (value, fact, told) in enumerate([
             (1.0, 0.5, None), (after_one, 0.5, "w/.ATTRIBUTES/VARIABLE_VALUE differs under one"),
@@ -70,9 +74,6 @@ def test_equal_weights_pass_and_others_are_named(monkeypatch, tmp_path):
 
 
 def test_random_state_is_compared(monkeypatch, tmp_path):
-    class Never(random.Random):
-        def random(self):
-            return 0.9
     trainings(monkeypatch)
     make = train_kills.Training
 
