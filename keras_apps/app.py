@@ -25,7 +25,7 @@ class App(tf.Module):
         self.info = info
 
     def stages(self):
-        """Stages in order: {"name", "steps", "phases": {phase: batches a step}, "batch", "size"}.
+        """Stages in order: {"name", "steps", "phases": {phase: batches a step}, "batch", "size"}, a size as in configs.
 
         "rounds" beside them, in [1, steps], asks for `between` so often. No stage sees the draws of another.
         """
@@ -93,6 +93,10 @@ class App(tf.Module):
     def projection(self, splits):
         """(embeddings [n,D], labels [n] of str, images [n,H,W,C]) for the projector, or None."""
         return None
+
+    def served(self):
+        """The variables that the signatures read; others (heads, centres) are not exported."""
+        raise NotImplementedError
 
     def signatures(self):
         """{name: {"function": f, "images": 1 or 2}} in order; the first is the default one when served."""

@@ -67,11 +67,11 @@ def histogram(scores, same, threshold=None):
     return _pixels(figure)
 
 
-def pairs(images, vectors, identities, threshold, count=8, most=2000):
+def pairs(images, asked, offered, identities, threshold, count=8, most=2000):
     """The hardest pairs among the first `most` images: same ones with the lowest scores, different ones with the
-    highest."""
-    images, vectors, identities = images[:most], vectors[:most], identities[:most]
-    scores = vectors @ vectors.T
+    highest. Score: the product of the earlier image's row of `asked` and the later one's of `offered`."""
+    images, identities = images[:most], identities[:most]
+    scores = asked[:most] @ offered[:most].T
     same = identities[:, None] == identities[None]
     upper = np.triu(np.ones_like(same), 1).astype(bool)
     figure = Figure(figsize=(1.15 * count, 5.4))

@@ -5,9 +5,10 @@ import os
 import re
 
 import tensorflow as tf
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 
 from keras_apps.build import neighbours
+from tfrecords.decode import height_and_width
 
 PRECISIONS = {"float32": "float32", "float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
 
@@ -20,7 +21,7 @@ def base():
         "steps": 1000,
         "batch": 64,                  # global: over all replicas
         "checkpoint_every": 500,
-        "size": 32,                   # pixels, height = width
+        "size": FieldReference(32, field_type=object),      # pixels, height = width, or (height, width)
         "labels": 0,                  # labelled images a class; 0 = all
         "init": "",                   # workdir of another run whose encoder this one starts from
         "backbone": "small_cnn()",
@@ -65,9 +66,10 @@ def settle(config):
 
     Raises:  ValueError naming key, value, rule and remedy.
     """
-    for key in ("steps", "batch", "checkpoint_every", "size", "log_every", "keep", "accumulate"):
+    for key in ("steps", "batch", "checkpoint_every", "log_every", "keep", "accumulate"):
         if config[key] < 1:
             raise ValueError(f"`{key}` is {config[key]} but must be at least 1.")
+    height_and_width(config.size)
     if not 0 <= config.seed < 2 ** 31:
         raise ValueError(f"`seed` is {config.seed} but must lie in [0, 2^31).")
     if not 0 <= config.ema < 1:
@@ -100,7 +102,7 @@ def settle(config):
                          "\"auc\".")
     if not config.app:
         raise ValueError("`app` is empty but must name a file of keras_apps/apps, such as verification.")
-    frozen = ConfigDict(config)
+    frozen = config.copy_and_resolve_references()
     frozen.lock()
     return frozen
 

@@ -47,14 +47,15 @@ class EmbeddingNetwork(tf.keras.Model):
             feature = self.project(feature)
         return feature, self.norm(feature, training=training) if self.norm else feature
 
-    def embed(self, images, mirror=False):
-        """Unit vectors [n,D] for use after training; `mirror` averages over the image and its mirror image."""
-        found = self._unit(images)
-        if mirror:
-            found += self._unit(tf.reverse(images, [2]))
-            found = tf.math.l2_normalize(found, axis=1)
-        return found
+    def look(self, images, mirror=False):
+        """For use after training: the embedding [n,D], and at length one [n,D], both float32.
 
-    def _unit(self, images):
+        `mirror` averages the latter over the image and its mirror image.
+        """
         # Float32 whatever the layers compute in: float16 would round away differences of scores.
-        return tf.math.l2_normalize(tf.cast(self(images, training=False), tf.float32), axis=1)
+        embedding = tf.cast(self(images), tf.float32)
+        found = tf.math.l2_normalize(embedding, axis=1)
+        if mirror:
+            found += tf.math.l2_normalize(tf.cast(self(tf.reverse(images, [2])), tf.float32), axis=1)
+            found = tf.math.l2_normalize(found, axis=1)
+        return embedding, found

@@ -19,17 +19,20 @@ SHOWN = 2000        # held-out images in pictures and projector
 class EmbeddingApp(App):
     """An app around `self.network`, an `EmbeddingNetwork`, that answers by the cosine of two embeddings.
 
+    With a `self.matcher` an image that asks has another vector (`ask`) than one that is searched (`embed`).
+
     Config:  mirror (average over the mirror image when embedding).
     Info:    shape (H, W, C), splits.
     """
 
     needs = ("identity|label",)
+    matcher = None      # or a method of keras_apps/matchers
 
     def __init__(self, config, info):
         super().__init__(config, info)
         self.calibration = {}
         self._held = {}
-        self._compiled = types.SimpleNamespace(embed=None)      # a module would make a function part of checkpoints
+        self._compiled = types.SimpleNamespace()        # a module would make a function part of checkpoints
 
     def grouped(self, methods):
         """{group: [variables]} of the network and of methods {group: method or ""} that have variables.
@@ -43,16 +46,32 @@ class EmbeddingApp(App):
                 groups.setdefault(name if name in self.config.optimizers else "network", []).extend(own)
         return groups
 
-    def embed(self, images):
-        """Unit vectors [n,D] of images [n,H,W,C]."""
-        return self.network.embed(images, self.config.mirror)
+    def look(self, images):
+        """Embeddings as the network gives them, and at length one."""
+        return self.network.look(images, self.config.mirror)
 
-    def compiled(self):
-        """`embed` as one graph for images of any number."""
-        if self._compiled.embed is None:
-            self._compiled.embed = tf.function(self.embed, autograph=False, input_signature=[
-                tf.TensorSpec([None, *self.info.shape], tf.float32)])
-        return self._compiled.embed
+    def embed(self, images):
+        """Unit vectors [n,D] of images [n,H,W,C] that are searched."""
+        return self.matcher.offered(images, self.look) if self.matcher else self.look(images)[1]
+
+    def ask(self, images):
+        """Unit vectors [n,D] of images that ask."""
+        return self.matcher.asked(images, self.look) if self.matcher else self.look(images)[1]
+
+    def compiled(self, name="embed"):
+        """`embed` or `ask` as one graph for images of any number."""
+        if not hasattr(self._compiled, name):
+            setattr(self._compiled, name, tf.function(getattr(self, name), autograph=False, input_signature=[
+                tf.TensorSpec([None, *self.info.shape], tf.float32)]))
+        return getattr(self._compiled, name)
+
+    def asked_of(self, split):
+        """The vectors [n,D] by which a split's images ask; None where they are those of `vectors_of`."""
+        if not self.matcher:
+            return None
+        ask = self.compiled("ask")
+        return np.concatenate([ask(split.load(slice(start, start + 256))).numpy()
+                               for start in range(0, len(split.rows), 256)])
 
     def vectors_of(self, split):
         """Embeddings [n,D] and the floor: pixels [n,P] of at most 48 x 48, each image about its own mean."""
@@ -67,12 +86,13 @@ class EmbeddingApp(App):
             pixels.append(small - small.mean(axis=1, keepdims=True))
         return np.concatenate(vectors), np.concatenate(pixels)
 
-    def hold(self, vectors, pixels, split):
+    def hold(self, vectors, pixels, split, asked=None):
         """Keeps what pictures and figures of the held-out pairs are made of."""
-        self._held = {"embedding": pairs_of(vectors, split), "pixels": pairs_of(pixels, split), "vectors": vectors}
+        self._held = {"embedding": pairs_of(vectors, split, asked), "pixels": pairs_of(pixels, split),
+                      "vectors": vectors, "asked": vectors if asked is None else asked}
         return self._held
 
-    def calibrate(self, vectors, split):
+    def calibrate(self, vectors, split, asked=None):
         """Fits the exported threshold and probability on the pairs of one half of the held-out identities (by hash).
 
         They are checked on the other half where both halves have pairs of both kinds, else fitted on all pairs.
@@ -82,7 +102,7 @@ class EmbeddingApp(App):
         for number, rows in enumerate(episodes(split)):
             keys = [f"case {number}"] * rows.sum() if not rows.all() else [split.names[i] for i in split.identities]
             half[rows] = [hashed(f"half {key}") % 2 == 0 for key in keys]
-        sides = [pairs_of(vectors, split, among) for among in (half, ~half)]
+        sides = [pairs_of(vectors, split, asked, among) for among in (half, ~half)]
         if not all(same.any() and not same.all() for _, same in sides):
             sides = [self._held["embedding"], None]
         scores, same = sides[0]
@@ -102,8 +122,9 @@ class EmbeddingApp(App):
         return {"roc": charts.roc(curves),
                 "precision_recall": charts.precision_recall(curves, self._held["embedding"][1].mean()),
                 "scores": charts.histogram(*self._held["embedding"], self.calibration["threshold"]),
-                "pairs": charts.pairs(splits["test"].load(shown), self._held["vectors"][shown],
-                                      splits["test"].identities[shown], self.calibration["threshold"])}
+                "pairs": charts.pairs(splits["test"].load(shown), self._held["asked"][shown],
+                                      self._held["vectors"][shown], splits["test"].identities[shown],
+                                      self.calibration["threshold"])}
 
     def scored(self, splits):
         scores, same = self._held["embedding"]
@@ -113,6 +134,9 @@ class EmbeddingApp(App):
         test, shown = splits["test"], slice(0, SHOWN)
         return self._held["vectors"][shown], [test.names[i] for i in test.identities[shown]], test.load(shown)
 
+    def served(self):
+        return [*self.network.variables, *(self.matcher.variables if self.matcher else ())]
+
     def signatures(self):
         if not self.calibration:
             raise ValueError("the verification threshold is not fitted yet; evaluate before exporting.")
@@ -121,18 +145,26 @@ class EmbeddingApp(App):
         def embed(images):
             return {"embedding": self.embed(images)}
 
+        def ask(images):
+            return {"embedding": self.ask(images)}
+
         def verify(first, second):
-            score = tf.reduce_sum(self.embed(first) * self.embed(second), axis=1)
+            score = tf.reduce_sum(self.ask(first) * self.embed(second), axis=1)
             threshold = tf.fill([tf.shape(score)[0]], fitted["threshold"])
             return {"score": score, "probability": tf.sigmoid(fitted["scale"] * score + fitted["bias"]),
                     "decision": score >= threshold, "threshold": threshold}
-        return {"embed": {"function": embed, "images": 1}, "verify": {"function": verify, "images": 2}}
+        asking = {"ask": {"function": ask, "images": 1}} if self.matcher else {}
+        return {"embed": {"function": embed, "images": 1}, **asking, "verify": {"function": verify, "images": 2}}
 
 
-def pairs_of(vectors, split, among=None):
-    """Scores and truth of the pairs of a split (or of the rows `among`), of episodes those inside a case."""
+def pairs_of(vectors, split, asked=None, among=None):
+    """Scores and truth of the pairs of a split (or of the rows `among`), of episodes those inside a case.
+
+    The earlier image of a pair asks by its row of `asked`, where that is given.
+    """
     groups = [np.flatnonzero(rows if among is None else rows & among) for rows in episodes(split)]
-    found = [verification.pair_scores(vectors[rows], split.identities[rows], max_pairs=MAX_PAIRS // len(groups))
+    found = [verification.pair_scores(vectors[rows], split.identities[rows], max_pairs=MAX_PAIRS // len(groups),
+                                      asked=None if asked is None else asked[rows])
              for rows in groups if len(rows) > 1]
     if not found:
         return np.zeros(0, np.float32), np.zeros(0, bool)

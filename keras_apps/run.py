@@ -17,7 +17,7 @@ from keras_apps.config import PRECISIONS, base, changed, require_known, settle, 
 from keras_apps.initial import start_from
 from keras_apps.loop import Loop
 from tfrecords.batch import Batches, Images, Table
-from tfrecords.decode import Decoder
+from tfrecords.decode import Decoder, height_and_width
 from tfrecords.read import Records
 from tfrecords.schema import SEVERAL
 from tfrecords.shards import write_file
@@ -103,6 +103,7 @@ class Run:
 
     def images_of(self, size):
         """The decoded images at a size; stages of a growing network ask for several."""
+        size = height_and_width(size)
         if size not in self._images:
             decoder = Decoder.of(self.records.manifest, size, self.config.data.fit)
             self._images[size] = Images(self.records, decoder, self.config.data.cache_mb,

@@ -54,7 +54,7 @@ def export_run(run, loop, result, models):
     assets = {"classes.json": run.names, "calibration.json": calibration,
               "config.json": json.loads(to_json(run.config)),
               "model_card.md": model_card(task, run, result), "metrics.json": result}
-    return export(models, task, signatures, run.decoder, run.app.network.variables, assets, requests)
+    return export(models, task, signatures, run.decoder, run.app.served(), assets, requests)
 
 
 def define_flags():

@@ -305,7 +305,9 @@ def _write(encoder, content, facts, models, task, keep, check):
                 "unknown": best < threshold}
 
     def through(signature):
-        function = encoder.signatures[signature]
+        # A model whose queries have vectors of their own (same dimension) makes them by `ask`.
+        asking = signature.replace("embed", "ask")
+        function = encoder.signatures[asking if asking in encoder.signatures else signature]
         inputs = dict(function.structured_input_signature[1])
 
         def search_images(**values):

@@ -133,8 +133,8 @@ class Batches:
     Args:    images: an `Images`.  table: what the sampler sees.  sampler: (table, seed, epoch) -> [steps, B].
              augment: (images, seed, strength) -> images, in order.  mixing: (batch, seed) -> batch, in order.
              seed: of the run.
-             crop: an augmentation with `boxes(heights, widths, seed, strength)`: each image is cut from its stored
-             pixels and brought to the size, of a JPEG without decoding the rest; nothing is kept in memory then.
+             crop: an augmentation with `boxes(heights, widths, seed, strength, result)`: each image is cut from its
+             stored pixels and brought to the size, of a JPEG without decoding the rest; nothing is kept in memory then.
              views: (images, seed, strength) -> tuple of [b,V,h,w,C], of the augmented images.
     Batch:   image [b,H,W,C] float32, label [b] int32, index [b] int64 (rows), memo {name: [b, ...]}, views if any.
     """
@@ -217,7 +217,7 @@ class Batches:
 
             def part(seed, rows, data):
                 height, width = tf.unstack(tf.gather(sizes, rows), axis=1)
-                boxes = self.crop.boxes(height, width, fold(seed, 2000), 1.0)
+                boxes = self.crop.boxes(height, width, fold(seed, 2000), 1.0, decoder.size)
                 return tf.data.Dataset.from_tensor_slices((tf.repeat(seed[None], share, 0), rows, data, boxes))
 
             def one(seed, row, data, box):

@@ -36,14 +36,11 @@ class Decoder:
              raw: the bytes are those of `tfrecords.examine.stored`, not an encoded image.
              low, high: the values that become 0 and 1, one number or one a channel; default: those of uint8.
              aligned: side in pixels to which the images were aligned by landmarks when written, 0 = they were not.
-    Raises:  ValueError for a size below 1 or above MAX_PIXELS, other channels, another fit or dtype, high <= low.
+    Raises:  ValueError as `height_and_width` does, for other channels, another fit or dtype, high <= low.
     """
 
     def __init__(self, size, channels, fit="stretch", dtype="uint8", raw=False, low=0.0, high=255.0, aligned=0):
-        size = (size, size) if isinstance(size, numbers.Integral) else tuple(int(side) for side in size)
-        if len(size) != 2 or min(size) < 1 or size[0] * size[1] > MAX_PIXELS:
-            raise ValueError(f"`size` is {size} but must be one or two sides of at least 1 pixel, "
-                             f"{MAX_PIXELS:,} pixels together.")
+        size = height_and_width(size)
         if channels < 1 or not raw and channels not in (1, 3):
             raise ValueError(f"`channels` is {channels!r} but must be 1 (grey) or 3 (colour).")
         if fit not in ("stretch", "pad"):
@@ -220,6 +217,19 @@ class Decoder:
         leading = values.shape.rank - 3
         around = tf.pad(around, [[leading, 1], [0, 0]])
         return tf.pad(values - mean, around) + mean
+
+
+def height_and_width(size):
+    """(H, W) of a `size` in pixels: one whole number for height = width, or the two.
+
+    Raises:  ValueError for anything else, a side below 1 or more than MAX_PIXELS.
+    """
+    pair = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    whole = len(pair) == 2 and all(isinstance(side, numbers.Integral) and not isinstance(side, bool) for side in pair)
+    if not whole or min(pair) < 1 or int(pair[0]) * int(pair[1]) > MAX_PIXELS:
+        raise ValueError(f"`size` is {size!r} but must be pixels, one whole number or (height, width), at least 1 each "
+                         f"and at most {MAX_PIXELS:,} in all; use 64, or (256, 128).")
+    return int(pair[0]), int(pair[1])
 
 
 def decode(data, dtype="uint8"):

@@ -7,10 +7,11 @@ from keras_apps import charts
 from keras_apps.build import build
 from keras_apps.embedding import EmbeddingNetwork
 from keras_apps.embedding_app import EmbeddingApp, require_pairs
-from keras_apps.metrics import collapse, consistency, protocols
+from keras_apps.metrics import collapse, consistency, protocols, ranking
 from tfrecords.augment.pad_crop import PadCropAugment
 
 WIDER = {"validation": "middle", "train": "large"}      # what joins the gallery, and the name of the figures then
+ORIENTATION = "orientation"
 FIGURES = ("rank1", "rank5", "map", "minp")
 SHEET = 8, 6            # queries and answers in the ranked sheet
 
@@ -21,24 +22,26 @@ class VehicleReidApp(EmbeddingApp):
     L = weights.head head(embedding) + weights.metric loss(feature) + weights.center center(feature)
 
     with embedding = norm(feature) (BNNeck: "batch"; with "none" they are one), feature = projection of the neck's.
-    Searched by the cosine of embeddings.
+    Searched by the cosine of embeddings, or by the score of a matcher, whose terms join the loss.
 
     Config:  neck, embedding (D; 0 = as the neck gives it), dropout, norm ("batch" | "layer" | "none"), mirror,
              center ("" or a method of losses/metric with an optimizer group `center`), weights.{head, metric, center},
              protocol (of `metrics/protocols.py`), average_precision ("step" | "trapezoid"), query_camera (whose
              held-out images ask; "" = by `role`, where the data have none each asks all others), distractors (of
              "validation" and "train": whose images widen the gallery, for the figures `*_middle` and `*_large`; those
-             of `train` were learned from), reranker ("" or a method of rerankers, for the figures `*_reranked`).
-    Terms:   head, metric, center; only logged: active = share of the anchors whose metric is not 0.
+             of `train` were learned from), reranker ("" or a method of rerankers, for the figures `*_reranked`),
+             matcher ("" or a method of matchers), restyle ("" or a method of tfrecords/augment that changes the
+             gallery's images, for the figures `*_restyled`: what another light or camera would cost).
+    Terms:   head, metric, center and the matcher's; only logged: active = share of the anchors whose metric is not 0.
     Info:    classes, shape (H, W, C), splits.
     """
 
     keys = ("neck", "embedding", "dropout", "mirror", "norm", "center", "weights", "protocol", "average_precision",
-            "query_camera", "distractors", "reranker")
+            "query_camera", "distractors", "reranker", "matcher", "restyle")
 
     def __init__(self, config, info):
         super().__init__(config, info)
-        if not config.head and not config.loss:
+        if not (config.head or config.loss):
             raise ValueError("`head` and `loss` are both empty but at least one must be named, such as "
                              "--config.loss=\"triplet()\".")
         if sorted(config.weights) != ["center", "head", "metric"]:
@@ -61,16 +64,39 @@ class VehicleReidApp(EmbeddingApp):
         self.loss = config.loss and build("losses/metric", config.loss, **facts)
         self.center = config.center and build("losses/metric", config.center, weight=config.weights.center, **facts)
         self.reranker = config.reranker and build("rerankers", config.reranker)
+        records = info.splits["test"].images.records
+        kinds = records.column(ORIENTATION) if ORIENTATION in records.manifest["columns"] else None
+        self._kinds = np.full(len(records), -1) if kinds is None else np.asarray(kinds)
+        self.matcher = config.matcher and build(
+            "matchers", config.matcher, kinds=0 if kinds is None else len(records.names(ORIENTATION)), **facts)
+        self.restyle = config.restyle and build("tfrecords/augment", config.restyle)
+        self._require_matching()
+
+    def _require_matching(self):
+        if not self.matcher:
+            return
+        if self.reranker:
+            raise ValueError(f"`reranker` is {self.config.reranker!r} beside matcher {self.config.matcher!r} but a "
+                             "re-ranker needs one vector an image, and a matcher makes two; use reranker="".")
+        mirrors = [text for text in self.config.data.augment if text.startswith("flip")]
+        if self.matcher.column == ORIENTATION and (self.config.mirror or mirrors):
+            raise ValueError(f"`mirror` is {self.config.mirror} and `data.augment` has {mirrors} beside matcher "
+                             f"{self.config.matcher!r} but a mirror image shows another orientation; use mirror=False "
+                             "and no flip.")
 
     def variables(self, stage, phase):
-        return self.grouped({"head": self.head, "loss": self.loss, "center": self.center})
+        return self.grouped({"head": self.head, "loss": self.loss, "center": self.center, "matcher": self.matcher})
 
     def across(self):
-        return bool(self.loss) or bool(getattr(self.head, "local", ()))
+        return bool(self.loss) or bool(self.matcher) or bool(getattr(self.head, "local", ()))
 
     def losses(self, phase, batch, seed, step):
-        feature, embedding = self.network.both(batch["image"], training=True, seed=seed)
-        terms = {}
+        images = batch["image"]
+        if self.matcher:
+            kinds = tf.gather(tf.constant(self._kinds, tf.int32), batch["index"])
+            images, kinds = self.matcher.prepare(images, kinds, tf.random.experimental.stateless_fold_in(seed, 1))
+        feature, embedding = self.network.both(images, training=True, seed=seed)
+        terms = self.matcher.losses(embedding, batch["label"], kinds) if self.matcher else {}
         if self.head:
             terms["head"] = self.head.loss(embedding, batch["label"], step)
         if self.loss:
@@ -82,7 +108,8 @@ class VehicleReidApp(EmbeddingApp):
 
     def weights(self, phase, step):
         methods = {"head": self.head, "metric": self.loss, "center": self.center}
-        return {name: self.config.weights[name] for name, method in methods.items() if method}
+        own = self.matcher.weights if self.matcher else {}
+        return {**{name: self.config.weights[name] for name, method in methods.items() if method}, **own}
 
     # ---- evaluation
 
@@ -94,17 +121,23 @@ class VehicleReidApp(EmbeddingApp):
         """
         test = splits["test"]
         vectors, pixels = self.vectors_of(test)
-        self.hold(vectors, pixels, test)
+        asked = self.asked_of(test)
+        self.hold(vectors, pixels, test, asked)
         sides = self._sides(test)
-        found = {"gallery": int(sides[1].sum()), **self._searched(vectors, test, sides)}
+        found = {"gallery": int(sides[1].sum()), **self._searched(vectors, test, sides, asked=asked)}
         found.update({f"floor_{name}": value for name, value in self._searched(pixels, test, sides).items()
                       if name in FIGURES})
         if self.reranker:
             found.update(_named(self._searched(vectors, test, sides, reranker=self.reranker), "reranked"))
-        found.update(self._widened(vectors, pixels, splits, sides))
+        found.update(self._widened(vectors, pixels, splits, sides, asked))
         found["shift_consistency"] = self._consistency(vectors, test, sides)
-        found.update(self._tracked(vectors, test, sides))
-        found.update(self.calibrate(vectors, test))
+        found.update(self._tracked(vectors, test, sides, asked))
+        found.update(self._turned(vectors, test, sides, asked))
+        if self.restyle:
+            found.update(self._restyled(vectors, test, sides, asked))
+        if self.matcher and not self.matcher.column:
+            found.update(self._partial(vectors, test, sides))
+        found.update(self.calibrate(vectors, test, asked))
         found.update({"identities": len(np.unique(test.identities)), "images": len(test.rows),
                       "unseen_identities": float(test.unseen), "effective_rank": collapse.effective_rank(vectors)})
         return found
@@ -136,10 +169,13 @@ class VehicleReidApp(EmbeddingApp):
                 return sides
         return np.ones(len(split.rows), bool), np.ones(len(split.rows), bool)
 
-    def _searched(self, vectors, split, sides, more=None, reranker=None):
-        """Figures of the search of a split's queries in its gallery and, beyond it, in `more` rows (vectors, split)."""
+    def _searched(self, vectors, split, sides, more=None, reranker=None, asked=None, column="camera"):
+        """Figures of the search of a split's queries in its gallery and, beyond it, in `more` rows (vectors, split).
+
+        Rows of the query's identity and of its value of `column` are junk, where the protocol has junk.
+        """
         query, gallery = sides
-        offered, identities, cameras = vectors[gallery], split.identities[gallery], split.column("camera")
+        offered, identities, cameras = vectors[gallery], split.identities[gallery], split.column(column)
         offered_cameras = None if cameras is None else cameras[gallery]
         if more is not None:
             offered = np.concatenate([offered, more[0]])
@@ -149,11 +185,11 @@ class VehicleReidApp(EmbeddingApp):
         both = query & gallery          # an image does not find itself
         own = np.where(both, np.cumsum(gallery) - 1, -1)[query] if both.any() else None
         return protocols.evaluate(
-            vectors[query], offered, split.identities[query], identities,
+            (vectors if asked is None else asked)[query], offered, split.identities[query], identities,
             None if cameras is None else cameras[query], offered_cameras, self.config.protocol,
             precision=self.config.average_precision, same_index=own, reranker=reranker)
 
-    def _widened(self, vectors, pixels, splits, sides):
+    def _widened(self, vectors, pixels, splits, sides, asked):
         test, found, joined = splits["test"], {}, []
         for name in (name for name in WIDER if name in self.config.distractors and name in splits):
             split = splits[name]
@@ -164,7 +200,7 @@ class VehicleReidApp(EmbeddingApp):
             rest = joined[0][0].joined(*[each[0] for each in joined[1:]])
             own, floor = (np.concatenate([each[place] for each in joined]) for place in (1, 2))
             found[f"gallery_{WIDER[name]}"] = int(sides[1].sum()) + len(own)
-            found.update(_named(self._searched(vectors, test, sides, (own, rest)), WIDER[name]))
+            found.update(_named(self._searched(vectors, test, sides, (own, rest), asked=asked), WIDER[name]))
             found.update({f"floor_{key}": value for key, value in _named(
                 self._searched(pixels, test, sides, (floor, rest)), WIDER[name]).items()})
             found[f"seen_identities_{WIDER[name]}"] = sum(
@@ -173,8 +209,8 @@ class VehicleReidApp(EmbeddingApp):
 
     def _consistency(self, vectors, split, sides):
         """Share of the queries whose first answer names the same identity for two shifts of the image."""
-        places, embed = np.flatnonzero(sides[0]), self.compiled()
-        move = PadCropAugment(max(1, self.info.shape[0] // 16))
+        places, embed = np.flatnonzero(sides[0]), self.compiled("ask" if self.matcher else "embed")
+        move = PadCropAugment(max(1, min(self.info.shape[:2]) // 16))
         shifted = [[], []]
         for start in range(0, len(places), 256):
             images = split.load(places[start:start + 256])
@@ -183,23 +219,64 @@ class VehicleReidApp(EmbeddingApp):
         gallery = sides[1] & ~sides[0] if (sides[1] & ~sides[0]).any() else sides[1]
         return consistency.shift_consistency(*map(np.concatenate, shifted), vectors[gallery], split.identities[gallery])
 
-    def _tracked(self, vectors, split, sides):
+    def _tracked(self, vectors, split, sides, asked):
         """The same search with the gallery, then both sides, as means of tracks; empty where the data have none."""
         tracks = split.column("track")
         if tracks is None or (tracks[sides[1]] < 0).all():
             return {}
-        return protocols.by_tracks(vectors, split.identities, split.column("camera"), tracks, sides,
-                                   self.config.protocol, self.config.average_precision)
+        return protocols.by_tracks(vectors if asked is None else asked, vectors, split.identities,
+                                   split.column("camera"), tracks, sides, self.config.protocol,
+                                   self.config.average_precision)
+
+    def _turned(self, vectors, split, sides, asked):
+        """The same search where images of the query's identity and orientation are junk, as its camera's are."""
+        kinds = split.column(ORIENTATION)
+        if kinds is None or not protocols.drops_own_camera(self.config.protocol):
+            return {}
+        known = tuple(side & (kinds >= 0) for side in sides)
+        if not all(side.any() for side in known):
+            return {}
+        try:
+            return _named(self._searched(vectors, split, known, asked=asked, column=ORIENTATION), "turned")
+        except ranking.NoMatchError:
+            return {}
+
+    def _restyled(self, vectors, split, sides, asked):
+        """The same search among gallery images that are changed before they are embedded."""
+        places, embed, offered = np.flatnonzero(sides[1]), self.compiled(), vectors.copy()
+        for start in range(0, len(places), 256):
+            rows = places[start:start + 256]
+            changed = self.restyle(tf.constant(split.load(rows)), tf.constant([self.config.seed, start]), 1.0)
+            offered[rows] = embed(changed).numpy()
+        return _named(self._searched(offered, split, sides, asked=vectors if asked is None else asked), "restyled")
+
+    def _partial(self, vectors, split, sides):
+        """The search by parts of the queries, drawn by a fixed seed: of what is shown, and of the whole gallery."""
+        drawn = np.random.default_rng(0).integers(len(self.matcher.boxes), size=len(split.rows), dtype=np.int32)
+
+        @tf.function(input_signature=[tf.TensorSpec([None, *self.info.shape]), tf.TensorSpec([None], tf.int32)])
+        def seen(images, kinds):
+            part = self.matcher.crop(images, kinds)
+            embedding, unit = self.look(part)
+            kinds = tf.cast(tf.argmax(self.matcher.kind(embedding), axis=1), tf.int32)
+            return self.ask(part), unit, kinds, self.look(images)[1]
+        blocks = [slice(start, start + 256) for start in range(0, len(split.rows), 256)]
+        asked, plain, kinds, whole = (np.concatenate(part) for part in zip(
+            *[[one.numpy() for one in seen(split.load(rows), drawn[rows])] for rows in blocks]))
+        return {**_named(self._searched(vectors, split, sides, asked=asked), "partial"),
+                **_named(self._searched(whole, split, sides, asked=plain), "partial_whole"),
+                "kind_accuracy": float(np.mean((kinds == drawn)[sides[0]]))}
+
 
     def pictures(self, splits):
         return {**super().pictures(splits), "ranking": self._sheet(splits["test"])}
 
     def _sheet(self, split):
         """Queries whose first match comes latest, and others, each with the first answers."""
-        vectors, cameras = self._held["vectors"], split.column("camera")
+        asked, vectors, cameras = self._held["asked"], self._held["vectors"], split.column("camera")
         query, gallery = map(np.flatnonzero, self._sides(split))
         query = query[np.linspace(0, len(query) - 1, min(len(query), 500)).astype(int)]
-        scores = vectors[query] @ vectors[gallery].T
+        scores = asked[query] @ vectors[gallery].T
         same = split.identities[query][:, None] == split.identities[gallery]
         junk = query[:, None] == gallery
         if cameras is not None and protocols.drops_own_camera(self.config.protocol):

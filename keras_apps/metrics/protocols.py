@@ -139,15 +139,16 @@ def match_tracks(
     return found
 
 
-def by_tracks(vectors, identities, cameras, track_of, sides, protocol, precision="step"):
+def by_tracks(asked, vectors, identities, cameras, track_of, sides, protocol, precision="step"):
     """`match_tracks` where queries and gallery are rows of one set.
 
-    Args:    vectors: [n, D].  identities, track_of: [n].  cameras: [n] or None.
+    Args:    asked, vectors: [n, D], as queries and as gallery entries; may be one.
+             identities, track_of: [n].  cameras: [n] or None.
              sides: masks [n] of the rows that ask and of those that are searched; they may overlap.
     """
     query, gallery = sides
     cameras = [None, None] if cameras is None else [cameras[side] for side in sides]
-    return match_tracks(vectors[query], vectors[gallery], identities[query], identities[gallery], *cameras,
+    return match_tracks(asked[query], vectors[gallery], identities[query], identities[gallery], *cameras,
                         track_of[query], track_of[gallery], protocol, precision, one_set=True)
 
 

@@ -8,7 +8,7 @@ _BLOCK = 1 << 22  # entries of one block of products: 16 MB
 _DENSE = 16  # a block of products costs no more than gathering the rows of one in so many of its pairs
 
 
-def pair_scores(embeddings, identities, max_pairs=None, seed=0):
+def pair_scores(embeddings, identities, max_pairs=None, seed=0, asked=None):
     """Cosine and truth of every pair of rows.
 
     Args:    embeddings: [n, D], any length (normalised here; a zero row has cosine 0 with all).
@@ -17,6 +17,8 @@ def pair_scores(embeddings, identities, max_pairs=None, seed=0):
              if they fit in half of it (else a uniform sample of them), then a uniform sample of the others,
              drawn without replacement.
              seed: int, fixes the sample.
+             asked: [n, D], the rows of the first image of a pair, where they differ from those of the second; of a
+             sample's pairs either image may be the first.  None = the same.
     Returns: scores [m] float32 in [-1, 1], same [m] bool.  Memory: 5 m bytes and one block of 16 MB;
              a sample takes about 30 m bytes while it is drawn and the rows once more.
     Raises:  ValueError for shapes that do not fit, NaN embeddings, fewer than two known rows, max_pairs < 2.
@@ -27,25 +29,30 @@ def pair_scores(embeddings, identities, max_pairs=None, seed=0):
             f"`embeddings` has shape {embeddings.shape} and `identities` {identities.shape} but they must be "
             "[n, D] and [n]; give one identity a row."
         )
+    if asked is not None and np.shape(asked) != embeddings.shape:
+        raise ValueError(f"`asked` has shape {np.shape(asked)} but must have that of `embeddings`, {embeddings.shape}; "
+                         "give each image a row in both.")
     if identities.dtype.kind in "if":
         known = identities >= 0
         embeddings, identities = embeddings[known], identities[known]
+        asked = None if asked is None else np.asarray(asked)[known]
     if len(embeddings) < 2:
         raise ValueError(f"`embeddings` has {len(embeddings)} known rows but a pair needs 2; add images.")
     if max_pairs is not None and max_pairs < 2:
         raise ValueError(f"`max_pairs` is {max_pairs} but must be at least 2; use 1000000.")
     rows = unit_rows(embeddings, "embeddings")
+    first_rows = rows if asked is None else unit_rows(np.asarray(asked), "asked")
     codes = np.unique(identities, return_inverse=True)[1].reshape(-1)
     count = len(rows)
     total = count * (count - 1) // 2
     if max_pairs is not None and total > max_pairs:
-        return _sampled_scores(rows, codes, max_pairs, np.random.default_rng(seed))
+        return _sampled_scores(first_rows, rows, codes, max_pairs, np.random.default_rng(seed))
 
     scores, same = np.empty(total, np.float32), np.empty(total, bool)
     filled = 0
     step = max(1, _BLOCK // count)
     for first in range(0, count, step):
-        products = rows[first : first + step] @ rows[first:].T
+        products = first_rows[first : first + step] @ rows[first:].T
         for i in range(first, min(first + step, count)):
             pairs = slice(filled, filled + count - i - 1)
             scores[pairs] = products[i - first, i - first + 1 :]
@@ -54,11 +61,12 @@ def pair_scores(embeddings, identities, max_pairs=None, seed=0):
     return np.clip(scores, -1, 1, out=scores), same
 
 
-def _sampled_scores(rows, codes, max_pairs, generator):
+def _sampled_scores(asked, rows, codes, max_pairs, generator):
     # With rows sorted by identity, row i's later partners are first its own identity's, up to `end`, then all
     # others: both kinds of pairs have a dense index and can be drawn without being listed.
     order = np.argsort(codes, kind="stable")
-    rows, codes = rows[order], codes[order]
+    asked, rows, codes = asked[order] if asked is not rows else None, rows[order], codes[order]
+    asked = rows if asked is None else asked
     after = np.arange(1, len(rows) + 1)
     end = np.searchsorted(codes, codes, side="right")
     kinds = (after, end - after), (end, len(rows) - end)
@@ -74,24 +82,24 @@ def _sampled_scores(rows, codes, max_pairs, generator):
             part = chosen[first : first + step]
             i = np.searchsorted(sums, part, side="right")
             j = starts[i] + part - (sums[i] - counts[i])
-            _fill(scores[filled : filled + len(part)], rows, i, j)
+            _fill(scores[filled : filled + len(part)], asked, rows, i, j)
             filled += len(part)
     return np.clip(scores, -1, 1, out=scores), np.arange(max_pairs) < kept
 
 
-def _fill(scores, rows, i, j):
-    """Writes rows[i] . rows[j] of pairs sorted by i, then j."""
+def _fill(scores, asked, rows, i, j):
+    """Writes asked[i] . rows[j] of pairs sorted by i, then j."""
     first, low = i[0], j.min()
     many, wide = int(i[-1] - first) + 1, int(j.max() - low) + 1
     if many * wide <= _DENSE * len(i):
-        products = rows[first : first + many] @ rows[low : low + wide].T
+        products = asked[first : first + many] @ rows[low : low + wide].T
         scores[:] = products[i - first, j - low]
     elif 2 * len(i) * rows.shape[1] <= _BLOCK or len(i) == 1:
-        scores[:] = np.einsum("nd,nd->n", rows[i], rows[j])
+        scores[:] = np.einsum("nd,nd->n", asked[i], rows[j])
     else:  # halves lie closer together
         half = len(i) // 2
-        _fill(scores[:half], rows, i[:half], j[:half])
-        _fill(scores[half:], rows, i[half:], j[half:])
+        _fill(scores[:half], asked, rows, i[:half], j[:half])
+        _fill(scores[half:], asked, rows, i[half:], j[half:])
 
 
 def _draw(generator, population, wanted):

@@ -33,17 +33,17 @@ def data(tmp_path_factory):
     for identity in range(30):
         for number in range(4):
             split = "train" if identity < 20 else "val" if identity < 25 else "test"
-            path = folder / "images" / split / str(identity) / f"{number}_cam{number % 2 + 1}.png"
+            path = folder / "images" / split / str(identity) / f"{number}_cam{number % 2 + 1}_{number // 2}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(random.integers(0, 255, (12, 12), np.uint8)).save(path)
-    pattern = r"(?P<split>train|val|test)/(?P<identity>\d+)/\d+_cam(?P<camera>\d)"
+    pattern = r"(?P<split>train|val|test)/(?P<identity>\d+)/\d+_cam(?P<camera>\d)_(?P<orientation>\d)"
     write([FolderSource(folder / "images", pattern)], folder / "data")
     return folder / "data"
 
 
 def sized(path):
     """Networks of published size take half a minute to build."""
-    large = load(path).get_config().size > 128
+    large = np.max(load(path).get_config().size) > 128
     return pytest.param(path, marks=[pytest.mark.slow] if large else [], id=f"{path.parent.name}/{path.stem}")
 
 

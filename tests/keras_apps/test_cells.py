@@ -106,6 +106,12 @@ def test_the_config_is_what_train_reads():
     assert config["optimizers"] == {"network": "sgd(rate=0.5)"} and config["steps"] == 800
 
 
+@pytest.mark.parametrize("word, size", [("(64, 32)", [64, 32]), ("64,32", [64, 32]), ("[64, 32]", [64, 32]),
+                                        ("64", 64), ("wide", "wide")])
+def test_a_size_of_the_command_line_may_be_a_pair(word, size):
+    assert cells.config_of(DIGITS, [f"--config.size={word}"])["size"] == size       # `settle` refuses the last
+
+
 @pytest.mark.parametrize("config, word, told", [
     (DIGITS, "--config.stepz=3", "`stepz` is not a key of this config; did you mean .*steps"),
     (DIGITS, "--config.steps=many", "steps=many"), ("nowhere.py", "--config.steps=3", "`nowhere.py` but there is no"),

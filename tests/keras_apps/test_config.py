@@ -3,7 +3,7 @@ import json
 import pytest
 import tensorflow as tf
 
-from keras_apps.config import base, changed, explain, flat, settle, unknown_key
+from keras_apps.config import base, changed, explain, flat, settle, to_json, unknown_key
 from keras_apps.configs.verification.digits import get_config
 
 
@@ -19,10 +19,24 @@ def config(**words):
     ({"ema": 1.0}, "`ema` is 1.0 but must lie in"),
     ({"clip": -1.0}, "must not be negative"),
     ({"app": ""}, "`app` is empty"),
+    *(({"size": size}, "`size` is .* but must be pixels, one whole number or .height, width.*; use 64, or .256, 128.")
+      for size in (0, -1, (64, 0), (64, -2), (1, 2, 3), (64,), "64", "(64, 32)", True, 64.0, None)),
 ])
 def test_refusals(words, match):
     with pytest.raises(ValueError, match=match):
         settle(config(**words))
+
+
+@pytest.mark.parametrize("size", [48, (64, 32), [64, 32]])
+def test_a_size_is_one_number_or_two_and_is_stored_as_such(size):
+    stored = json.loads(to_json(settle(config(size=size))))
+    assert stored["size"] == (48 if size == 48 else [64, 32])
+    read = base()
+    read.update(stored)
+    assert json.loads(to_json(settle(read))) == stored and changed(stored, json.loads(to_json(read))) == []
+    assert changed(stored, json.loads(to_json(config(size=(32, 64))))) == ["size"]
+    read.update({"size": 24})
+    assert settle(read).size == 24
 
 
 def test_a_settled_config_cannot_grow():

@@ -15,14 +15,15 @@ IMAGES = tf.random.stateless_uniform([5, 16, 16, 1], [0, 0])
 def test_embeddings_are_unit_vectors_of_the_network():
     net = network()
     raw = net(IMAGES).numpy()
-    np.testing.assert_allclose(net.embed(IMAGES), raw / np.linalg.norm(raw, axis=1, keepdims=True), atol=1e-6)
+    np.testing.assert_array_equal(net.look(IMAGES)[0], raw)
+    np.testing.assert_allclose(net.look(IMAGES)[1], raw / np.linalg.norm(raw, axis=1, keepdims=True), atol=1e-6)
 
 
 def test_mirror_makes_an_image_and_its_mirror_image_equal():
     net = network()
     mirrored = tf.reverse(IMAGES, [2])
-    np.testing.assert_allclose(net.embed(IMAGES, mirror=True), net.embed(mirrored, mirror=True), atol=1e-6)
-    assert np.abs(net.embed(IMAGES) - net.embed(tf.reverse(IMAGES, [2]))).max() > 1e-3
+    np.testing.assert_allclose(net.look(IMAGES, mirror=True)[1], net.look(mirrored, mirror=True)[1], atol=1e-6)
+    assert np.abs(net.look(IMAGES)[1] - net.look(tf.reverse(IMAGES, [2]))[1]).max() > 1e-3
 
 
 def test_dropout_is_a_function_of_the_seed_and_off_when_embedding():
@@ -30,7 +31,7 @@ def test_dropout_is_a_function_of_the_seed_and_off_when_embedding():
     one, two = (net(IMAGES, training=True, seed=tf.constant([1, n])).numpy() for n in (1, 2))
     np.testing.assert_array_equal(one, net(IMAGES, training=True, seed=tf.constant([1, 1])))
     assert np.abs(one - two).max() > 1e-3
-    np.testing.assert_array_equal(net.embed(IMAGES), net.embed(IMAGES))
+    np.testing.assert_array_equal(net.look(IMAGES)[1], net.look(IMAGES)[1])
 
 
 def test_all_variables_exist_at_once_and_the_norm_has_no_shift():

@@ -84,6 +84,22 @@ def test_the_three_signatures_agree(version, built, content, png):
         np.testing.assert_allclose(answer["scores"], answers[0]["scores"], atol=1e-6)
 
 
+def test_a_model_that_asks_by_other_vectors_searches_by_them(model, content, tmp_path):
+    def turned(images):
+        return {"embedding": model.embed(images)["embedding"][:, ::-1]}
+    signatures = {**model.signatures, "ask": {"function": turned, "images": 1}}
+    version = export(str(tmp_path), "two", signatures, model.decoder, model.variables, {}, check=False)
+    path = gallery.build(version, content, str(tmp_path), k=3, threshold=0.0, check=False)
+    images = [image for _, _, image in content]
+    scores = vectors_of(version, images)[:, ::-1] @ vectors_of(version, images).T
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :3]
+    pixels = tf.cast(tf.io.decode_png(images[1]), tf.float32)[None].numpy()
+    answers = ask(path, image_bytes=images), ask(path, "search_tensor", image_tensor=pixels)
+    np.testing.assert_allclose(answers[0]["scores"], np.take_along_axis(scores, order, 1), atol=1e-6)
+    np.testing.assert_allclose(answers[1]["scores"], answers[0]["scores"][1:2], atol=1e-6)
+    assert answers[0]["entries"].tolist() == [[content[i][1].encode() for i in row] for row in order]
+
+
 @pytest.mark.parametrize("threshold", [-1.0, 0.5])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 0.0, 3e38])
 def test_a_query_without_a_direction_is_unknown_and_names_nobody(version, content, tmp_path, value, threshold):

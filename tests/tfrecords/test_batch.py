@@ -240,7 +240,7 @@ class Sized(Collection):
 class HalfCrop:
     """The upper or the lower half."""
 
-    def boxes(self, heights, widths, seed, strength):
+    def boxes(self, heights, widths, seed, strength, result):
         draw = tf.random.stateless_uniform(tf.shape(heights), seed, 0, 2, tf.int32)
         return tf.stack([draw * heights // 2, tf.zeros_like(heights), heights // 2, widths], axis=1)
 

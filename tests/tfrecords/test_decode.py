@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tfrecords import align, decode
-from tfrecords.decode import Decoder
+from tfrecords.decode import Decoder, height_and_width
 from tfrecords.examine import examine, stored
 
 RANDOM = np.random.default_rng(0)
@@ -315,6 +315,23 @@ def test_the_guard_sits_in_the_graph():
 def test_the_constructor_refuses(arguments, text):
     with pytest.raises(ValueError, match=text):
         Decoder(*arguments)
+
+
+@pytest.mark.parametrize("size, told", [
+    (0, "`size` is 0 but"), (-3, "`size` is -3 but"), ((64, 0), r"`size` is \(64, 0\) but"), ((8, -8), "but must be"),
+    ((8, 8, 8), "8, 8, 8"), ((8,), r"\(8,\)"), ((), r"\(\)"), ("64", "`size` is '64' but"), ("(64, 32)", "but must be"),
+    (("a", 8), "but must be"), (True, "`size` is True but"), ((True, 8), "but must be"), (8.0, "`size` is 8.0 but"),
+    ((8, 8.5), "but must be"), (None, "`size` is None but"), ((8000, 8000), "50,000,000 in all"),
+    ((2 ** 40, 2 ** 40), "50,000,000 in all")])
+def test_a_size_is_one_or_two_whole_numbers(size, told):
+    with pytest.raises(ValueError, match=told) as error:
+        height_and_width(size)
+    assert str(error.value).endswith("; use 64, or (256, 128).")
+
+
+def test_sizes():
+    assert height_and_width(9) == (9, 9) and height_and_width((256, 128)) == height_and_width([256, 128]) == (256, 128)
+    assert height_and_width(np.int64(9)) == (9, 9) and Decoder((np.int32(4), 6), 1).size == (4, 6)
 
 
 # ---- 16 bits, raw images, crops, alignment

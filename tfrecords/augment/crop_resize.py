@@ -24,7 +24,7 @@ class CropResizeAugment:
              size: of the result, pixels, or (height, width); 0 = that of the image.
              flip: share of the windows that are mirrored left to right on the way, in [0, 1].
     Call:    images [b,H,W,C] in [0, 1], seed [2] int32, strength in [0, 1] shrinks all ranges towards the full image.
-             `boxes(heights, widths, seed, strength)` gives windows of stored images (`data.crop`);
+             `boxes(heights, widths, seed, strength, result)` gives windows of stored images (`data.crop`);
              `views(images, seed, strength, count)` gives `count` windows of each image.
     Returns: [b,h,w,C] in [0, 1]; the input at strength 0 (resized where `size` differs).
     Raises:  ValueError for an area outside (0, 1], an aspect <= 0, a range that falls, a size below 0 or a flip outside
@@ -58,15 +58,15 @@ class CropResizeAugment:
         columns = tf.reshape(windows(left, across, width, result[1]), [-1, count, result[1], width])
         return resample(images, rows, columns)
 
-    def boxes(self, heights, widths, seed, strength=1.0):
+    def boxes(self, heights, widths, seed, strength=1.0, result=(1, 1)):
         """Windows of images of different sizes, rounded to pixels, for who cuts them before anything is resized.
 
-        Args:    heights, widths: int32 [n] of the images.
-        Returns: int32 [n, 4]: y, x, height, width; inside the image; a negative width = mirrored. `ratio` is beside
-                 that of `size`; size 0 = a square.
+        Args:    heights, widths: int32 [n] of the images.  result: height and width that the windows are brought to,
+                 where `size` does not say it.
+        Returns: int32 [n, 4]: y, x, height, width; inside the image; a negative width = mirrored.
         """
         whole = tf.stack([heights, widths], axis=1)
-        result = self.size if self.size[0] else (1, 1)
+        result = self.size if self.size[0] else result
         start, extent, mirrored = self._drawn([heights[:, None], widths[:, None]], result, tf.size(heights), seed,
                                               strength)
         extent = tf.clip_by_value(tf.cast(tf.round(extent), tf.int32), 1, whole)

@@ -8,13 +8,13 @@ class TurnedClassesMixing:
 
     Each label draws its own turn r (multiples of 90 degrees, then the mirrored ones); class k becomes times k + r. All
     images of one label in a batch are turned alike, so that a P x K batch stays P x K. For signs that change their
-    meaning when turned (characters), this makes `turns` times as many identities. -1 stays -1. Images are square.
+    meaning when turned (characters), this makes `turns` times as many identities. -1 stays -1.
 
     Args:    turns: 1 (none), 2 (half turns) or 4 (quarter turns).
              mirror: mirrored images are classes of their own as well, twice as many.
-    Call:    batch with image [b,H,H,C] and label [b], seed [2] int32.
+    Call:    batch with image [b,H,W,C] (4 turns: H = W) and label [b], seed [2] int32.
     Returns: the batch with image and label replaced; `times` says by how much the number of classes grows.
-    Raises:  ValueError for turns other than 1, 2 or 4, or neither turns nor mirror.
+    Raises:  ValueError for turns other than 1, 2 or 4, neither turns nor mirror, or 4 turns of images not square.
     Source:  Vinyals et al., NeurIPS 2016, arXiv:1606.04080, section 4.1 (rotated character classes).
     """
 
@@ -25,6 +25,9 @@ class TurnedClassesMixing:
 
     def __call__(self, batch, seed):
         images, labels = batch["image"], batch["label"]
+        if self.turns == 4 and images.shape[1] != images.shape[2]:
+            raise ValueError(f"turned_classes(turns=4) got images of {images.shape[1]} x {images.shape[2]} pixels but "
+                             "quarter turns need them square; use turns=2, or one number as `size`.")
         # One draw a label, not an image: hash the label into the seed.
         draw = tf.map_fn(lambda label: tf.random.stateless_uniform(
             [], tf.random.experimental.stateless_fold_in(seed, label), 0, self.times, tf.int32),

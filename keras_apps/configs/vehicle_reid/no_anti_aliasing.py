@@ -15,6 +15,6 @@ from keras_apps.configs.vehicle_reid.stronger_baseline import get_config as stro
 def get_config():
     config = stronger_baseline()
     config.update({
-        "backbone": "resnet(widths=(32, 64, 128, 256), blocks=(1, 1, 1, 1), stem_stride=2, last_stride=1)",
+        "backbone": "resnet(widths=(32, 64, 128, 256), blocks=(1, 1, 1, 1), stem_stride=2, last_stride=1, instance=3)",
     })
     return config

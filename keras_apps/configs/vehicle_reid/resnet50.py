@@ -27,6 +27,7 @@ def get_config():
         "weights": {"head": 1.0, "metric": 1.0, "center": 5e-4},
         "schedule": "step(at=(0.333333, 0.583333), factor=0.1, warmup=5900)",
         "protocol": "veri", "average_precision": "step", "query_camera": "", "distractors": (), "reranker": "",
+        "matcher": "", "restyle": "",
     })
     config.optimizers.network = "adam(rate=3.5e-4, decay=5e-4)"
     config.optimizers.center = "sgd(rate=0.5)"

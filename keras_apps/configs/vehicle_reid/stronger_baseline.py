@@ -18,20 +18,21 @@ def get_config():
     config = base()
     config.update({
         "app": "vehicle_reid", "steps": 1000, "batch": 64, "checkpoint_every": 500, "size": 64,
-        "backbone": "resnet(widths=(32, 64, 128, 256), blocks=(1, 1, 1, 1), stem_stride=2, last_stride=1, blur=3)",
+        "backbone": "resnet(widths=(32, 64, 128, 256), blocks=(1, 1, 1, 1), stem_stride=2, last_stride=1, blur=3, "
+                    "instance=3)",
         "neck": "mffm(widths=(32, 64, 128), fused=128)", "pooling": "gem()", "embedding": 0, "dropout": 0.0,
         "norm": "batch", "mirror": True, "head": "linear(bias=False, smoothing=0.1)",
         "loss": "triplet(margin=0.3, mining='batch_hard', normalise=False)", "center": "center()",
         "weights": {"head": 1.0, "metric": 1.0, "center": 5e-4},
         "schedule": "cosine(warmup=300)", "ema": 0.99,
         "protocol": "market1501", "average_precision": "step", "query_camera": "1",
-        "distractors": ("validation", "train"), "reranker": "",
+        "distractors": ("validation", "train"), "reranker": "", "matcher": "", "restyle": "",
     })
     config.optimizers.network = "adam(rate=1e-3, decay=5e-4)"
     config.optimizers.center = "sgd(rate=0.5)"
     config.data.update({
         "train_split": "train", "validation_split": "val", "test_split": "test", "sampler": "pk(images=2)",
-        "augment": ("flip()", "affine(rotate=0.1, scale=0.15, shift=0.08)",
-                    "jitter(brightness=0.3, contrast=0.5)", "erase(share=0.5, area=0.2)"),
+        "augment": ("flip()", "affine(rotate=0.1, scale=0.3, shift=0.1)",
+                    "jitter(brightness=0.3, contrast=0.8, saturation=1.0, hue=0.02)", "erase(share=0.5, area=0.2)"),
     })
     return config

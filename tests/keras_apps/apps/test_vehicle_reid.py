@@ -166,6 +166,88 @@ def test_the_sheet_shows_queries_and_answers(data):
     assert sheet.dtype == np.uint8 and sheet.shape[2] == 3 and min(sheet.shape[:2]) > 300 and sheet.std() > 10
 
 
+# ---- matchers
+
+ORIENTED = {"matcher": "oriented(branch=4)", "mirror": False, "loss": ""}
+PARTS = {"matcher": "part_aware(parts=('full', 'upper50', 'left50'))"}
+
+
+@pytest.mark.parametrize("changes, own", [
+    (ORIENTED, {"center", "same", "other", "kind"}), (PARTS, {"metric", "center", "kind"})])
+def test_a_matcher_adds_its_terms_and_its_weights_move(data, changes, own):
+    run = make(data, **changes)
+    terms, _ = run.app.losses("train", batch_of(run), tf.constant([0, 1]), tf.constant(0))
+    assert set(run.app.weights("train", 0)) == {"head"} | own == set(terms) - {"active"}
+    first = [variable.numpy() for variable in run.app.matcher.trainable_variables]
+    run.loop(None).run()
+    assert all(np.any(now != before) for now, before in zip(run.app.matcher.trainable_variables, first))
+
+
+def test_orientations_are_those_of_the_rows(data):
+    run = make(data, **ORIENTED)
+    batch = batch_of(run)
+    kinds = run.records.column("orientation")[batch["index"].numpy()]
+    terms, _ = run.app.losses("train", batch, tf.constant([0, 1]), tf.constant(0))
+    run = make(data, **ORIENTED)
+    _, embedding = run.app.network.both(batch["image"], training=True)
+    wanted = run.app.matcher.losses(embedding, batch["label"], tf.constant(kinds))
+    for name in ("same", "other", "kind"):
+        np.testing.assert_allclose(terms[name][0], wanted[name][0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [ORIENTED, PARTS], ids=["oriented", "part_aware"])
+def test_queries_are_searched_by_the_vectors_that_ask(data, changes):
+    run = make(data, **changes)
+    test, found = run.splits["test"], evaluated(run)
+    asked, (vectors, _) = run.app.asked_of(test), run.app.vectors_of(test)
+    asking = np.array(run.records.names("camera"))[test.column("camera")] == "1"
+    scores, same = asked[asking] @ vectors[~asking].T, test.identities[asking][:, None] == test.identities[~asking]
+    matched = same.any(1)
+    assert found["rank1"] == pytest.approx(np.mean([row[line.argmax()] for row, line in zip(
+        same[matched], scores[matched])]))
+    held = run.app._held["embedding"]
+    upper = np.triu_indices(len(asked), 1)
+    np.testing.assert_allclose(held[0], (asked @ vectors.T)[upper], atol=1e-5)
+    first, second = test.load([0]), test.load([5])
+    served = run.app.signatures()["verify"]["function"](first, second)
+    assert float(served["score"][0]) == pytest.approx(asked[0] @ vectors[5], abs=1e-5)
+    assert set(run.app.pictures(run.splits)) == {"roc", "precision_recall", "scores", "pairs", "ranking"}
+
+
+def test_views_of_the_querys_orientation_are_junk_when_turned(data):
+    run = make(data, query_camera="")
+    test, found = run.splits["test"], evaluated(run)
+    vectors, _ = run.app.vectors_of(test)
+    kinds, precisions = test.column("orientation"), []
+    for query in range(len(vectors)):
+        junk = (test.identities == test.identities[query]) & (kinds == kinds[query])
+        order = np.argsort(-(vectors @ vectors[query]), kind="stable")
+        order = order[~junk[order]]
+        right = np.flatnonzero(test.identities[order] == test.identities[query]) + 1
+        if len(right):
+            precisions.append(np.mean(np.arange(1, len(right) + 1) / right))
+    assert found["map_turned"] == pytest.approx(np.mean(precisions), abs=1e-6) and found["map_turned"] != found["map"]
+
+
+def test_a_restyled_gallery_is_embedded_anew_and_the_queries_are_not(data):
+    found = evaluated(make(data, restyle="jitter(brightness=0.0, contrast=0.0)"))
+    assert found["map_restyled"] == pytest.approx(found["map"], abs=1e-6)
+    run = make(data, restyle="solarise(share=1.0)")
+    test, found = run.splits["test"], evaluated(run)
+    vectors, _ = run.app.vectors_of(test)
+    query, offered = run.app._sides(test)
+    changed = run.app.embed(run.app.restyle(tf.constant(test.load(offered)), tf.constant([0, 0]), 1.0)).numpy()
+    same = test.identities[query][:, None] == test.identities[offered]
+    right = (same[range(len(same)), (vectors[query] @ changed.T).argmax(1)])[same.any(1)]
+    assert found["rank1_restyled"] == pytest.approx(np.mean(right)) and found["map_restyled"] != found["map"]
+
+
+def test_parts_are_asked_for_beside_the_whole(data):
+    found = evaluated(make(data, **PARTS))
+    assert {"rank1_partial", "map_partial", "rank1_partial_whole", "map_partial_whole"} <= set(found)
+    assert 0 <= found["kind_accuracy"] <= 1 and "map_partial" not in evaluated(make(data))
+
+
 # ---- refusals
 
 @pytest.mark.parametrize("changes, message", [
@@ -177,6 +259,9 @@ def test_the_sheet_shows_queries_and_answers(data):
     ({"average_precision": "steps"}, "`average_precision` is 'steps' but must be step or trapezoid"),
     ({"weights": {"center": 0.0}}, "`weight` is 0"),
     ({"clip": 1.0}, "`clip` is 1.0 but the gradient of the centres"),
+    ({**ORIENTED, "reranker": "k_reciprocal()"}, "a re-ranker needs one vector an image"),
+    ({**ORIENTED, "mirror": True}, "`mirror` is True .* a mirror image shows another orientation"),
+    ({**ORIENTED, "data": {"augment": ("flip()",)}}, r"`data.augment` has \['flip\(\)'\]"),
     ({"data": {"test_split": "test"}}, "`data.test_split` is 'test' but the data have the splits"),
     ({"data": {"validation": 0.2, "validation_split": "val"}}, "only one of them may be set"),
 ])
@@ -197,16 +282,18 @@ def test_cameras_must_be_there_where_they_are_asked_for(tmp_path):
 # ---- served
 
 @pytest.mark.slow
-def test_the_exported_search_ranks_as_the_evaluation(data, tmp_path):
+@pytest.mark.parametrize("changes", [{}, ORIENTED, PARTS], ids=["plain", "oriented", "part_aware"])
+def test_the_exported_search_ranks_as_the_evaluation(data, tmp_path, changes):
     from saved_models import gallery
-    run_train(data, tmp_path / "run", small(neck="last()"), str(tmp_path / "models"))
+    run_train(data, tmp_path / "run", small(neck="last()", **changes), str(tmp_path / "models"))
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["gallery"] > 0
-    run = make(data, neck="last()")
+    run = make(data, neck="last()", **changes)
     test = run.splits["test"]
     loop = run.loop(str(tmp_path / "run"))
     loop.restore(training=False)
     with loop.averaged():
         vectors, _ = run.app.vectors_of(test)
+        asked = run.app.asked_of(test) if changes else vectors
     encoded = run.records.images(test.rows)
     offered = np.flatnonzero(run.app._sides(test)[1])
     entries = [(test.names[test.identities[place]], f"{place}", encoded[place]) for place in offered]
@@ -214,7 +301,7 @@ def test_the_exported_search_ranks_as_the_evaluation(data, tmp_path):
     search = tf.saved_model.load(str(version)).signatures["search"]
     for query in np.flatnonzero(run.app._sides(test)[0])[:6]:
         found = search(image_bytes=tf.constant([encoded[query]]))
-        scores = vectors[offered] @ vectors[query]
+        scores = vectors[offered] @ asked[query]
         order = np.argsort(-scores, kind="stable")[:5]
         np.testing.assert_allclose(found["scores"][0], scores[order], atol=1e-4)
         assert [name.decode() for name in found["identities"][0].numpy()] == [

@@ -183,17 +183,17 @@ def test_tracks_beat_images():
 def test_in_one_set_no_track_finds_itself(protocol):
     rows, ids, cameras, track_of = tracked(0, spread=0.01)
     every = np.ones(60, bool)
-    found = by_tracks(rows, ids, cameras, track_of, (every, every), protocol)
+    found = by_tracks(rows, rows, ids, cameras, track_of, (every, every), protocol)
     assert found["track_to_track_map"] == found["image_to_track_map"] == 1
     # One track an identity: what is left is no match, and no figure.
     first = cameras == 0
-    assert by_tracks(rows, ids, cameras, track_of, (first, first), protocol) == {}
+    assert by_tracks(rows, rows, ids, cameras, track_of, (first, first), protocol) == {}
     # Two files number their tracks each for itself: track 0 of the one is not track 0 of the other.
     apart = match_tracks(rows[first], rows[~first], ids[first], ids[~first], cameras[first], cameras[~first],
                          track_of[first] // 2, track_of[~first] // 2, protocol)
     assert apart["track_to_track_rank1"] == 1
-    assert by_tracks(rows, ids, None, track_of, (every, every), "all")["image_to_track_rank1"] == 1
-    assert by_tracks(rows, ids, cameras, track_of, (every, every), "vehicle_id") == {}
+    assert by_tracks(rows, rows, ids, None, track_of, (every, every), "all")["image_to_track_rank1"] == 1
+    assert by_tracks(rows, rows, ids, cameras, track_of, (every, every), "vehicle_id") == {}
 
 
 DATA = draw(8)

@@ -39,6 +39,21 @@ def test_pair_scores_equal_the_loop(monkeypatch):
         np.testing.assert_array_equal(same, [truth for _, truth in wanted])
 
 
+@pytest.mark.parametrize("most, block", [(None, 1 << 22), (None, 50), (150, 1 << 22), (150, 50)])
+def test_the_first_of_a_pair_may_ask_by_a_row_of_its_own(most, block, monkeypatch):
+    monkeypatch.setattr(verification, "_BLOCK", block)
+    generator = np.random.default_rng(0)
+    offered, asked = generator.normal(size=[2, 23, 4])
+    identities = np.append(np.sort(generator.integers(0, 5, 22)), -1)       # sorted: a sample keeps the order too
+    scores, same = verification.pair_scores(offered, identities, most, asked=asked)
+    wanted = {round(cosine(asked[i], offered[j]), 5): identities[i] == identities[j]
+              for i, j in itertools.combinations(range(22), 2)}
+    assert len(wanted) == 231 and len(scores) == (most or 231)
+    assert [wanted[round(float(score), 5)] for score in scores] == same.tolist()
+    with pytest.raises(ValueError, match="`asked` has shape"):
+        verification.pair_scores(offered, identities, asked=asked[:, :3])
+
+
 def test_pair_scores_take_names_and_leave_unknown_rows_out():
     embeddings = np.eye(4)[[0, 0, 1, 2]]
     scores, same = verification.pair_scores(embeddings, ["a", "a", "b", "b"])

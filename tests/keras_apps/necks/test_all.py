@@ -73,3 +73,22 @@ def test_mffm_takes_maps_of_any_sizes(sides):
 def test_refusals(text):
     with pytest.raises(ValueError, match="needs|must be|takes|is not"):
         build("necks", text, pooling="average()")
+
+
+def test_bam_is_its_formula():
+    neck, maps = build("necks", "bam(reduction=2, norm='layer')", pooling="average()"), maps_of(widths=(3, 4, 6))
+    neck(maps)
+    map = maps["map5"]
+    what = neck.what(tf.reduce_mean(map, (1, 2))).numpy()
+    where = neck.where(map).numpy()
+    assert what.shape == (3, 6) and where.shape == (3, 2, 2, 1)
+    sizes = [tuple(one.kernel.shape) + one.dilation_rate for one in neck.where.layers if hasattr(one, "dilation_rate")]
+    assert sizes == [(1, 1, 6, 3, 1, 1), (3, 3, 3, 3, 2, 2), (3, 3, 3, 3, 2, 2), (1, 1, 3, 1, 1, 1)]
+    attended = map * (1 + 1 / (1 + np.exp(-what[:, None, None] - where)))
+    np.testing.assert_allclose(neck(maps), attended.numpy().mean((1, 2)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("text, message", [("bam(reduction=0)", "needs both >= 1"), ("bam(norm='x')", "`norm` is 'x'")])
+def test_bam_refuses(text, message):
+    with pytest.raises(ValueError, match=message):
+        build("necks", text, pooling="average()")

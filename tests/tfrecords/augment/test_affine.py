@@ -25,6 +25,16 @@ def test_rotation_turns_about_the_centre_within_its_range():
     np.testing.assert_allclose(radii, 10, atol=0.2)
 
 
+def test_a_rectangle_is_turned_not_sheared():
+    tall = np.zeros((1, 61, 31, 1), np.float32)
+    tall[0, 18:23, 13:18] = 1.0         # 10 above the centre (30, 15)
+    method = AffineAugment(rotate=1.0, keep=0.0, fill="zero")
+    away = np.array([centre(method(tf.constant(tall), tf.constant([seed, 7])).numpy()) - [30, 15]
+                     for seed in range(40)])
+    np.testing.assert_allclose(np.linalg.norm(away, axis=1), 10, atol=0.2)
+    assert np.abs(away[:, 1]).max() > 7
+
+
 def test_zoom_moves_points_radially_within_its_range():
     radii = np.array([centre(image)[1] - 20 for image in many(scale=0.25)])
     assert radii.min() >= 7.9 and radii.max() <= 12.6 and radii.min() < 8.8 and radii.max() > 11.5
@@ -33,6 +43,10 @@ def test_zoom_moves_points_radially_within_its_range():
 def test_shift_is_a_share_of_the_side():
     moved = np.array([centre(image) - [20, 30] for image in many(shift=0.1)])
     assert np.abs(moved).max() <= 4.2 and np.abs(moved).max() > 3
+    wide, method = np.zeros((1, 41, 81, 1), np.float32), AffineAugment(keep=0.0, fill="zero", shift=0.1)
+    wide[0, 18:23, 38:43] = 1.0
+    moved = np.abs([centre(method(tf.constant(wide), tf.constant([seed, 7])).numpy()) - [20, 40] for seed in range(60)])
+    assert 3 < moved[:, 0].max() <= 4.2 and 6 < moved[:, 1].max() <= 8.2
 
 
 def test_a_share_stays_sharp():

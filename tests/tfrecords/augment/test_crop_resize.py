@@ -124,6 +124,15 @@ def test_boxes_lie_inside_and_have_the_area_and_aspect_asked_for():
                                   CropResizeAugment().boxes(heights, widths, [3, 4]))
 
 
+@pytest.mark.parametrize("size, result, aspect", [(0, (256, 128), 0.5), (0, (64, 64), 1), ((50, 100), (64, 64), 2)])
+def test_boxes_have_the_aspect_of_the_result(size, result, aspect):
+    sides = np.full(200, 600, np.int32)
+    boxes = CropResizeAugment((0.1, 0.3), (1, 1), size).boxes(sides, sides, [1, 2], 1.0, result).numpy()
+    np.testing.assert_allclose(boxes[:, 3] / boxes[:, 2], aspect, rtol=0.02)
+    square = CropResizeAugment((0.1, 0.3)).boxes(sides, sides, [1, 2])
+    np.testing.assert_array_equal(CropResizeAugment((0.1, 0.3)).boxes(sides, sides, [1, 2], 1.0, (48, 48)), square)
+
+
 def test_a_share_of_the_boxes_is_mirrored():
     sides = np.full(2000, 50, np.int32)
     plain, mirrored = (CropResizeAugment(flip=flip).boxes(sides, sides, [1, 2]).numpy() for flip in (0.0, 0.3))

@@ -28,6 +28,18 @@ def test_label_says_how_the_image_was_turned(turns, mirror, times):
     assert seen == set(range(times))
 
 
+def test_rectangles_are_mirrored_and_turned_by_half_only():
+    labels = tf.range(40)
+    images = np.random.default_rng(1).random((40, 6, 3, 1)).astype(np.float32)
+    out = TurnedClassesMixing(2, True)({"image": tf.constant(images), "label": labels}, tf.constant([0, 0]))
+    ways = out["label"].numpy() % 4
+    for image, turned, way in zip(images, out["image"].numpy(), ways):
+        np.testing.assert_array_equal(turned, np.rot90(image[:, ::-1] if way >= 2 else image, way % 2 * 2))
+    assert set(ways) == {0, 1, 2, 3}
+    with pytest.raises(ValueError, match="images of 6 x 3 pixels but quarter turns need them square; use turns=2"):
+        TurnedClassesMixing(4)({"image": tf.constant(images), "label": labels}, tf.constant([0, 0]))
+
+
 def test_refusal():
     with pytest.raises(ValueError, match="needs turns 2 or 4"):
         TurnedClassesMixing(turns=1)
