@@ -75,16 +75,19 @@ class EmbeddingApp(App):
 
     def vectors_of(self, split):
         """Embeddings [n,D] and the floor: pixels [n,P] of at most 48 x 48, each image about its own mean."""
-        embed = self.compiled()
-        side = [min(FLOOR_SIDE, length) for length in self.info.shape[:2]]
-        vectors, pixels = [], []
+        embed, vectors, pixels = self.compiled(), [], []
         for start in range(0, len(split.rows), 256):
             images = split.load(slice(start, start + 256))
             vectors.append(embed(images).numpy())
-            small = images if side == list(images.shape[1:3]) else tf.image.resize(images, side, antialias=True).numpy()
-            small = small.reshape(len(small), -1)
-            pixels.append(small - small.mean(axis=1, keepdims=True))
+            pixels.append(self.pixels(images))
         return np.concatenate(vectors), np.concatenate(pixels)
+
+    def pixels(self, images):
+        """The floor of images [n,H,W,C]: [n,P]."""
+        side = [min(FLOOR_SIDE, length) for length in self.info.shape[:2]]
+        small = images if side == list(images.shape[1:3]) else tf.image.resize(images, side, antialias=True)
+        small = np.reshape(small, [len(small), -1])
+        return small - small.mean(axis=1, keepdims=True)
 
     def hold(self, vectors, pixels, split, asked=None):
         """Keeps what pictures and figures of the held-out pairs are made of."""

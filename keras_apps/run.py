@@ -81,7 +81,7 @@ class Run:
                                  f"accumulate={parts}); use {near}, or another `accumulate`.")
 
     def _held(self):
-        return {name: split for name, split in self.splits.items() if name != "train"}
+        return {name: split for name, split in self.splits.items() if name not in ("train", "distractors")}
 
     def _note_seen(self, workdir):
         """Held-out identities that the run to start from was trained on are not unseen ones."""

@@ -15,6 +15,7 @@ class Split:
     identities: np.ndarray  # [n] index into `names`
     names: list
     unseen: bool            # identities never trained on
+    left_out: int = 0       # rows that `data.test_images` kept out
 
     def load(self, places=slice(None)):
         """Decoded images of the places, float32 [n,H,W,C]."""
@@ -61,11 +62,13 @@ def select(images, config):
     and time of an evaluation, by whole identities or, of episodes (rows with a `case` where the data have a `role`), by
     whole cases: an N-way case stays N-way.
 
+    Rows of role gallery without an identity are distractors: wrong answers to whatever is asked.
+
     `data.test_split` leaves of the held-out rows those of a split. `data.validation` is the share of the identities
     left to train on that is kept back as well, to choose by; `data.validation_split` names a split for that.
 
     Returns: labels [N] int32: class of a training row, -1 elsewhere; {"test": Split, "validation": Split, "train":
-             Split}, without those that have no rows; names of the classes.
+             Split, "distractors": Split of identities -1}, without those that have no rows; names of the classes.
     Raises:  ValueError where the data have one identity only, or an unknown one is named.
     """
     records, settings = images.records, config.data
@@ -110,7 +113,12 @@ def select(images, config):
     labels = np.full(records.count, -1, np.int32)
     labels[train] = np.searchsorted(classes, identities[train])
     rows = np.flatnonzero(_at_most(test, *_units(records, identities, names), settings.test_images))
-    splits = {"test": Split(images, rows, identities[rows], names, unseen)} if len(rows) else {}
+    left_out = int(test.sum()) - len(rows)
+    splits = {"test": Split(images, rows, identities[rows], names, unseen, left_out)} if len(rows) else {}
+    rows = _distractors(records, ~known, settings)
+    if len(rows):
+        kept = rows[np.linspace(0, len(rows) - 1, min(len(rows), settings.test_images)).astype(int)]
+        splits["distractors"] = Split(images, kept, identities[kept], names, True, len(rows) - len(kept))
     if validation.any():
         rows = np.flatnonzero(_at_most(validation, *_units(records, identities, names), settings.test_images))
         splits["validation"] = Split(images, rows, identities[rows], names,
@@ -118,6 +126,15 @@ def select(images, config):
     rows = np.flatnonzero(train)
     splits["train"] = Split(images, rows, identities[rows], names, False)
     return labels, splits, [names[i] for i in classes]
+
+
+def _distractors(records, unknown, settings):
+    if not records.has("role") or "gallery" not in records.names("role"):
+        return np.zeros(0, int)
+    chosen = unknown & (records.column("role") == records.names("role").index("gallery"))
+    if settings.test_split:
+        chosen &= _of_split(records, "test_split", settings.test_split)
+    return np.flatnonzero(chosen)
 
 
 def _of_split(records, key, name):

@@ -1,5 +1,8 @@
 """Re-identification of vehicles or persons: which image of a gallery shows the one of the query?"""
 
+import dataclasses
+import math
+
 import numpy as np
 import tensorflow as tf
 
@@ -7,7 +10,8 @@ from keras_apps import charts
 from keras_apps.build import build
 from keras_apps.embedding import EmbeddingNetwork
 from keras_apps.embedding_app import EmbeddingApp, require_pairs
-from keras_apps.metrics import collapse, consistency, protocols, ranking
+from keras_apps.gallery_search import GallerySearch
+from keras_apps.metrics import collapse, consistency, protocols
 from tfrecords.augment.pad_crop import PadCropAugment
 
 WIDER = {"validation": "middle", "train": "large"}      # what joins the gallery, and the name of the figures then
@@ -50,13 +54,20 @@ class VehicleReidApp(EmbeddingApp):
         if config.center and config.clip:
             raise ValueError(f"`clip` is {config.clip} but the gradient of the centres, which is divided by "
                              "`weights.center`, would fill the norm that it bounds; use clip=0, or center=\"\".")
+        wrong = [name for name, value in config.weights.items() if not (math.isfinite(value) and value >= 0)]
+        if wrong:
+            raise ValueError(f"`weights.{wrong[0]}` is {config.weights[wrong[0]]} but must be a finite number of at "
+                             "least 0; use 1.0.")
         unknown = sorted(set(config.distractors) - set(WIDER))
         if unknown:
             raise ValueError(f"`distractors` has {', '.join(unknown)} but takes {' and '.join(WIDER)}.")
         if config.average_precision not in ("step", "trapezoid"):
             raise ValueError(f"`average_precision` is {config.average_precision!r} but must be step or trapezoid.")
         require_pairs(info.splits)
-        self._require_sides(info.splits["test"])
+        self.search = GallerySearch(config)
+        self.search.require(info.splits["test"], "held-out")
+        if config.best:
+            self.search.require(info.splits["validation"], "validation")
         self.network = EmbeddingNetwork(config.backbone, config.pooling, config.embedding, info.shape, config.dropout,
                                         config.norm, config.neck)
         facts = {"classes": info.classes, "dimension": self.network.dimension, "seed": config.seed}
@@ -73,11 +84,19 @@ class VehicleReidApp(EmbeddingApp):
         self._require_matching()
 
     def _require_matching(self):
+        given = [key for key in ("matcher", "restyle", "distractors") if self.config[key]]
+        if self.config.protocol == "vehicle_id" and given:
+            raise ValueError(f"`{given[0]}` is {self.config[given[0]]!r} beside protocol vehicle_id but that draws its "
+                             f"gallery anew from one set; empty `{given[0]}`, or use "
+                             "another protocol.")
         if not self.matcher:
             return
+        if self.config.data.mixing:
+            raise ValueError(f"`data.mixing` is {self.config.data.mixing} beside matcher {self.config.matcher!r} but a "
+                             "mixed image shows no one orientation or part; use data.mixing=\"()\".")
         if self.reranker:
             raise ValueError(f"`reranker` is {self.config.reranker!r} beside matcher {self.config.matcher!r} but a "
-                             "re-ranker needs one vector an image, and a matcher makes two; use reranker="".")
+                             "re-ranker needs one vector an image, and a matcher makes two; use reranker=\"\".")
         mirrors = [text for text in self.config.data.augment if text.startswith("flip")]
         if self.matcher.column == ORIENTATION and (self.config.mirror or mirrors):
             raise ValueError(f"`mirror` is {self.config.mirror} and `data.augment` has {mirrors} beside matcher "
@@ -88,7 +107,7 @@ class VehicleReidApp(EmbeddingApp):
         return self.grouped({"head": self.head, "loss": self.loss, "center": self.center, "matcher": self.matcher})
 
     def across(self):
-        return bool(self.loss) or bool(self.matcher) or bool(getattr(self.head, "local", ()))
+        return bool(self.loss) or bool(self.matcher and self.matcher.across) or bool(getattr(self.head, "local", ()))
 
     def losses(self, phase, batch, seed, step):
         images = batch["image"]
@@ -116,108 +135,78 @@ class VehicleReidApp(EmbeddingApp):
     def evaluate(self, splits):
         """The search of the held-out queries, pixels beside it as the floor; fits the threshold of `verify`.
 
-        `rank<k>`, `map` and `minp` are of the gallery of the held-out images alone, `*_middle` and `*_large` of one
-        that `distractors` widen. Queries without a match are left out of the means and counted as `unmatched`.
+        `rank<k>`, `map` and `minp` are of the gallery of the held-out images and of the data's own distractors,
+        `*_middle` and `*_large` of one that `distractors` widen. Queries without a match are left out of the means and
+        counted as `unmatched`, images that `data.test_images` kept out as `left_out`.
         """
         test = splits["test"]
         vectors, pixels = self.vectors_of(test)
         asked = self.asked_of(test)
         self.hold(vectors, pixels, test, asked)
-        sides = self._sides(test)
-        found = {"gallery": int(sides[1].sum()), **self._searched(vectors, test, sides, asked=asked)}
-        found.update({f"floor_{name}": value for name, value in self._searched(pixels, test, sides).items()
-                      if name in FIGURES})
+        sides = self.search.sides(test)
+        more = self._distractors(splits)
+        found = {"gallery": int(sides[1].sum()) + sum(len(one[0].rows) for one in more),
+                 "left_out": test.left_out + sum(one[0].left_out for one in more)}
+        figures, floor = self.search.figures(vectors, pixels, test, sides, more, asked)
+        found.update(figures)
+        found.update({f"floor_{name}": value for name, value in floor.items() if name in FIGURES})
         if self.reranker:
-            found.update(_named(self._searched(vectors, test, sides, reranker=self.reranker), "reranked"))
-        found.update(self._widened(vectors, pixels, splits, sides, asked))
-        found["shift_consistency"] = self._consistency(vectors, test, sides)
+            found.update(_named("reranked", *self.search.figures(
+                vectors, pixels, test, sides, more, None, self.reranker)))
+        found.update(self._widened(vectors, pixels, splits, sides, asked, more))
+        found.update(self._consistency(vectors, test, sides))
         found.update(self._tracked(vectors, test, sides, asked))
-        found.update(self._turned(vectors, test, sides, asked))
+        found.update(self._turned(vectors, pixels, test, sides, asked, more))
         if self.restyle:
-            found.update(self._restyled(vectors, test, sides, asked))
+            found.update(self._restyled(vectors, pixels, test, sides, asked))
         if self.matcher and not self.matcher.column:
-            found.update(self._partial(vectors, test, sides))
+            found.update(self._partial(vectors, pixels, test, sides))
         found.update(self.calibrate(vectors, test, asked))
         found.update({"identities": len(np.unique(test.identities)), "images": len(test.rows),
                       "unseen_identities": float(test.unseen), "effective_rank": collapse.effective_rank(vectors)})
         return found
 
-    def _require_sides(self, test):
-        query, gallery = self._sides(test)
-        cameras = test.column("camera")
-        for side, name in ((query, "queries"), (gallery, "gallery images")):
-            if not side.any():
-                have = [] if cameras is None else [test.images.records.names("camera")[i] for i in np.unique(cameras)]
-                raise ValueError(f"`query_camera` is {self.config.query_camera!r} but the held-out images then hold no "
-                                 f"{name}; their cameras are {have}.")
-        protocols.require(self.config.protocol, cameras is not None)
+    def _distractors(self, splits):
+        """[(split, vectors, pixels)] of the gallery images without an identity, each given one of its own."""
+        if "distractors" not in splits or self.config.protocol == "vehicle_id":
+            return []
+        split = splits["distractors"]
+        split.keep_sound()
+        own = dataclasses.replace(split, identities=len(split.names) + np.arange(len(split.rows)))
+        return [(own, *self.vectors_of(own))] if len(own.rows) else []
 
-    def _sides(self, split):
-        """Masks of the rows that ask and of those that are searched."""
-        cameras, roles, records = split.column("camera"), split.column("role"), split.images.records
-        if self.config.query_camera:
-            if cameras is None:
-                raise ValueError(f"`query_camera` is {self.config.query_camera!r} but the data name no camera; leave "
-                                 "it empty, or write the data with a --pattern that has (?P<camera>...).")
-            names = records.names("camera")
-            asking = cameras == (names.index(self.config.query_camera) if self.config.query_camera in names else -2)
-            return asking, ~asking
-        if roles is not None and {"query", "gallery"} <= set(records.names("role")):
-            names = records.names("role")
-            sides = roles == names.index("query"), roles == names.index("gallery")
-            if sides[0].any() and sides[1].any():
-                return sides
-        return np.ones(len(split.rows), bool), np.ones(len(split.rows), bool)
-
-    def _searched(self, vectors, split, sides, more=None, reranker=None, asked=None, column="camera"):
-        """Figures of the search of a split's queries in its gallery and, beyond it, in `more` rows (vectors, split).
-
-        Rows of the query's identity and of its value of `column` are junk, where the protocol has junk.
-        """
-        query, gallery = sides
-        offered, identities, cameras = vectors[gallery], split.identities[gallery], split.column(column)
-        offered_cameras = None if cameras is None else cameras[gallery]
-        if more is not None:
-            offered = np.concatenate([offered, more[0]])
-            identities = np.concatenate([identities, more[1].identities])
-            if cameras is not None:
-                offered_cameras = np.concatenate([offered_cameras, more[1].column("camera")])
-        both = query & gallery          # an image does not find itself
-        own = np.where(both, np.cumsum(gallery) - 1, -1)[query] if both.any() else None
-        return protocols.evaluate(
-            (vectors if asked is None else asked)[query], offered, split.identities[query], identities,
-            None if cameras is None else cameras[query], offered_cameras, self.config.protocol,
-            precision=self.config.average_precision, same_index=own, reranker=reranker)
-
-    def _widened(self, vectors, pixels, splits, sides, asked):
-        test, found, joined = splits["test"], {}, []
+    def _widened(self, vectors, pixels, splits, sides, asked, more):
+        test, found, seen = splits["test"], {}, 0
         for name in (name for name in WIDER if name in self.config.distractors and name in splits):
             split = splits[name]
             split.keep_sound()
-            offered = self._sides(split)[1]
-            split = split.only(offered)
-            joined.append((split, *self.vectors_of(split)))
-            rest = joined[0][0].joined(*[each[0] for each in joined[1:]])
-            own, floor = (np.concatenate([each[place] for each in joined]) for place in (1, 2))
-            found[f"gallery_{WIDER[name]}"] = int(sides[1].sum()) + len(own)
-            found.update(_named(self._searched(vectors, test, sides, (own, rest), asked=asked), WIDER[name]))
-            found.update({f"floor_{key}": value for key, value in _named(
-                self._searched(pixels, test, sides, (floor, rest)), WIDER[name]).items()})
-            found[f"seen_identities_{WIDER[name]}"] = sum(
-                len(np.unique(each[0].identities)) for each in joined if not each[0].unseen)
+            split = split.only(self.search.sides(split)[1])
+            most = self.config.data.test_images
+            if len(split.rows) > most:
+                split = split.only(np.linspace(0, len(split.rows) - 1, most).astype(int))
+            if not len(split.rows):
+                continue
+            more = [*more, (split, *self.vectors_of(split))]
+            seen += 0 if split.unseen else len(np.unique(split.identities))
+            found[f"gallery_{WIDER[name]}"] = int(sides[1].sum()) + sum(len(one[0].rows) for one in more)
+            found[f"seen_identities_{WIDER[name]}"] = seen
+            found.update(_named(WIDER[name], *self.search.figures(vectors, pixels, test, sides, more, asked)))
         return found
 
     def _consistency(self, vectors, split, sides):
         """Share of the queries whose first answer names the same identity for two shifts of the image."""
-        places, embed = np.flatnonzero(sides[0]), self.compiled("ask" if self.matcher else "embed")
+        places, offered = map(np.flatnonzero, sides)
+        embed = self.compiled("ask" if self.matcher else "embed")
         move = PadCropAugment(max(1, min(self.info.shape[:2]) // 16))
         shifted = [[], []]
         for start in range(0, len(places), 256):
             images = split.load(places[start:start + 256])
             for number, side in enumerate(shifted):
                 side.append(embed(move(images, tf.constant([start, number]), 1.0)).numpy())
-        gallery = sides[1] & ~sides[0] if (sides[1] & ~sides[0]).any() else sides[1]
-        return consistency.shift_consistency(*map(np.concatenate, shifted), vectors[gallery], split.identities[gallery])
+        share = consistency.shift_consistency(
+            *map(np.concatenate, shifted), vectors[offered], split.identities[offered],
+            lambda start, stop: self.search.junk(split, places[start:stop], offered))
+        return {"shift_consistency": share} if math.isfinite(share) else {}
 
     def _tracked(self, vectors, split, sides, asked):
         """The same search with the gallery, then both sides, as means of tracks; empty where the data have none."""
@@ -228,30 +217,30 @@ class VehicleReidApp(EmbeddingApp):
                                    split.column("camera"), tracks, sides, self.config.protocol,
                                    self.config.average_precision)
 
-    def _turned(self, vectors, split, sides, asked):
+    def _turned(self, vectors, pixels, split, sides, asked, more):
         """The same search where images of the query's identity and orientation are junk, as its camera's are."""
         kinds = split.column(ORIENTATION)
         if kinds is None or not protocols.drops_own_camera(self.config.protocol):
             return {}
         known = tuple(side & (kinds >= 0) for side in sides)
-        if not all(side.any() for side in known):
+        if not all(side.any() for side in known) or not self.search.matches(split, *known, kinds).any():
             return {}
-        try:
-            return _named(self._searched(vectors, split, known, asked=asked, column=ORIENTATION), "turned")
-        except ranking.NoMatchError:
-            return {}
+        return _named("turned", *self.search.figures(vectors, pixels, split, known, more, asked, column=ORIENTATION))
 
-    def _restyled(self, vectors, split, sides, asked):
-        """The same search among gallery images that are changed before they are embedded."""
-        places, embed, offered = np.flatnonzero(sides[1]), self.compiled(), vectors.copy()
+    def _restyled(self, vectors, pixels, split, sides, asked):
+        """The same search among held-out images that are changed before they are embedded."""
+        places, embed = np.flatnonzero(sides[1]), self.compiled()
+        asked, plain = vectors if asked is None else asked, pixels
+        vectors, pixels = vectors.copy(), pixels.copy()
         for start in range(0, len(places), 256):
             rows = places[start:start + 256]
             changed = self.restyle(tf.constant(split.load(rows)), tf.constant([self.config.seed, start]), 1.0)
-            offered[rows] = embed(changed).numpy()
-        return _named(self._searched(offered, split, sides, asked=vectors if asked is None else asked), "restyled")
+            vectors[rows], pixels[rows] = embed(changed).numpy(), self.pixels(changed)
+        figures, _ = self.search.figures(vectors, pixels, split, sides, [], asked)
+        return _named("restyled", figures, self.search.figures(pixels, pixels, split, sides, [], plain)[0])
 
-    def _partial(self, vectors, split, sides):
-        """The search by parts of the queries, drawn by a fixed seed: of what is shown, and of the whole gallery."""
+    def _partial(self, vectors, pixels, split, sides):
+        """The search by parts of the queries, drawn by a fixed seed: of what is shown, and of the whole images."""
         drawn = np.random.default_rng(0).integers(len(self.matcher.boxes), size=len(split.rows), dtype=np.int32)
 
         @tf.function(input_signature=[tf.TensorSpec([None, *self.info.shape]), tf.TensorSpec([None], tf.int32)])
@@ -259,28 +248,30 @@ class VehicleReidApp(EmbeddingApp):
             part = self.matcher.crop(images, kinds)
             embedding, unit = self.look(part)
             kinds = tf.cast(tf.argmax(self.matcher.kind(embedding), axis=1), tf.int32)
-            return self.ask(part), unit, kinds, self.look(images)[1]
-        blocks = [slice(start, start + 256) for start in range(0, len(split.rows), 256)]
-        asked, plain, kinds, whole = (np.concatenate(part) for part in zip(
-            *[[one.numpy() for one in seen(split.load(rows), drawn[rows])] for rows in blocks]))
-        return {**_named(self._searched(vectors, split, sides, asked=asked), "partial"),
-                **_named(self._searched(whole, split, sides, asked=plain), "partial_whole"),
+            return self.ask(part), unit, kinds, self.look(images)[1], part
+        blocks = []
+        for start in range(0, len(split.rows), 256):
+            rows = slice(start, start + 256)
+            *parts, part = seen(split.load(rows), drawn[rows])
+            blocks.append([*(one.numpy() for one in parts), self.pixels(part)])
+        asked, plain, kinds, whole, plain_pixels = (np.concatenate(one) for one in zip(*blocks))
+        floor, _ = self.search.figures(pixels, pixels, split, sides, [], plain_pixels)
+        figures, _ = self.search.figures(vectors, pixels, split, sides, [], asked)
+        among_whole, _ = self.search.figures(whole, pixels, split, sides, [], plain)
+        return {**_named("partial", figures, floor), **_named("partial_whole", among_whole, floor),
                 "kind_accuracy": float(np.mean((kinds == drawn)[sides[0]]))}
-
 
     def pictures(self, splits):
         return {**super().pictures(splits), "ranking": self._sheet(splits["test"])}
 
     def _sheet(self, split):
         """Queries whose first match comes latest, and others, each with the first answers."""
-        asked, vectors, cameras = self._held["asked"], self._held["vectors"], split.column("camera")
-        query, gallery = map(np.flatnonzero, self._sides(split))
+        asked, vectors = self._held["asked"], self._held["vectors"]
+        query, gallery = map(np.flatnonzero, self.search.sides(split))
         query = query[np.linspace(0, len(query) - 1, min(len(query), 500)).astype(int)]
         scores = asked[query] @ vectors[gallery].T
         same = split.identities[query][:, None] == split.identities[gallery]
-        junk = query[:, None] == gallery
-        if cameras is not None and protocols.drops_own_camera(self.config.protocol):
-            junk |= same & (cameras[query][:, None] == cameras[gallery])
+        junk = self.search.junk(split, query, gallery)
         scores[junk] = -np.inf
         right = np.where(same & ~junk, scores, -np.inf).max(axis=1)
         rank = np.where(np.isfinite(right), (scores > right[:, None]).sum(axis=1), -1)
@@ -300,5 +291,6 @@ class VehicleReidApp(EmbeddingApp):
             "Held-out queries, the worst first, and what they find")
 
 
-def _named(figures, suffix):
-    return {f"{name}_{suffix}": figures[name] for name in FIGURES}
+def _named(suffix, figures, floor):
+    return {**{f"{name}_{suffix}": figures[name] for name in FIGURES},
+            **{f"floor_{name}_{suffix}": floor[name] for name in FIGURES}}

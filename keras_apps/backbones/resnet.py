@@ -85,4 +85,16 @@ def _convolved(width, stride, norm, blur):
 
 
 def _conv(width, size, stride):
-    return layers.Conv2D(width, size, stride, padding="same", use_bias=False, kernel_initializer="he_normal")
+    kind = _Centred if size > 1 and stride > 1 else layers.Conv2D
+    return kind(width, size, stride, padding="valid" if kind is _Centred else "same", use_bias=False,
+                kernel_initializer="he_normal")
+
+
+class _Centred(layers.Conv2D):
+    """A strided 3x3 convolution around every second place, those of the 1x1 shortcut.
+
+    "same" would pad an even side at its end alone and look around the places between.
+    """
+
+    def call(self, x):
+        return super().call(tf.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]]))

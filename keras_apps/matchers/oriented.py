@@ -1,5 +1,7 @@
 """Orientation-conditioned matching: one similarity for views alike, another for views that differ."""
 
+import math
+
 import tensorflow as tf
 
 from keras_apps import geometry, pairs
@@ -34,15 +36,17 @@ class OrientedMatcher(tf.Module):
     """
 
     column = "orientation"      # of the data; its names are the kinds
+    across = True               # a term looks across the batch
 
     def __init__(self, dimension, kinds, seed=0, branch=64, margin=0.3, same=1.0, other=1.0, kind=1.0):
         super().__init__()
         if kinds < 2:
             raise ValueError(f"the data name {kinds} orientations but an oriented matcher needs 2; write them with an "
                              "`orientation` column of more values, or use matcher=\"\".")
-        if branch < 1 or min(margin, same, other, kind) < 0:
+        if not isinstance(branch, int) or branch < 1 or not all(
+                math.isfinite(value) and value >= 0 for value in (margin, same, other, kind)):
             raise ValueError(f"oriented(branch={branch}, margin={margin}, same={same}, other={other}, kind={kind}) "
-                             "needs branch >= 1 and all others >= 0.")
+                             "needs a whole branch >= 1 and all others finite and >= 0.")
         self.margin = float(margin)
         self.weights = {"same": float(same), "other": float(other), "kind": float(kind)}
         draws = [tf.random.stateless_normal([dimension, width], [seed, number]) / dimension ** 0.5

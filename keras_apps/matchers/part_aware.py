@@ -1,5 +1,6 @@
 """Part-aware matching: a probe that shows a part is compared with the same part of every gallery image."""
 
+import math
 import re
 
 import tensorflow as tf
@@ -23,21 +24,22 @@ class PartAwareMatcher(tf.Module):
              parts: T >= 2 names, "full" or an edge and the percentage kept: "upper75", "lower50", "left50", ...
              kind: weight of the term.
     Call:    .prepare(images, kinds, seed) -> crops [b,H,W,C], which [b];  .losses(embedding, labels, kinds) ->
-             {"kind"};  .asked, .offered(images, look) -> [n, T D'], with look(images) -> (x [n,D], e [n,D']);  offering costs
-             T passes of the network;  .kind(x) -> [n,T];  .crop(images, kinds) -> [n,H,W,C].
+             {"kind"};  .asked, .offered(images, look) -> [n, T D'], with look(images) -> (x [n,D], e [n,D']);  offering
+             costs T passes of the network;  .kind(x) -> [n,T];  .crop(images, kinds) -> [n,H,W,C].
     Raises:  ValueError for fewer than 2 parts, a part twice, one that is not known, or a negative weight.
     Source:  inspired by partial Re-ID with crop types (known from an abstract).
     Differs: its attention is the neck `bam`, to be named in the config.
     """
 
-    column = ""         # the kinds are made, not read
+    column = ""         # the kinds are made by `prepare` and `crop`, not read
+    across = False
 
     def __init__(self, dimension, seed=0, parts=("full", "upper75", "upper50", "lower50", "left50", "right50"),
                  kind=1.0):
         super().__init__()
-        if len(parts) < 2 or len(set(parts)) < len(parts) or kind < 0:
-            raise ValueError(f"part_aware(parts={parts}, kind={kind}) needs 2 parts or more, each once, and a weight "
-                             "of at least 0.")
+        if len(parts) < 2 or len(set(parts)) < len(parts) or not (math.isfinite(kind) and kind >= 0):
+            raise ValueError(f"part_aware(parts={parts}, kind={kind}) needs 2 parts or more, each once, and a finite "
+                             "weight of at least 0.")
         self.boxes = [_box(part) for part in parts]
         self.weights = {"kind": float(kind)}
         self.kinds = tf.Variable(0.1 * tf.random.stateless_normal([dimension, len(parts)], [seed, 0])

@@ -143,13 +143,14 @@ def by_tracks(asked, vectors, identities, cameras, track_of, sides, protocol, pr
     """`match_tracks` where queries and gallery are rows of one set.
 
     Args:    asked, vectors: [n, D], as queries and as gallery entries; may be one.
-             identities, track_of: [n].  cameras: [n] or None.
+             identities, track_of: [n] int, tracks below 0 = none.  cameras: [n] or None.
              sides: masks [n] of the rows that ask and of those that are searched; they may overlap.
     """
     query, gallery = sides
     cameras = [None, None] if cameras is None else [cameras[side] for side in sides]
+    asking = track_of[query] if (track_of[query] >= 0).any() else None
     return match_tracks(asked[query], vectors[gallery], identities[query], identities[gallery], *cameras,
-                        track_of[query], track_of[gallery], protocol, precision, one_set=True)
+                        asking, track_of[gallery], protocol, precision, one_set=True)
 
 
 def _searched(query, gallery, query_identities, gallery_identities, query_cameras, gallery_cameras, precision, ranks,

@@ -31,7 +31,8 @@ def ranking(
              query_identities, gallery_identities: [q], [N], numbers or strings. Gallery entries with a number
              below 0 are unknown and left out of every search; such a query has no match.
              query_cameras, gallery_cameras: [q], [N] or both None. With cameras, entries of the query's
-             identity and camera are left out of its search (Market-1501's rule).
+             identity and camera are left out of its search (Market-1501's rule); a camera with a number below 0 is
+             unknown, and nobody's own.
              ranks: the k of "rank<k>".
              same_index: [q] int, the gallery row left out for each query, below 0 = none; numpy.arange(n)
              is leave-one-out where the gallery is the query set.
@@ -86,6 +87,9 @@ def _ranked(block, shape, query_identities, gallery_identities, query_cameras, g
     query_identities, gallery_identities = np.asarray(query_identities), np.asarray(gallery_identities)
     check(shape, query_identities, gallery_identities, "identities")
     query_cameras, gallery_cameras = _both(shape, query_cameras, gallery_cameras, "cameras")
+    if query_cameras is not None and _kind(query_cameras) != _kind(gallery_cameras):
+        raise ValueError(f"`query_cameras` are {query_cameras.dtype} and `gallery_cameras` {gallery_cameras.dtype} but "
+                         "must both be numbers or both strings; write both in one way.")
     query_cases, gallery_cases = _both(shape, query_cases, gallery_cases, "cases")
     if min(ranks) < 1:
         raise ValueError(f"`ranks` has {min(ranks)} but ranks count from 1; use (1, 5, 10).")
@@ -129,6 +133,9 @@ def _ranked(block, shape, query_identities, gallery_identities, query_cameras, g
 def _search(block, query_identities, gallery_identities, query_cameras, gallery_cameras, same_index, precision):
     """(rank of the first match, average precision, inverse negative penalty) of each query that has a match."""
     unknown = gallery_identities < 0 if gallery_identities.dtype.kind in "if" else None
+    cameras_known = np.full(len(query_identities), query_cameras is not None)
+    if query_cameras is not None and query_cameras.dtype.kind in "if":
+        cameras_known = query_cameras >= 0
     order = np.argsort(gallery_identities, kind="stable")
     runs = gallery_identities[order]
     starts = np.searchsorted(runs, query_identities, side="left")
@@ -141,7 +148,7 @@ def _search(block, query_identities, gallery_identities, query_cameras, gallery_
             rows[:, unknown] = -np.inf
         for at, scores in enumerate(rows, start=begin):
             matches = order[starts[at] : ends[at]]
-            if query_cameras is not None:
+            if cameras_known[at]:
                 matches = matches[gallery_cameras[matches] != query_cameras[at]]
             if same_index is not None and same_index[at] >= 0:
                 scores[same_index[at]] = -np.inf
@@ -206,6 +213,10 @@ def _cases(queries, query_cases, gallery_cases):
         return
     for case in np.unique(query_cases):
         yield np.flatnonzero(query_cases == case), np.flatnonzero(gallery_cases == case)
+
+
+def _kind(values):
+    return values.dtype.kind if values.dtype.kind in "USO" else "number"
 
 
 def _both(shape, of_query, of_gallery, name):

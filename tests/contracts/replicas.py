@@ -19,7 +19,7 @@ from tests.contracts.dummies import APPS, dummy_config
 from tfrecords.methods import ROOT
 
 # What an app may tell a method's constructor; `build` passes on what it asks for.
-FACTS = {"classes": 5, "dimension": 5, "seed": 1}
+FACTS = {"classes": 5, "dimension": 5, "seed": 1, "kinds": 3}
 
 
 # What else moves weights: parts of a batch, rates of single layers, a scaled loss whose sound steps alone count.
@@ -70,6 +70,7 @@ def first_moments(loop):
 _DRAW = np.random.default_rng(0)
 EMBEDDINGS = _DRAW.normal(size=(16, 5))
 LABELS = np.repeat(np.arange(5), [4, 4, 4, 3, 1]).astype(np.int32)[_DRAW.permutation(16)]
+KINDS = np.arange(16, dtype=np.int32) % 3
 OTHER, VIEWS = _DRAW.normal(size=(16, 5)), _DRAW.normal(size=(16, 3, 5))
 MAPS = _DRAW.normal(size=(16, 4, 4, 5)).astype(np.float32)
 
@@ -83,6 +84,9 @@ CALLS = {
     "losses/consistency": (lambda method, x, y: method(x, y), (EMBEDDINGS, OTHER)),
     "losses/pixel": (lambda method, x, y: method(x, y), (MAPS, MAPS[::-1].copy())),
     "heads": (lambda method, x, labels: method.loss(x, labels, 10_000), (EMBEDDINGS, LABELS)),
+    "matchers": (lambda method, x, labels, kinds: sum(
+        value[0] * value[1] if isinstance(value, tuple) else value
+        for value in method.losses(x, labels, kinds).values()), (EMBEDDINGS, LABELS, KINDS)),
     # Bent, since the sum of what a norm gives has no gradient.
     "layers": (lambda method, x: tf.tanh(method(x, training=True)), (MAPS,)),
 }

@@ -17,6 +17,6 @@ CLAIM = Claim(
           "untrained": Arm("vehicle_reid/multi_level", "vehicle_reid", UNTRAINED)},
     metric="map",
     also=("rank1", "map_large"),
-    rules=("two_levels > last_level",),
+    rules=("two_levels > last_level", "two_levels > two_levels.floor_map"),
     minutes=6,
 )

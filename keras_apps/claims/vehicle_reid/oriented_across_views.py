@@ -20,6 +20,6 @@ CLAIM = Claim(
               "optimizers.network": "adam(rate=1e-9)"})},
     metric="map_turned",
     also=("rank1_turned", "map"),
-    rules=("oriented > one_branch",),
+    rules=("oriented > one_branch", "one_branch > one_branch.floor_map_turned"),
     minutes=12,
 )

@@ -21,6 +21,6 @@ CLAIM = Claim(
               **UNTRAINED, "reranker": "k_reciprocal(k1=6, k2=3)"})},
     metric="map_reranked",
     also=("map", "rank1", "rank1_reranked"),
-    rules=("k_reciprocal > k_reciprocal.map",),
+    rules=("k_reciprocal > k_reciprocal.map", "k_reciprocal.map > k_reciprocal.floor_map"),
     minutes=6,
 )

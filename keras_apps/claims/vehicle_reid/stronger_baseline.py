@@ -19,6 +19,7 @@ CLAIM = Claim(
     metric="map",
     also=("rank1", "map_large"),
     rules=("stronger_baseline > no_mffm", "stronger_baseline > no_anti_aliasing", "no_mffm > strong_baseline",
-           "no_anti_aliasing > strong_baseline", "strong_baseline > cross_entropy", "strong_baseline > triplet"),
+           "no_anti_aliasing > strong_baseline", "strong_baseline > cross_entropy", "strong_baseline > triplet",
+           "stronger_baseline > stronger_baseline.floor_map", "stronger_baseline > untrained"),
     minutes=20,
 )

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_apps.apps import vehicle_reid
 from keras_apps.configs.vehicle_reid.stronger_baseline import get_config
 from keras_apps.run import Run
 from tests.keras_apps.runs import run_train
@@ -132,11 +131,10 @@ def test_without_a_camera_that_asks_each_image_asks_all_others(data):
     found = evaluated(make(data, query_camera="", protocol="all"))
     assert found["gallery"] == found["queries"] + found["unmatched"] == 48
     run = make(data, query_camera="", protocol="all")
-    identity = np.arange(48)        # every image its own identity, found only by itself
-    with pytest.raises(ValueError, match="no query of 48 has a match"):
-        test = run.splits["test"]
-        test.identities = identity
-        run.app._searched(run.app.vectors_of(test)[0], test, run.app._sides(test))
+    test = run.splits["test"]
+    test.identities = np.arange(48)        # every image its own identity, found only by itself
+    with pytest.raises(ValueError, match="no held-out query of 48 has a match in the gallery of 48 images; check"):
+        run.app.search.require(test, "held-out")
 
 
 def test_the_own_camera_is_no_answer_under_market1501(data):
@@ -235,7 +233,7 @@ def test_a_restyled_gallery_is_embedded_anew_and_the_queries_are_not(data):
     run = make(data, restyle="solarise(share=1.0)")
     test, found = run.splits["test"], evaluated(run)
     vectors, _ = run.app.vectors_of(test)
-    query, offered = run.app._sides(test)
+    query, offered = run.app.search.sides(test)
     changed = run.app.embed(run.app.restyle(tf.constant(test.load(offered)), tf.constant([0, 0]), 1.0)).numpy()
     same = test.identities[query][:, None] == test.identities[offered]
     right = (same[range(len(same)), (vectors[query] @ changed.T).argmax(1)])[same.any(1)]
@@ -295,18 +293,14 @@ def test_the_exported_search_ranks_as_the_evaluation(data, tmp_path, changes):
         vectors, _ = run.app.vectors_of(test)
         asked = run.app.asked_of(test) if changes else vectors
     encoded = run.records.images(test.rows)
-    offered = np.flatnonzero(run.app._sides(test)[1])
+    offered = np.flatnonzero(run.app.search.sides(test)[1])
     entries = [(test.names[test.identities[place]], f"{place}", encoded[place]) for place in offered]
     version = gallery.build(tmp_path / "models" / "vehicle_reid" / "1", entries, tmp_path / "models", k=5)
     search = tf.saved_model.load(str(version)).signatures["search"]
-    for query in np.flatnonzero(run.app._sides(test)[0])[:6]:
+    for query in np.flatnonzero(run.app.search.sides(test)[0])[:6]:
         found = search(image_bytes=tf.constant([encoded[query]]))
         scores = vectors[offered] @ asked[query]
         order = np.argsort(-scores, kind="stable")[:5]
         np.testing.assert_allclose(found["scores"][0], scores[order], atol=1e-4)
         assert [name.decode() for name in found["identities"][0].numpy()] == [
             test.names[test.identities[offered[place]]] for place in order]
-
-
-def test_the_module_needs_no_other_app():
-    assert vehicle_reid.VehicleReidApp.needs == ("identity|label",)

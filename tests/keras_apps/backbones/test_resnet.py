@@ -106,3 +106,14 @@ def test_refusals():
         ResnetBackbone(widths=(4, 4, 4), blocks=(1,))
     with pytest.raises(ValueError, match="strides 1 or 2"):
         ResnetBackbone(stem_stride=3)
+
+
+@pytest.mark.parametrize("sides", [(8, 8), (9, 7)])
+def test_path_and_shortcut_of_a_strided_block_look_around_the_same_place(sides):
+    block = ResnetBackbone(widths=(2, 2, 2), blocks=(1, 1, 1)).stages[1][0]
+    images = tf.Variable(tf.random.stateless_normal([1, *sides, 2], [0, 0]))
+    for part, reach in ((block.path.layers[0], 1), (block.shortcut.layers[0], 0)):
+        with tf.GradientTape() as tape:
+            value = tf.reduce_sum(part(images)[0, 2, 1])
+        rows, columns = np.nonzero(np.abs(tape.gradient(value, images)[0]).sum(-1))
+        assert set(rows) == set(range(4 - reach, 5 + reach)) and set(columns) == set(range(2 - reach, 3 + reach))

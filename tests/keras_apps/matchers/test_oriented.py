@@ -89,7 +89,8 @@ def test_gradients_are_finite_and_reach_all_weights():
 
 @pytest.mark.parametrize("changes, message", [
     ({"kinds": 1}, "the data name 1 orientations but an oriented matcher needs 2"),
-    ({"branch": 0}, "needs branch >= 1"), ({"margin": -1.0}, "all others >= 0"), ({"same": -0.5}, "all others >= 0")])
+    ({"branch": 0}, "needs a whole branch >= 1"), ({"branch": 2.5}, "needs a whole branch"),
+    ({"margin": -1.0}, "all others finite and >= 0"), ({"same": float("nan")}, "all others finite")])
 def test_mistakes_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         OrientedMatcher(**{"dimension": 6, "kinds": 3, **changes})

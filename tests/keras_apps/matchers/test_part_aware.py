@@ -65,7 +65,8 @@ def test_the_term_is_the_cross_entropy_of_the_part():
 @pytest.mark.parametrize("changes, message", [
     ({"parts": ("full",)}, "needs 2 parts or more"), ({"parts": ("full", "full")}, "each once"),
     ({"parts": ("full", "upper100")}, "`parts` has 'upper100' but knows"),
-    ({"parts": ("full", "middle50")}, "`parts` has 'middle50'"), ({"kind": -1.0}, "a weight")])
+    ({"parts": ("full", "middle50")}, "`parts` has 'middle50'"), ({"kind": -1.0}, "a finite weight"),
+    ({"kind": float("nan")}, "a finite weight")])
 def test_mistakes_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         PartAwareMatcher(4, **changes)
