@@ -8,8 +8,10 @@
 to a tenth at 40 and 70. For another set change `steps` to 120 x images / 64. Weights to begin with, as the published
 figures have them: --config.backbone="keras_cv(name='resnet', weights='preset:resnet50_imagenet')" (online; its last
 stride is 2) or weights='FILE.h5' with the sizes below.
-Expected on 2 cores: nothing, it is too large for them.
+For persons change `size` to (256, 128). Expected on 2 cores: nothing, it is too large for them.
 Source: Luo et al., CVPRW 2019, arXiv:1903.07071.
+Differs: the decay acts on the weights beside Adam (AdamW), there inside its gradient; `test_images` keeps galleries
+larger than 20,000 to that (`left_out` says how many images are missing then).
 """
 
 from keras_apps.config import base

@@ -6,7 +6,8 @@
     python -m keras_apps.train --config=keras_apps/configs/vehicle_reid/strong_baseline.py \\
         --data=build/data/vehicle_reid --workdir=build/reid_strong_baseline
 
-Last stride 1, BNNeck, label smoothing, batch-hard triplets, center loss, random erasing, warm-up.
+Last stride 1, BNNeck, label smoothing, batch-hard triplets, center loss, random erasing, warm-up; what all arms share
+beside these: instance norm in half the channels of three stages, GeM, averaged weights, the mirror image's embedding.
 """
 
 from keras_apps.configs.vehicle_reid.no_anti_aliasing import get_config as no_anti_aliasing

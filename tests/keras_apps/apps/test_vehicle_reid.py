@@ -5,10 +5,13 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from keras_apps.configs.vehicle_reid.stronger_baseline import get_config
 from keras_apps.run import Run
 from tests.keras_apps.runs import run_train
+from tfrecords.sources.folder import FolderSource
+from tfrecords.sources.market1501 import Market1501Source
 from tfrecords.sources.synthetic import SyntheticSource
 from tfrecords.write import write
 
@@ -151,10 +154,53 @@ def test_a_reranker_adds_its_figures(data):
 
 def test_tracks_are_searched_as_one(tmp_path):
     write([SyntheticSource("tracks", identities=12, tracks=2, frames=3, cameras=2, size=24)], tmp_path / "data")
-    run = make(str(tmp_path / "data"), query_camera="", protocol="all")
-    found = evaluated(run)
-    for name in ("rank1", "map"):
-        assert 0 <= found[f"image_to_track_{name}"] <= 1 and 0 <= found[f"track_to_track_{name}"] <= 1
+    for changes in ({}, {**ORIENTED, "head": "linear()"}):
+        run = make(str(tmp_path / "data"), query_camera="", protocol="all", **changes)
+        found, test = evaluated(run), run.splits["test"]
+        vectors, _ = run.app.vectors_of(test)
+        asked, tracks = run.app.asked_of(test) if changes else vectors, test.column("track")
+        names, firsts = np.unique(tracks), np.unique(tracks, return_index=True)[1]
+        offered = np.stack([vectors[tracks == name].mean(0) for name in names])
+        offered /= np.linalg.norm(offered, axis=1, keepdims=True)
+        asking = np.stack([asked[tracks == name].mean(0) for name in names])
+        for sides, rows, own, ids in (("image", asked, tracks, test.identities),
+                                      ("track", asking, names, test.identities[firsts])):
+            scores = rows @ offered.T
+            scores[own[:, None] == names] = -np.inf
+            right = test.identities[firsts][scores.argmax(1)] == ids
+            assert found[f"{sides}_to_track_rank1"] == pytest.approx(right.mean(), abs=1e-9)
+
+
+def test_false_detections_stay_in_the_gallery_and_are_wrong(tmp_path):
+    """Through the source: what Market-1501 numbers 0000 is of nobody and never a right answer."""
+    random = np.random.default_rng(0)
+    for folder, people, cameras in (("bounding_box_train", range(1, 9), (1, 2)), ("query", range(9, 15), (1,)),
+                                    ("bounding_box_test", range(9, 15), (2, 3)),
+                                    ("bounding_box_test", [0, -1], (4, 5))):
+        for person in people:
+            for camera in cameras:
+                for number in range(1 if folder != "bounding_box_test" or person > 0 else 15):
+                    path = tmp_path / "market" / folder / f"{person:04d}_c{camera}s1_{number:06d}_00.png"
+                    path = path.with_name(path.name.replace("-001", "-1"))
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(random.integers(0, 255, (24, 24, 3), np.uint8)).save(path)
+    write([Market1501Source(str(tmp_path / "market"))], tmp_path / "data")
+    run = make(str(tmp_path / "data"), query_camera="", data={"train_split": "train", "test_split": "test"})
+    found, test = evaluated(run), run.splits["test"]
+    assert found["gallery"] == 12 + 30 and found["queries"] == 6 and found["left_out"] == 0
+    lost = run.splits["distractors"]
+    vectors, others = run.app.vectors_of(test)[0], run.app.vectors_of(lost)[0]
+    query, gallery = run.app.search.sides(test)
+    ranks = []
+    for place in np.flatnonzero(query):
+        same = test.identities[gallery] == test.identities[place]
+        scores, wrong = vectors[gallery] @ vectors[place], others @ vectors[place]
+        ranks.append(1 + np.sum(scores[~same] >= scores[same].max()) + np.sum(wrong >= scores[same].max()))
+    assert found["rank5"] == pytest.approx(np.mean(np.array(ranks) <= 5)) and max(ranks) > 12
+    few = make(str(tmp_path / "data"), query_camera="", data={"train_split": "train", "test_split": "test",
+                                                              "test_images": 12})
+    found = evaluated(few)
+    assert found["left_out"] == 6 + 18 and found["gallery"] == 8 + 12
 
 
 def test_the_sheet_shows_queries_and_answers(data):
@@ -242,8 +288,23 @@ def test_a_restyled_gallery_is_embedded_anew_and_the_queries_are_not(data):
 
 def test_parts_are_asked_for_beside_the_whole(data):
     found = evaluated(make(data, **PARTS))
-    assert {"rank1_partial", "map_partial", "rank1_partial_whole", "map_partial_whole"} <= set(found)
-    assert 0 <= found["kind_accuracy"] <= 1 and "map_partial" not in evaluated(make(data))
+    assert "map_partial" not in evaluated(make(data))
+    run = make(data, **PARTS)
+    test, matcher = run.splits["test"], run.app.matcher
+    drawn = np.random.default_rng(0).integers(3, size=len(test.rows), dtype=np.int32)
+    images = tf.constant(test.load())
+    parts = matcher.crop(images, drawn)
+    query, gallery = run.app.search.sides(test)
+    same = test.identities[query][:, None] == test.identities[gallery]
+    matched = same.any(1)
+    for name, asked, offered in (("partial", run.app.ask(parts), run.app.embed(images)),
+                                 ("partial_whole", run.app.look(parts)[1], run.app.look(images)[1])):
+        scores = asked.numpy()[query] @ offered.numpy()[gallery].T
+        right = same[range(len(same)), scores.argmax(1)][matched]
+        assert found[f"rank1_{name}"] == pytest.approx(right.mean())
+    told = matcher.kind(run.app.look(parts)[0]).numpy().argmax(1)
+    assert found["kind_accuracy"] == pytest.approx(np.mean(told[query] == drawn[query]))
+    assert {"floor_map_partial", "floor_map_partial_whole"} <= set(found)
 
 
 # ---- refusals
@@ -257,6 +318,11 @@ def test_parts_are_asked_for_beside_the_whole(data):
     ({"average_precision": "steps"}, "`average_precision` is 'steps' but must be step or trapezoid"),
     ({"weights": {"center": 0.0}}, "`weight` is 0"),
     ({"clip": 1.0}, "`clip` is 1.0 but the gradient of the centres"),
+    ({"weights": {"center": 1e-3, "head": 1.0, "metric": float("nan")}}, "`weights.metric` is nan but must be a fin"),
+    ({"weights": {"center": 1e-3, "head": -1.0, "metric": 1.0}}, "`weights.head` is -1.0"),
+    ({**PARTS, "protocol": "vehicle_id"}, "`matcher` is .* beside protocol vehicle_id"),
+    ({"distractors": ("train",), "protocol": "vehicle_id"}, "`distractors` is .* beside protocol vehicle_id"),
+    ({**PARTS, "data": {"mixing": ("turned_classes(mirror=True)",)}}, "`data.mixing` is .* beside matcher"),
     ({**ORIENTED, "reranker": "k_reciprocal()"}, "a re-ranker needs one vector an image"),
     ({**ORIENTED, "mirror": True}, "`mirror` is True .* a mirror image shows another orientation"),
     ({**ORIENTED, "data": {"augment": ("flip()",)}}, r"`data.augment` has \['flip\(\)'\]"),
@@ -266,6 +332,20 @@ def test_parts_are_asked_for_beside_the_whole(data):
 def test_mistakes_are_refused_before_training(data, changes, message):
     with pytest.raises(ValueError, match=message):
         make(data, **changes)
+
+
+def test_searches_that_cannot_be_judged_are_refused_before_training(tmp_path):
+    write([SyntheticSource("identities", identities=12, images=4, cameras=1, size=24)], tmp_path / "one")
+    with pytest.raises(ValueError, match="no held-out query of 24 has a match .* of its own camera does not count"):
+        make(str(tmp_path / "one"), query_camera="")
+    for identity in range(12):
+        for number in range(4):
+            path = tmp_path / "images" / f"{identity}_t{number}_{number}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.new("RGB", (24, 24), (20 * identity, 60 * number, 0)).save(path)
+    write([FolderSource(tmp_path / "images", r"(?P<identity>\d+)_t(?P<track>\d)_")], tmp_path / "tracks")
+    with pytest.raises(ValueError, match="track 0 has the identities .* but a track has one"):
+        make(str(tmp_path / "tracks"), query_camera="", protocol="all")
 
 
 def test_cameras_must_be_there_where_they_are_asked_for(tmp_path):

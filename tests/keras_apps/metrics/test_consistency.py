@@ -25,6 +25,20 @@ def test_equals_the_loop(block, monkeypatch):
         assert got == pytest.approx(naive(*draw(seed)), abs=1e-9) and 0 < got < 1 and type(got) is float
 
 
+@pytest.mark.parametrize("block", [1 << 23, 45])
+def test_entries_left_out_are_not_searched(block, monkeypatch):
+    monkeypatch.setattr(module, "_BLOCK", block)
+    first, second, gallery, ids = draw(0)
+    out = np.random.default_rng(1).random([30, 20]) < 0.5
+    out[3] = True                       # searches nothing: not in the share
+    answers = [[ids[max(np.flatnonzero(~out[i]), key=lambda j: row @ gallery[j] / np.linalg.norm(gallery[j]))]
+                for i, row in enumerate(rows) if i != 3] for rows in (first, second)]
+    got = shift_consistency(first, second, gallery, ids, lambda start, stop: out[start:stop])
+    assert got == pytest.approx(np.mean(np.equal(*answers))) and 0 < got < 1
+    assert got != shift_consistency(first, second, gallery, ids)
+    assert np.isnan(shift_consistency(first, second, gallery, ids, lambda start, stop: out[start:stop] | True))
+
+
 def test_identities_count_not_entries_and_being_right_does_not():
     gallery, ids = np.eye(3), np.array(["a", "a", "b"])
     assert shift_consistency([[1, 0, 0]], [[0, 1, 0]], gallery, ids) == 1

@@ -102,6 +102,16 @@ def test_cameras_unknown_entries_and_unmatched_queries(seed):
     assert got["unmatched"] >= 1 and got["queries"] + got["unmatched"] == 17
 
 
+def test_an_unknown_camera_is_nobodys_own():
+    query, gallery, query_ids, gallery_ids = draw(4)
+    unknown = np.full(17, -1), np.full(60, -1)
+    assert ranking(query, gallery, query_ids, gallery_ids, *unknown) == ranking(query, gallery, query_ids, gallery_ids)
+    mixed = np.arange(17) % 3 - 1, np.arange(60) % 3 - 1
+    found = ranking(query, gallery, query_ids, gallery_ids, *mixed)
+    apart = np.where(mixed[0] < 0, -2 - np.arange(17), mixed[0])      # one of its own each: the loop's way of saying so
+    assert found == pytest.approx(naive(query, gallery, query_ids, gallery_ids, apart, mixed[1]), abs=1e-9)
+
+
 def test_leave_one_out():
     _, gallery, _, ids = draw(4)
     got = ranking(gallery, gallery, ids, ids, same_index=np.arange(60))
@@ -233,6 +243,8 @@ DATA = draw(11)
     (lambda: ranking(DATA[0] * np.nan, *DATA[1:]), "`query` row 0"),
     (lambda: ranking(DATA[0], DATA[1] * np.inf, *DATA[2:]), "`gallery` row 0"),
     (lambda: ranking(*DATA, query_cameras=np.zeros(17)), "`gallery_cameras` is None"),
+    (lambda: ranking(*DATA, np.zeros(17), np.full(60, "0")), "`query_cameras` are float64 and `gallery_cameras` <U1"),
+    (lambda: ranking(*DATA, np.full(17, b"0"), np.full(60, "0")), "`query_cameras` are .S1 and `gallery_cameras` <U1"),
     (lambda: ranking(*DATA, gallery_cases=np.zeros(60)), "`query_cases` is None but the other side has cases"),
     (lambda: ranking(*DATA, query_cases=np.zeros(3), gallery_cases=np.zeros(60)), r"`query_cases` has shape \(3,\)"),
     (lambda: ranking(*DATA, ranks=(0, 1)), "`ranks` has 0"),
