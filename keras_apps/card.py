@@ -22,10 +22,33 @@ seed {config.seed}, in {result["minutes_wall"]:.1f} minutes. Judged on {held}.
 {warned}{threshold_note(result)} Other cameras, other light or another kind
 of object need a new threshold, found on pairs of that kind.
 
-Network: `{config.backbone}`, `{config.pooling}`, {run.app.config.get("embedding", "")} dimensions;
+Network: `{config.backbone}`, {_named(run, "neck", "", ", ")}`{config.pooling}`, {_width(run)} dimensions\
+{_named(run, "norm", ", ")};
 head `{config.head or "none"}`, loss `{config.loss or "none"}`.
-Commit `{result["commit"] or "unknown"}`.
+{_search_note(run)}Commit `{result["commit"] or "unknown"}`.
 """
+
+
+def _named(run, key, before="", behind=""):
+    """The config's value of a key and its name; "" where it has none."""
+    value = run.app.config.get(key)
+    return f"{before}{key} `{value}`{behind}" if value else ""
+
+
+def _width(run):
+    width = run.app.config.get("embedding", "")
+    return run.app.network.dimension if width == 0 else width
+
+
+def _search_note(run):
+    """How queries are embedded where they have vectors of their own, and by which rules searches are judged."""
+    matcher, protocol = _named(run, "matcher"), _named(run, "protocol")
+    told = [f"{matcher[0].upper()}{matcher[1:]}: an image that asks has another vector than one that is searched.\n"
+            "Embed queries by `ask`, what is searched by `embed`; the score is the product of the two.\n"
+            "Of `verify` the first image asks: the score may differ where the two are exchanged."] if matcher else []
+    if protocol:
+        told.append(f"Searches are judged by the {protocol}.")
+    return "".join(f"{sentence}\n" for sentence in told)
 
 
 def threshold_note(result):
@@ -45,6 +68,9 @@ def cautions(result):
         found.append("The images are made up: these figures say nothing about photographs.")
     if result.get("damaged"):
         found.append(f"{result['damaged']} records were damaged and left out; put back a sound copy of their shards.")
+    if result.get("left_out"):
+        found.append(f"{result['left_out']:,} held-out images were left out: these are not the figures of the whole "
+                     "set. Raise `data.test_images` (and memory) to have them.")
     if not result.get("unseen_identities", 1.0):
         found.append("No identity was held back, so nothing is known about strangers: `verify` and `search` may take "
                      "them for someone. Hold identities back (4 or more are needed).")

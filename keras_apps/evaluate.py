@@ -6,13 +6,15 @@
 
 The first writes `<workdir>/evaluation.json`, pictures and TensorBoard. The second reads arrays `embeddings` [n, D],
 `identities` [n] and, where there are any, `cameras` [n] and `tracks` [n], each numbers or strings; the gallery's tracks
-add the figures image_to_track_*, both sides' track_to_track_*. vehicle_id takes one set, so --query alone does.
+add the figures image_to_track_*, both sides' track_to_track_*. Where both name one file its images are one set, in
+which none finds itself. vehicle_id takes one set, so --query alone does.
 """
 
 import json
 import os
 import sys
 
+import numpy as np
 from absl import flags
 from rich.console import Console
 from rich.table import Table
@@ -104,19 +106,29 @@ def score(_):
     precision = FLAGS.precision or "step"
     reranker = build("rerankers", FLAGS.reranker) if FLAGS.reranker else None
     query = read_vectors(FLAGS.query)
-    gallery = read_vectors(FLAGS.gallery) if FLAGS.gallery else query
+    one_set = not FLAGS.gallery or _same_file(FLAGS.query, FLAGS.gallery)
+    gallery = query if one_set else read_vectors(FLAGS.gallery)
     sides = (query.embeddings, gallery.embeddings, query.identities, gallery.identities, query.cameras,
              gallery.cameras)
-    result = protocols.evaluate(*sides, FLAGS.protocol, precision, reranker=reranker)
+    result = protocols.evaluate(*sides, FLAGS.protocol, precision, reranker=reranker,
+                                same_index=np.arange(len(query.embeddings)) if one_set else None)
     if gallery.tracks is not None:
-        result.update(protocols.match_tracks(*sides, query.tracks, gallery.tracks, FLAGS.protocol, precision))
+        result.update(protocols.match_tracks(*sides, query.tracks, gallery.tracks, FLAGS.protocol, precision,
+                                             one_set=one_set))
     show(result)
+    if one_set:
+        print("query and gallery are one set: no image finds itself")
     print(f"{result['unmatched']} of {result['queries'] + result['unmatched']} queries have no match in the gallery; "
           "they are left out of the means")
     if FLAGS.out:
         result.update({"protocol": FLAGS.protocol, "precision": precision, "reranker": FLAGS.reranker,
-                       "gallery": len(gallery.embeddings)})
+                       "gallery": len(gallery.embeddings), "one_set": one_set})
         write_file(FLAGS.out, json.dumps(result, indent=1, sort_keys=True))
+
+
+def _same_file(*paths):
+    paths = [os.path.expanduser(path) for path in paths]
+    return all(map(os.path.exists, paths)) and os.path.samefile(*paths)
 
 
 def start(argv):

@@ -16,7 +16,7 @@ from saved_models import verify
 from saved_models.export import export
 from tfrecords.examine import Kind, Skipped, examine, stored
 from tfrecords.files import read_file, require_size
-from tfrecords.sources.folder import FolderSource
+from tfrecords.sources.folder import FolderSource, compiled
 
 BATCH = 64                                        # images embedded at once
 BATCH_BYTES = 64 * 2**20                          # largest sum of a batch of several
@@ -25,11 +25,13 @@ BATCH_BYTES = 64 * 2**20                          # largest sum of a batch of se
 def build(model, entries, models, task="gallery", k=10, threshold=None, keep=None, check=True):
     """Embed `entries` with an exported encoder and write the first or next gallery version.
 
-    score(query, entry) = <q, e> / (|q| |e|); the k highest scores are answered in descending order, equal
-    scores in the order of enrolment; unknown = not (best score >= threshold). The search is exact. A query without a
-    direction (NaN, infinite, 0) is unknown and answered with NaN and empty names.
+    score(query, entry) = <q, e> / (|q| |e|), with e by `embed` and q by `ask` where the encoder has it, else by
+    `embed`; the k highest scores are answered in descending order, equal scores in the order of enrolment; unknown =
+    not (best score >= threshold). The search is exact. A query without a direction (NaN, infinite, 0) is unknown and
+    answered with NaN and empty names.
 
-    Args:    model: version folder with a signature `embed` (image_bytes string [n] -> embedding [n, D]).
+    Args:    model: version folder with a signature `embed` (image_bytes string [n] -> embedding [n, D]); one whose
+             queries have vectors of their own makes them by `ask`, of the same D.
              entries: iterable of (identity, entry name, image); an image is the bytes of a PNG, JPEG, GIF,
              BMP, WEBP, TIFF, PGM or PPM, or a function that reads them; entry names are unique.
              models, task, keep: as in export.
@@ -37,8 +39,8 @@ def build(model, entries, models, task="gallery", k=10, threshold=None, keep=Non
              threshold: cosine in [-1, 1]; None takes that of the encoder's assets/calibration.json, else -1.
              check: False skips the verification of the version written.
     Returns: path of the version, with the signatures `search`, `search_embedding` and, where the encoder has
-             `embed_tensor`, `search_tensor`. Images that cannot be read are left out; assets/gallery.json
-             counts and lists them.
+             `embed_tensor`, `search_tensor`; `search_embedding` takes the q of the score, so vectors of `ask` where
+             the encoder has it. Images that cannot be read are left out; assets/gallery.json counts and lists them.
     Raises:  ValueError naming the entry or argument at fault, or where more than 5 % of the images cannot
              be read; nothing is written then.
     """
@@ -130,10 +132,9 @@ class _FolderEntries:
     def __init__(self, location, pattern):
         self._source = FolderSource(location, pattern)
         self.ignored = self._source.ignored
-        if pattern and not {"identity", "label"} & set(re.compile(pattern).groupindex):
-            raise ValueError(f"the pattern {pattern!r} has neither a group `identity` nor a group `label`, so nothing "
-                             "says whose image it is; add one, such as (?P<identity>...).")
-        nameless = [item.path for item in self._source if not _identity(item.columns)]
+        if pattern:
+            identity_pattern(pattern)
+        nameless = [item.path for item in self._source if not identity_of(item.columns)]
         if nameless and pattern:
             raise ValueError(f"the pattern {pattern!r} finds no identity in {len(nameless):,} of the {len(self):,} "
                              f"images it matches, such as `{nameless[0]}`; change it so that its group is never empty.")
@@ -148,11 +149,24 @@ class _FolderEntries:
 
     def __iter__(self):
         for path, read, columns, *_ in self._source:
-            yield _identity(columns), path, read
+            yield identity_of(columns), path, read
 
 
-def _identity(columns):
-    return columns.get("identity") or columns.get("label")
+def identity_pattern(pattern):
+    """The compiled expression that says whose image lies at a path, by its group `identity` or `label`.
+
+    Raises:  ValueError for what is no expression, has neither of them or groups that are no columns.
+    """
+    expression = compiled(pattern)
+    if not {"identity", "label"} & set(expression.groupindex):
+        raise ValueError(f"the pattern {pattern!r} has neither a group `identity` nor a group `label`, so nothing "
+                         "says whose image it is; add one, such as (?P<identity>...).")
+    return expression
+
+
+def identity_of(groups):
+    """Whose image it is, by {group: text}; None or "" where they do not say."""
+    return groups.get("identity") or groups.get("label")
 
 
 def read_image(file):
@@ -321,8 +335,11 @@ def _write(encoder, content, facts, models, task, keep, check):
         "function": search, "inputs": {"embedding": tf.TensorSpec([None, vectors.shape[1]], tf.float32)}}
     facts = {**facts, "k": k, "count": len(names), "identities": len(set(identities)),
              "dimension": vectors.shape[1]}
+    asking = "ask" if "ask" in encoder.signatures else "embed"
     card = (f"# {facts['count']} entries of {facts['identities']} identities\n\n"
-            f"Exact cosine search, the best {k} of each query, unknown below {threshold:g}.\n"
+            f"Exact search by the cosine of a query's vector, by the encoder's `{asking}`, and an entry's, by `embed`; "
+            f"`search_embedding`\ntakes vectors of `{asking}`. The best {k} of each query, unknown below "
+            f"{threshold:g}.\n"
             f"Encoder sha256 {facts['encoder_sha256']}, its data {facts['data_sha256'] or 'not stated'}.\n")
     return export(models, task, signatures, decoder=None, variables=state,
                   assets={"gallery.json": facts, "model_card.md": card}, keep=keep, check=check,

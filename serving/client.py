@@ -1,6 +1,8 @@
 """Client of a model server that speaks TF Serving's gRPC: library and command.
 
-    python -m serving.client embed  IMAGE... --server=localhost:8500 --model=verification [--out=vectors.npz]
+    python -m serving.client embed  IMAGE... --server=localhost:8500 --model=verification
+        [--out=vectors.npz [--pattern=REGEX]]
+    python -m serving.client ask    IMAGE... --model=vehicle_reid [--out=queries.npz [--pattern=REGEX]]
     python -m serving.client verify IMAGE IMAGE --model=verification
     python -m serving.client search IMAGE... --model=gallery [--k=5]
         [--out=sheet.png [--images=PHOTOS] [--pattern=REGEX]]
@@ -8,15 +10,19 @@
 It prints a table, or with --json one JSON line an image. A server that is still starting and a model that is
 being loaded are waited for, up to --wait=30 seconds; --wait=0 asks at once. In the answer of verify `decision`
 decides: same where the score reaches the model's threshold. `probability` is that of "same" at equal odds, so
-it can be above 0.5 where the decision is different. The sheet of search shows each query with its answers in
-order, the enrolled images as well where PHOTOS is the folder the gallery was built from. Where REGEX, searched in
-the path of a query, says whose image it is (its group identity, else label), right answers are framed green, wrong
-ones red.
+it can be above 0.5 where the decision is different. Some models make other vectors of images that ask than of those
+that are searched: `ask` gives the former, `embed` the latter, and of verify the first image asks. The sheet of search
+shows each query with its answers in order, the enrolled images as well where PHOTOS is the folder the gallery was built
+from; a bar is the share of the sheet's largest score.
+
+REGEX is searched in the path of an image as it is typed, which may begin above PHOTOS. It says whose image it is, by
+its group identity, else label. On a sheet right answers are framed green then, wrong ones red; the file of embed or ask
+gets `identities` and, by groups camera and track, `cameras` and `tracks`, as `python -m keras_apps.evaluate
+--query=queries.npz --gallery=vectors.npz` reads them.
 """
 
 import json
 import os
-import re
 import sys
 import time
 
@@ -146,8 +152,22 @@ class Client:
         self._channel.close()
 
     def embed(self, images):
-        """Embeddings float32 [n, D]."""
+        """Embeddings float32 [n, D]; where the model has `ask`, those of images that are searched."""
         return self._ask_images("embed", ("embedding",), image_bytes=images)["embedding"]
+
+    def ask(self, images):
+        """Embeddings float32 [n, D] of images that ask: their products with those of `embed` are the scores.
+
+        Raises: FailedPrecondition for a model that has no `ask`, where an image asks by `embed` as well.
+        """
+        try:
+            return self._ask_images("ask", ("embedding",), image_bytes=images)["embedding"]
+        except FailedPrecondition as error:
+            if "ask" in self.metadata():
+                raise
+            raise FailedPrecondition(
+                error.code, "the model has no signature `ask`, so images ask by its `embed`; use that", error.asked
+            ) from error
 
     def verify(self, first, second):
         """Do first[i] and second[i] show the same? {"score", "probability", "decision", "threshold"} [n].
@@ -434,7 +454,8 @@ def define_flags():
     flags.DEFINE_string(
         "out",
         None,
-        "embed: .npz that gets `embeddings` [n, D] and `images` (paths); search: .png that gets the ranked sheet.",
+        "embed, ask: .npz that gets `embeddings` [n, D] and `images` (paths), with --pattern `identities` as well; "
+        "search: .png that gets the ranked sheet.",
     )
     flags.DEFINE_string(
         "images", None, "search --out: folder the gallery was built from, whose images the sheet shows."
@@ -442,20 +463,26 @@ def define_flags():
     flags.DEFINE_string(
         "pattern",
         "",
-        "search --out: regular expression searched in each query's path, as in tfrecords.write; its group identity, "
-        "else label, says whose image it is, and the sheet which answers are right.",
+        "embed, ask, search --out: regular expression with the groups of tfrecords.write, but searched in each path "
+        "as it is typed; its group identity, else label, says whose image it is, and the sheet which answers are "
+        "right; the .npz gets camera and track as well.",
     )
     flags.DEFINE_integer("k", None, "search: entries to show of those the gallery returns.", lower_bound=1)
     flags.DEFINE_bool("json", False, "One JSON line an image instead of a table.")
 
 
-def _embed(client, images, values):
-    rows = []
-    for chunk in _chunks(images, "embedding"):
-        rows.append(client.embed(chunk))
-    vectors = np.concatenate(rows)
+def _embed(client, images, values, facts):
+    return _vectors(client.embed, images, values, facts)
+
+
+def _ask(client, images, values, facts):
+    return _vectors(client.ask, images, values, facts)
+
+
+def _vectors(embed, images, values, facts):
+    vectors = np.concatenate([embed(chunk) for chunk in _chunks(images, "embedding")])
     if values.out:
-        arrays = {"embeddings": vectors, "images": np.array(images)}
+        arrays = {"embeddings": vectors, "images": np.array(images), **(facts or {})}
         write_whole("out", values.out, lambda stream: np.savez(stream, **arrays))
         print(
             f"{len(images)} embeddings of {vectors.shape[1]} numbers written to {values.out}", file=sys.stderr
@@ -463,7 +490,7 @@ def _embed(client, images, values):
     return [{"image": image, "embedding": vector.tolist()} for image, vector in zip(images, vectors)]
 
 
-def _verify(client, images, values):
+def _verify(client, images, values, _):
     if len(images) != 2:
         raise ValueError(f"`verify` got {len(images)} images but compares exactly 2.")
     answer = client.verify(images[0], images[1])
@@ -476,16 +503,45 @@ def _verify(client, images, values):
     ]
 
 
+def _groups(images, pattern):
+    """What the pattern finds in the paths: [{group: text}], {} where it does not match; and whose images they are."""
+    from saved_models.gallery import identity_of, identity_pattern
+
+    expression = identity_pattern(pattern)
+    found = [match.groupdict() if (match := expression.search(image)) else {} for image in images]
+    return found, [identity_of(groups) or None for groups in found]
+
+
+def _facts(images, pattern):
+    """The arrays of the paths: identities and, where the pattern has such groups, cameras and tracks."""
+    found, identities = _groups(images, pattern)
+    columns = {"identities": ("identity", identities)}
+    for group in ("camera", "track"):
+        if any(group in groups for groups in found):
+            columns[f"{group}s"] = group, [groups.get(group) for groups in found]
+    for group, values in columns.values():
+        for image, value in zip(images, values):
+            if not value:
+                raise ValueError(
+                    f"`--pattern` is {pattern} but finds no {group} in `{image}`, the path as it is typed; correct the "
+                    "pattern or leave the image out."
+                )
+    return {name: np.array(values) for name, (_, values) in columns.items()}
+
+
 def _truths(images, pattern):
     """Whose images the queries are by their paths; None where the pattern does not say."""
-    if not pattern:
-        return None
-    found = [re.search(pattern, image) for image in images]
-    groups = [match.groupdict() if match else {} for match in found]
-    return [group.get("identity") or group.get("label") for group in groups]
+    truths = _groups(images, pattern)[1]
+    if not any(truths):
+        print(
+            f"`--pattern` finds no identity in any of the {len(images)} paths as they are typed, such as {images[0]}, "
+            "so no answer is framed",
+            file=sys.stderr,
+        )
+    return truths
 
 
-def _search(client, images, values):
+def _search(client, images, values, truths):
     found = {"identities": [], "scores": [], "entries": [], "unknown": []}
     for chunk in _chunks(images, "searching"):
         for name, value in client.search(chunk).items():
@@ -493,7 +549,7 @@ def _search(client, images, values):
     if values.out:
         from serving import sheet
 
-        picture, said = sheet.draw(images, found, values.images, _truths(images, values.pattern))
+        picture, said = sheet.draw(images, found, values.images, truths)
         write_whole("out", values.out, lambda stream: picture.save(stream, "PNG"))
         hint = "" if values.images else "; --images=DIR, what the gallery was built from, shows its images"
         print(f"sheet written to {values.out}: {said}{hint}", file=sys.stderr)
@@ -512,10 +568,16 @@ def _search(client, images, values):
     ]
 
 
-_COMMANDS = {"embed": _embed, "verify": _verify, "search": _search}
+_COMMANDS = {"embed": _embed, "ask": _ask, "verify": _verify, "search": _search}
 _MODELS = {"search": "gallery"}  # what is asked without --model; "verification" elsewhere
-_OWNERS = {"out": ("embed", "search"), "k": ("search",), "images": ("search",), "pattern": ("search",)}
-_ENDINGS = {"embed": ".npz", "search": ".png"}
+_OWNERS = {
+    "out": ("embed", "ask", "search"),
+    "k": ("search",),
+    "images": ("search",),
+    "pattern": ("embed", "ask", "search"),
+}
+_READS = {"embed": _facts, "ask": _facts, "search": _truths}  # what --pattern reads in the paths
+_ENDINGS = {"embed": ".npz", "ask": ".npz", "search": ".png"}
 
 
 def _wait(client, values, model):
@@ -588,7 +650,7 @@ def _print_table(signature, rows):
         ]
 
     console = Console(width=None if sys.stdout.isatty() else 160)
-    if signature == "embed":
+    if signature in ("embed", "ask"):
         size = len(rows[0]["embedding"])
         console.print(
             f"{len(rows)} embedding{'s' if len(rows) > 1 else ''} of {size} numbers [{len(rows)}, {size}]; "
@@ -646,18 +708,6 @@ def _decision_text(decision):
     return ("same" if decision else "different") if isinstance(decision, (bool, int)) else str(decision)
 
 
-def _require_pattern(pattern, out):
-    if not out:
-        raise ValueError(f"`--pattern` is {pattern} but only a sheet frames answers; give --out=FILE.png as well.")
-    try:
-        groups = re.compile(pattern).groupindex
-    except re.error as error:
-        raise ValueError(f"`--pattern` is {pattern}, which is no regular expression ({error}); correct it.") from None
-    if not {"identity", "label"} & set(groups):
-        raise ValueError(f"`--pattern` is {pattern} but has neither a group identity nor a group label; add one, such "
-                         "as (?P<identity>...).")
-
-
 def main(argv):
     values = flags.FLAGS
     if len(argv) < 2 or argv[1] not in _COMMANDS:
@@ -677,8 +727,11 @@ def main(argv):
         require_place("out", values.out)
     if values.images and not values.out:
         raise ValueError(f"`--images` is {values.images} but only a sheet shows images; give --out=FILE.png as well.")
-    if values.pattern:
-        _require_pattern(values.pattern, values.out)
+    if values.pattern and not values.out:
+        use = "a sheet frames answers" if signature == "search" else "a file holds identities"
+        raise ValueError(
+            f"`--pattern` is {values.pattern} but only {use}; give --out=FILE{_ENDINGS[signature]} as well."
+        )
     if values.images and not os.path.isdir(values.images):
         raise FileNotFoundError(
             f"`--images` is {values.images} but must be the folder that the gallery was built from; unpack a zip first."
@@ -686,11 +739,12 @@ def main(argv):
     for image in images:  # before the first of many requests, not after the last
         if not os.path.isfile(image):
             raise FileNotFoundError(f"Image `{image}` is not a file; check the path.")
+    read = _READS[signature](images, values.pattern) if values.pattern else None
     model = values.model or _MODELS.get(signature, "verification")
     with Client(values.server, model, values.timeout, values.version, values.label) as client:
         if values.wait:
             _wait(client, values, model)
-        rows = _COMMANDS[signature](client, images, values)
+        rows = _COMMANDS[signature](client, images, values, read)
     if values.json:
         for row in rows:
             print(json.dumps(row))

@@ -24,6 +24,8 @@ FRAME = 4
 def draw(images, answer, folder=None, truths=None):
     """A row a query: the query and whether it is known, then its answers in order, each with identity and score.
 
+    The bar of a score is its share of the largest one on the sheet: cosines reach 1, scores of a matcher far less.
+
     Args:    images: the queries, paths or encoded bytes.
              answer: what `Client.search` returned for them.
              folder: what the gallery was built from, unpacked where it was a zip. An entry's own image is drawn
@@ -36,7 +38,8 @@ def draw(images, answer, folder=None, truths=None):
     queries = images[:MOST_QUERIES]
     wanted = max((len(row) for row in answer["identities"]), default=0)
     count = min(wanted, MOST_ANSWERS)
-    sheet = _Sheet(len(queries), count)
+    drawn = [float(score) for row in answer["scores"][: len(queries)] for score in row[:count]]
+    sheet = _Sheet(len(queries), count, max((score for score in drawn if math.isfinite(score)), default=0.0))
     tiles, found, truths = {}, 0, truths or [None] * len(images)
     console = Console(stderr=True)
     for row, query in track(
@@ -58,7 +61,8 @@ def draw(images, answer, folder=None, truths=None):
 
 
 class _Sheet:
-    def __init__(self, rows, answers):
+    def __init__(self, rows, answers, best):
+        self._best = best  # score whose bar is full
         size = (2 * MARGIN + (answers + 1) * (TILE + GAP), MARGIN + HEAD + rows * (TILE + CAPTION))
         self.picture, self.drawn = Image.new("RGB", size, PAPER), 0
         self._pen = ImageDraw.Draw(self.picture)
@@ -91,7 +95,7 @@ class _Sheet:
             box = (left - FRAME, top - FRAME, left + TILE - 1 + FRAME, top + TILE - 1 + FRAME)
             self._pen.rectangle(box, outline=KNOWN if right else WRONG, width=FRAME)
         self.drawn += 1
-        share = min(max(score, 0.0), 1.0) if math.isfinite(score) else 0.0
+        share = score / self._best if math.isfinite(score) and score > 0.0 else 0.0
         self._pen.rectangle((left, below - 5, left + TILE - 1, below - 3), fill=LINE)
         self._pen.rectangle((left, below - 5, left + max(round(share * TILE) - 1, 0), below - 3), fill=SCORE)
         self._text((left, below), identity, self._name, INK, start=0.4)

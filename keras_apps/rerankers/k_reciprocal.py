@@ -1,5 +1,7 @@
 """k-reciprocal re-ranking: near is who has the same neighbours, and is theirs."""
 
+import numbers
+
 import numpy as np
 
 from keras_apps.rerankers._rows import unit
@@ -21,7 +23,8 @@ class KReciprocalReranker:
              weight: lambda in [0, 1] of the distance; 1 = by the distance alone.
     Call:    query [q, D], gallery [N, D], any length (normalised here).
     Returns: scores [q, N] in [-1, 0]; float32, or float64 of such rows.
-    Raises:  ValueError for k1 < 1, k2 < 1, weight outside [0, 1], shapes that do not fit or values that are not finite.
+    Raises:  ValueError for a k1 or k2 that is not whole or below 1, weight outside [0, 1], shapes that do not fit or
+             values that are not finite.
     Cost:    with n = q + N: one product of n^2 D, then q N times the neighbours that a point ends with (about k1 to
              k1 k2).  Memory: plain dense form, four tables of n^2 numbers at the most (float32: 16 n^2 bytes, 1.6 GB at
              n = 10,000); the scores of one query depend on all others.
@@ -32,8 +35,8 @@ class KReciprocalReranker:
     """
 
     def __init__(self, k1=20, k2=6, weight=0.3):
-        if k1 < 1 or k2 < 1:
-            raise ValueError(f"`k1` is {k1} and `k2` {k2} but both must be at least 1; use 20 and 6.")
+        if not all(isinstance(k, numbers.Integral) and k >= 1 for k in (k1, k2)):
+            raise ValueError(f"`k1` is {k1} and `k2` {k2} but both must be whole numbers of at least 1; use 20 and 6.")
         if not 0 <= weight <= 1:
             raise ValueError(f"`weight` is {weight} but must lie in [0, 1]; use 0.3.")
         self.k1, self.k2, self.weight = k1, k2, weight

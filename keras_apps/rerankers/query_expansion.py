@@ -1,5 +1,8 @@
 """Query expansion: a query asks again, together with what it found first."""
 
+import math
+import numbers
+
 import numpy as np
 
 from keras_apps.rerankers._rows import unit
@@ -15,15 +18,16 @@ class QueryExpansionReranker:
     Args:    count: entries that join a query, at most all there are.  power: alpha >= 0; large = near ones only.
     Call:    query [q, D], gallery [N, D], any length (normalised here).
     Returns: scores [q, N], cosines in [-1, 1]; float32, or float64 of such rows.  Memory: twice the scores.
-    Raises:  ValueError for count < 1, power < 0, shapes that do not fit or values that are not finite.
+    Raises:  ValueError for a count that is not whole or below 1, a power that is negative or not finite, shapes that do
+             not fit or values that are not finite.
     Source:  Chum et al., ICCV 2007 (average); Radenovic et al., TPAMI 2019, arXiv:1711.02512, section 5.2 (alpha).
     """
 
     def __init__(self, count=5, power=0.0):
-        if count < 1:
-            raise ValueError(f"`count` is {count} but must be at least 1; use 5.")
-        if not power >= 0:
-            raise ValueError(f"`power` is {power} but must not be negative; 0 weights all alike.")
+        if not isinstance(count, numbers.Integral) or count < 1:
+            raise ValueError(f"`count` is {count} but must be a whole number of at least 1; use 5.")
+        if not 0 <= power < math.inf:
+            raise ValueError(f"`power` is {power} but must be finite and not negative; 0 weights all alike.")
         self.count, self.power = count, power
 
     def __call__(self, query, gallery):

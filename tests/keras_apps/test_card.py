@@ -12,12 +12,13 @@ RESULT = {"auc": 0.91234, "eer": 0.08, "rank1": 0.75, "floor_auc": 0.88, "floor_
           "data_sha256": "feed" * 16}
 
 
-def card(run=None, **changes):
+def card(run=None, settings=None, **changes):
     config = types.SimpleNamespace(steps=1000, batch=40, seed=3, backbone="small_cnn()", pooling="flatten()",
                                    head="cosface(scale=8.0)", loss="")
     records = types.SimpleNamespace(name="photos", count=1797)
     run = types.SimpleNamespace(records=records, config=config, rows=range(100), names=list("01234"),
-                                app=types.SimpleNamespace(config={"embedding": 64}), **(run or {}))
+                                app=types.SimpleNamespace(config={"embedding": 64, **(settings or {})},
+                                                          network=types.SimpleNamespace(dimension=128)), **(run or {}))
     return model_card("verification", run, {**RESULT, **changes})
 
 
@@ -43,6 +44,24 @@ def test_it_says_what_was_trained_on_what():
     assert "Commit `unknown`" in card(commit="")
 
 
+def test_it_says_how_a_search_is_made_and_judged():
+    settings = {"embedding": 0, "neck": "mffm(fused=128)", "norm": "batch", "matcher": "oriented(branch=64)",
+                "protocol": "veri"}
+    text = " ".join(card(settings=settings).split())
+    for words in ("`small_cnn()`, neck `mffm(fused=128)`, `flatten()`, 128 dimensions, norm `batch`; head",
+                  "Matcher `oriented(branch=64)`: ", "Embed queries by `ask`, what is searched by `embed`;",
+                  "Of `verify` the first image asks", "Searches are judged by the protocol `veri`. Commit"):
+        assert words in text, words
+    plain = " ".join(card(settings={**settings, "matcher": "", "protocol": ""}).split())
+    assert not any(word in plain for word in ("atcher", "`ask`", "protocol")) and "norm `batch`" in plain
+
+
+def test_what_the_config_does_not_have_is_not_named():
+    text = card()
+    assert not any(word in text for word in ("neck", "norm `", "atcher", "`ask`", "protocol", "None"))
+    assert "`flatten()`, 64 dimensions;\nhead `cosface(scale=8.0)`, loss `none`.\nCommit" in text
+
+
 @pytest.mark.parametrize("unseen, said, not_said", [
     (1.0, "identities that were never trained on", "too few identities to hold any back"),
     (0.0, "other images of the trained identities: too few identities to hold any back", "never trained on"),
@@ -63,6 +82,7 @@ def test_the_threshold_is_told_with_what_it_did_on_pairs_it_was_not_fitted_on():
 
 @pytest.mark.parametrize("changes, told", [
     ({"unseen_identities": 0.0}, "No identity was held back"),
+    ({"left_out": 1200}, "1,200 held-out images were left out"),
     ({"auc": 0.87}, "AUC is 0.870 but raw pixels reach 0.880: do not serve this model."),
     ({"floor_rank1": 0.9}, "rank-1 is 0.750 but raw pixels reach 0.900"),
     ({"threshold_pairs": 153}, "The threshold rests on 153 different pairs"),

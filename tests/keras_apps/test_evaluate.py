@@ -135,14 +135,14 @@ def test_files_are_scored_by_the_same_code(files, tmp_path, capsys):
     found = json.loads((tmp_path / "scores.json").read_text())
     wanted = expected(*sides(), "market1501")
     assert {name: found[name] for name in wanted} == pytest.approx(wanted, abs=1e-12)
-    told = {"protocol": "market1501", "precision": "step", "reranker": "", "gallery": 90}
+    told = {"protocol": "market1501", "precision": "step", "reranker": "", "gallery": 90, "one_set": False}
     assert {name: found[name] for name in told} == told
     assert found["track_to_track_map"] > found["image_to_track_map"] > found["map"]
     said = capsys.readouterr().out
     for word in ("metric", "rank1", f"{wanted['map']:.4f}", "minp", "track_to_track_map",
                  "4 of 40 queries have no match in the gallery; they are left out of the means"):
         assert word in said
-    assert wanted["unmatched"] == 4
+    assert wanted["unmatched"] == 4 and "one set" not in said
 
 
 def test_names_do_as_well_as_numbers_and_missing_facts_are_left_out(files, tmp_path):
@@ -166,11 +166,44 @@ def test_a_re_ranker_is_named_by_its_call(files, tmp_path):
     assert wanted["map"] != expected(*sides(), "veri")["map"]
 
 
+def naive_rank1(rows, identities):
+    """Share of the rows whose nearest other row is of their identity, among those that have one."""
+    rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    scores = rows @ rows.T
+    np.fill_diagonal(scores, -np.inf)
+    same = (identities[:, None] == identities) & ~np.eye(len(rows), dtype=bool)
+    return np.mean([same[i, scores[i].argmax()] for i in range(len(rows)) if same[i].any()])
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_in_one_set_no_image_finds_itself(link, files, tmp_path, capsys):
+    gallery = sides()[1]
+    other = tmp_path / "link.npz" if link else files["gallery"]
+    if link:
+        other.symlink_to(files["gallery"])
+    start(query=files["gallery"], gallery=other, protocol="all", out=tmp_path / "scores.json")
+    found = json.loads((tmp_path / "scores.json").read_text())
+    rank1 = naive_rank1(gallery["embeddings"].astype(float), gallery["identities"])
+    assert found["rank1"] == pytest.approx(rank1, abs=1e-12) and 0.2 < rank1 < 0.99
+    assert found["one_set"] is True and "query and gallery are one set: no image" in capsys.readouterr().out
+    _, rows, identities, _ = protocols.tracks(gallery["embeddings"], gallery["tracks"], gallery["identities"])
+    assert found["track_to_track_rank1"] == pytest.approx(naive_rank1(rows.astype(float), identities), abs=1e-12)
+
+
+def test_one_set_is_re_ranked_without_the_own_row(files, tmp_path):
+    start(query=files["gallery"], gallery=files["gallery"], protocol="all", reranker="query_expansion(count=1)",
+          out=tmp_path / "scores.json")
+    found, gallery = json.loads((tmp_path / "scores.json").read_text()), sides()[1]
+    rank1 = naive_rank1(gallery["embeddings"].astype(float), gallery["identities"])
+    # The row itself is the one that joins: it changes nothing.
+    assert found["rank1"] == pytest.approx(rank1, abs=1e-12)
+
+
 def test_vehicle_id_needs_one_file(files, tmp_path):
     start(query=files["gallery"], protocol="vehicle_id", out=tmp_path / "one.json")
     start(query=files["gallery"], gallery=files["gallery"], protocol="vehicle_id", out=tmp_path / "two.json")
     one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
-    assert one == two and one["queries"] == 90 - 8
+    assert one == two and one["queries"] == 90 - 8 and one["one_set"]
 
 
 @pytest.mark.parametrize("words, told", [
@@ -183,6 +216,7 @@ def test_vehicle_id_needs_one_file(files, tmp_path):
     ({"gallery": "g", "protocol": "vehicle_id"}, "`--query` is missing"),
     ({"query": "q", "gallery": "g"}, "`protocol` is '' but must be one of market1501, veri, veri_wild"),
     ({"query": "q", "gallery": "g", "protocol": "all"}, "`q` does not exist; give an .npz file"),
+    ({"query": "q", "gallery": "q", "protocol": "all"}, "`q` does not exist; give an .npz file"),
     ({"query": "q", "gallery": "g", "protocol": "all", "reranker": "k_recip()"}, "is not a method of rerankers; did"),
     ({"query": "q", "gallery": "g", "protocol": "all", "reranker": "k_reciprocal(k=3)"}, "`k` is not a hyper-"),
     ({"query": "q", "gallery": "g", "protocol": "all", "out": "no/where.json"}, "`--out` is `no/where.json` but its"),

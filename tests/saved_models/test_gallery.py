@@ -98,6 +98,21 @@ def test_a_model_that_asks_by_other_vectors_searches_by_them(model, content, tmp
     np.testing.assert_allclose(answers[0]["scores"], np.take_along_axis(scores, order, 1), atol=1e-6)
     np.testing.assert_allclose(answers[1]["scores"], answers[0]["scores"][1:2], atol=1e-6)
     assert answers[0]["entries"].tolist() == [[content[i][1].encode() for i in row] for row in order]
+    asked = ask(version, "ask", image_bytes=images)["embedding"]
+    by_vectors = ask(path, "search_embedding", embedding=asked)
+    np.testing.assert_allclose(by_vectors["scores"], answers[0]["scores"], atol=1e-6)
+    assert card_of(path).count("`ask`") == 2 and "and an entry's, by `embed`;" in card_of(path)
+    removed = gallery.remove(path, entries=[content[0][1]], check=False)
+    assert card_of(removed).count("`ask`") == 2, "also from an encoder that was loaded out of a gallery"
+
+
+def card_of(path):
+    return (Path(path) / "assets" / "model_card.md").read_text()
+
+
+def test_the_card_tells_by_which_vectors_a_search_asks(built):
+    assert "`ask`" not in card_of(built) and "`search_embedding`\ntakes vectors of `embed`." in card_of(built)
+    assert "The best 4 of each query, unknown below 0.5." in card_of(built)
 
 
 @pytest.mark.parametrize("threshold", [-1.0, 0.5])

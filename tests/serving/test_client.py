@@ -15,7 +15,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 import serving.gallery
 import serving.server
-from saved_models import signatures
+from saved_models import gallery, signatures
 from serving import client
 from serving.client import Client
 from tests.serving.toys import png, run_process, until
@@ -60,6 +60,27 @@ def test_many_images_go_in_chunks_and_come_back_in_order(toy, monkeypatch):
     assert sizes == [32, 32, 6]
     colours = np.array([[i, 255 - i, 0] for i in range(0, 140, 2)]) + 1.0
     np.testing.assert_allclose(vectors, colours / np.linalg.norm(colours, axis=1, keepdims=True), atol=1e-6)
+
+
+def test_ask_gives_the_vectors_of_images_that_ask(toy, served):
+    vectors = toy.ask([RED, GREEN, BLUE])
+    assert vectors.dtype == np.float32
+    np.testing.assert_array_equal(vectors, toy.embed([RED, GREEN, BLUE])[:, ::-1])
+    with Client(served.address, "toy", version=2) as other, pytest.raises(client.FailedPrecondition) as caught:
+        other.ask(RED)
+    assert str(caught.value) == (
+        f"Server {served.address}, model toy version 2: FAILED_PRECONDITION: the model has no signature `ask`, "
+        "so images ask by its `embed`; use that."
+    )
+
+
+def test_another_reason_why_ask_fails_is_not_hidden(toy, monkeypatch):
+    def predict(signature, inputs):
+        raise client.FailedPrecondition("FAILED_PRECONDITION", "a table is not initialised")
+
+    monkeypatch.setattr(toy, "predict", predict)
+    with pytest.raises(client.FailedPrecondition, match="a table is not initialised"):
+        toy.ask(RED)
 
 
 def test_verify(toy):
@@ -296,6 +317,70 @@ def test_embed_as_a_process(served, files):
     assert sorted(path.name for path in files.iterdir() if "npz" in path.name) == ["v.npz"]
 
 
+@pytest.fixture()
+def crops(tmp_path):
+    """Two cars, seen by two cameras."""
+    for name, colour in (("car_1_cam1", (9, 0, 0)), ("car_1_cam2", (8, 1, 0)), ("car_2_cam1", (0, 9, 0)),
+                         ("car_2_cam2", (0, 8, 1))):  # fmt: skip
+        (tmp_path / f"{name}_7.png").write_bytes(png(*colour))
+    return sorted(tmp_path.glob("*.png"))
+
+
+@pytest.mark.parametrize("name", ["embed", "ask"])
+def test_a_pattern_writes_what_an_evaluation_reads(name, served, crops, toy, tmp_path, capsys):
+    here = (f"--server={served.address}", "--model=toy", "--version=1", f"--out={tmp_path / 'x.npz'}")
+    pattern = r"--pattern=(?P<identity>car_\d)_cam(?P<camera>\d)_(?P<track>\d)"
+    code, out, error = run_here(client, capsys, name, *crops, *here, pattern)
+    assert (code, out) == (0, ""), error
+    with np.load(tmp_path / "x.npz", allow_pickle=False) as found:
+        np.testing.assert_array_equal(found["embeddings"], getattr(toy, name)(crops))
+        facts = {key: found[key].tolist() for key in ("images", "identities", "cameras", "tracks")}
+        assert all(found[key].dtype.kind == "U" for key in facts)
+    assert facts == {"images": list(map(str, crops)), "identities": ["car_1", "car_1", "car_2", "car_2"],
+                     "cameras": ["1", "2", "1", "2"], "tracks": ["7"] * 4}  # fmt: skip
+    code, _, error = run_here(client, capsys, name, *crops, *here, r"--pattern=(?P<label>car)_")
+    assert code == 0, error
+    with np.load(tmp_path / "x.npz", allow_pickle=False) as found:
+        assert found["identities"].tolist() == ["car"] * 4 and not {"cameras", "tracks"} & set(found)
+
+
+@pytest.mark.parametrize("pattern, told", [
+    (r"(?P<identity>car_\d)_cam2", "finds no identity in `{0}`, the path as it is typed; correct the pattern or leave"),
+    (r"(?P<identity>car_1|)_cam", "finds no identity in `{2}`, the path as it is typed;"),
+    (r"(?P<identity>car_\d)_cam(?P<camera>1)?", "finds no camera in `{1}`, the path as it is typed;"),
+    (r"(?P<identity>car_\d)_(?P<track>cam)?\d_8", "finds no identity in `{0}`"),
+])  # fmt: skip
+def test_a_path_that_does_not_match_is_refused_before_anything_is_asked(pattern, told, crops, tmp_path, capsys):
+    words = ("embed", *crops, f"--server=127.0.0.1:{free_port()}", f"--out={tmp_path / 'x.npz'}")
+    code, out, error = run_here(client, capsys, *words, f"--pattern={pattern}")
+    assert (code, out, error.count("\n")) == (1, "", 1) and error.startswith(f"error: `--pattern` is {pattern} but")
+    assert told.format(*crops) in error and not (tmp_path / "x.npz").exists()
+
+
+def test_the_pattern_is_that_of_the_gallery_command(crops, tmp_path, capsys):
+    for pattern in ("(?P<identity>", "(?P<camera>.)", "(?P<identity>.)(?P<colour>.)", "car"):
+        with pytest.raises(ValueError) as refused:
+            gallery.folder_entries(tmp_path, pattern)
+        for words in (("embed", "--out=v.npz"), ("search", "--out=s.png")):
+            code, _, error = run_here(client, capsys, words[0], crops[0], words[1], f"--pattern={pattern}", "--wait=0")
+            assert (code, error) == (1, f"error: {refused.value}\n")
+
+
+def test_a_sheet_without_a_frame_says_why(crops, tmp_path, capsys, monkeypatch):
+    found = {"identities": [["car_1"]], "scores": [[0.5]], "entries": [["car_1/0.png"]], "unknown": [False]}
+    monkeypatch.setattr(Client, "search", lambda self, images: {
+        name: np.array(rows * len(images)) for name, rows in found.items()})  # fmt: skip
+    words = ("search", *crops[1:], "--wait=0", f"--out={tmp_path / 's.png'}")
+    code, out, error = run_here(client, capsys, *words, "--pattern=^(?P<identity>car_.)")
+    assert code == 0 and error.splitlines()[0] == (
+        f"`--pattern` finds no identity in any of the 3 paths as they are typed, such as {crops[1]}, so no answer is "
+        "framed"
+    )
+    assert "right" not in error
+    code, out, error = run_here(client, capsys, *words, "--pattern=(?P<identity>car_1)")
+    assert code == 0 and "finds no identity" not in error and "; 1 of 1 first answers right" in error
+
+
 def test_tables_and_json(served, files, capsys):
     here = (f"--server={served.address}", "--model=toy", "--version=1")
     code, out, _ = run_here(client, capsys, "embed", files / "red.png", *here)
@@ -380,12 +465,12 @@ def add_relay(peer, address, answering):
     peer.add_generic_rpc_handlers((Relay(),))
 
 
-@pytest.mark.parametrize("signature", ["embed", "verify", "search"])
+@pytest.mark.parametrize("signature", ["embed", "ask", "verify", "search"])
 def test_tables_fit_80_columns_and_keep_every_name_and_number(signature, capsys, monkeypatch):
     image = "a/long/path/of/folders/below/the/current/one/identity_00012/photo_00034.png"
     match = {"identity": "Somebody_With_A_Name", "score": 0.987654, "entry": "Somebody/photo_00034.png"}
     row = {
-        "embed": {"image": image, "embedding": [-0.123456] * 128},
+        **{name: {"image": image, "embedding": [-0.123456] * 128} for name in ("embed", "ask")},
         "verify": {
             "first": image,
             "second": image,
@@ -405,7 +490,7 @@ def test_tables_fit_80_columns_and_keep_every_name_and_number(signature, capsys,
     first_column = "".join(line.split("│")[1].strip() for line in table)
     assert first_column == image
     numbers = {
-        "embed": ["1.3967", "-0.123 -0.123 -0.123 -0.123 ..."],
+        **{name: ["1.3967", "-0.123 -0.123 -0.123 -0.123 ..."] for name in ("embed", "ask")},
         "verify": ["0.5000", "0.2500", "0.1250", "same"],
         "search": ["0.9877", "known"],
     }
@@ -429,12 +514,17 @@ def test_tables_fit_80_columns_and_keep_every_name_and_number(signature, capsys,
         (["search", "{red}", "--out=s.png", "--images={red}"], "must be the folder that the gallery was built from;"),
         (["embed", "{red}", "--images=photos"], "`--images` belongs to search; leave it away for embed."),
         (["search", "{red}", "--pattern=(?P<identity>r)"], "only a sheet frames answers; give --out=FILE.png as well."),
-        (["search", "{red}", "--out=s.png", "--pattern=(?P<identity>"], "which is no regular expression"),
-        (["search", "{red}", "--out=s.png", "--pattern=red"], "has neither a group identity nor a group label"),
+        (["search", "{red}", "--out=s.png", "--pattern=(?P<identity>"], "is not a regular expression"),
+        (["search", "{red}", "--out=s.png", "--pattern=(?P<camera>r)"], "neither a group `identity` nor a group `lab"),
+        (["ask", "{red}", "--pattern=(?P<identity>r)"], "only a file holds identities; give --out=FILE.npz as well."),
+        (["verify", "{red}", "{red}", "--pattern=(?P<identity>r)"], "`--pattern` belongs to embed and ask and search;"),
+        (["ask", "{red}", "{bad}"], "error: {bad}: Server "),
+        (["ask", "{red}", "--out=v.png"], "`--out` is v.png but must end in .npz."),
+        (["ask"], "No image to ask; give at least one path."),
         (["embed", "{gone}"], "is not a file; check the path."),
         (["verify", "{red}"], "`verify` got 1 images but compares exactly 2."),
         (["embed"], "No image to embed; give at least one path."),
-        (["paint", "{red}"], "`paint` is not a command; use one of embed, verify, search"),
+        (["paint", "{red}"], "`paint` is not a command; use one of embed, ask, verify, search"),
         (["verify", "{red}", "{red}", "--out=v.npz"], "`--out` belongs to embed"),
         (["embed", "{red}", "--out=v.csv"], "must end in .npz"),
     ],

@@ -126,6 +126,39 @@ def test_tiles_keep_the_aspect_and_fit(size):
     assert tile.size == tuple(max(1, round(side * TILE / max(size))) for side in size)
 
 
+def bar_at(picture, row, column):
+    """Pixels of the bar that are filled."""
+    left = MARGIN + column * (TILE + GAP) + (GAP if column else 0)
+    line = MARGIN + HEAD + row * (TILE + sheet.CAPTION) + TILE + 4
+    full = tuple(bytes.fromhex(sheet.SCORE[1:]))
+    return sum(picture.getpixel((x, line)) == full for x in range(left, left + TILE))
+
+
+def test_bars_are_shares_of_the_largest_score_on_the_sheet():
+    found = answer(*"abcd", count=2)
+    found["scores"] = np.array([[0.3, 0.15, np.nan, -0.2], [0.2, np.inf, 0.0, -np.inf]], np.float32)
+    picture, _ = sheet.draw([b"x"] * 2, found)
+    bars = [[bar_at(picture, row, column) for column in range(1, 5)] for row in range(2)]
+    assert bars == [[TILE, TILE // 2, 1, 1], [round(TILE * 0.2 / 0.3), 1, 1, 1]]
+    found["scores"] *= 3
+    again, _ = sheet.draw([b"x"] * 2, found)
+    assert [bar_at(again, 0, column) for column in (1, 2)] == [TILE, TILE // 2]
+
+
+@pytest.mark.parametrize("scores", [[-0.5, -0.1], [0.0, 0.0], [np.nan, np.inf], []])
+def test_without_a_score_above_0_no_bar_is_filled(scores):
+    found = answer(*"ab"[: len(scores)]) | {"scores": [scores]}
+    picture, _ = sheet.draw([b"x"], found)
+    assert all(bar_at(picture, 0, column) <= 1 for column in range(1, 1 + len(scores)))
+
+
+def test_what_is_not_drawn_does_not_scale_the_bars():
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    found = answer(*letters, count=60)
+    found["scores"][50:] = found["scores"][:, 20:] = 50.0
+    assert bar_at(sheet.draw([b"x"] * 60, found)[0], 0, 1) == TILE
+
+
 def frame_at(picture, row, column):
     left = MARGIN + column * (TILE + GAP) + (GAP if column else 0)
     return picture.getpixel((left - 2, MARGIN + HEAD + row * (TILE + sheet.CAPTION) + TILE // 2))

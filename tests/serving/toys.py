@@ -96,6 +96,10 @@ class Toy(Encoder):
         )
         return {name: tf.cast(x, name) for name in names}
 
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
+    def ask(self, image_bytes):
+        return {"embedding": tf.reverse(self._vectors(image_bytes), [1])}
+
     @tf.function(input_signature=[tf.TensorSpec([], tf.string, name="file")])
     def slow(self, file):
         """Writes <file>.begun and then answers once <file> exists, so a test decides how long it takes."""
@@ -115,6 +119,7 @@ class Toy(Encoder):
             "echo": self.echo,
             "kinds": self.kinds,
             "slow": self.slow,
+            "ask": self.ask,
             **super().functions(),
         }
 

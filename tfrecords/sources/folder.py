@@ -45,7 +45,7 @@ class FolderSource:
         if not paths:
             raise ValueError(f"`{location}` holds no image; images are files that end in "
                              f"{' '.join(EXTENSIONS)}.")
-        self._expression = _compiled(pattern or _FIRST_LEVEL)
+        self._expression = compiled(pattern or _FIRST_LEVEL)
         if bool(split) + bool(lists) + ("split" in self._expression.groupindex) > 1:
             given = f"the split {split!r} is given" if split else "lists of splits are given"
             fault = "its pattern has a group `split` too" if "split" in self._expression.groupindex else "lists too"
@@ -95,7 +95,8 @@ class FolderSource:
         return self._expression.search(path[self._above:])
 
 
-def _compiled(pattern):
+def compiled(pattern):
+    """The expression of a pattern.   Raises: ValueError for one that is none, or has no group or unknown ones."""
     try:
         expression = re.compile(pattern)
     except re.error as error:

@@ -14,8 +14,9 @@ class CenterLoss(tf.Module):
 
     As a term of weight w in the total loss it should hold the embeddings only gently (w = 5e-4 in the source) while the
     centres still follow them. So the gradient of the centres is divided by w: they move as if w were 1, by the rate of
-    their own optimizer (the group "loss"; plain SGD of 0.5 in the source). It enters a clipping by global norm at that
-    size.
+    their own optimizer (plain SGD of 0.5 in the source): that of the group "center" where an app has it as its `center`
+    (vehicle_reid), of "loss" where as its `loss`, and of the network where the config names none for the group. It
+    enters a clipping by global norm at that size.
 
     Args:    classes: K >= 1.  dimension: D >= 1.  seed: int, fixes the first centres, N(0, 1).
              weight: w > 0, the weight that this term has in the total loss.

@@ -116,6 +116,10 @@ def test_a_chain_is_found_past_a_crowd_that_lies_nearer():
 @pytest.mark.parametrize("call, told", [
     (lambda: KReciprocalReranker(k1=0), "`k1` is 0 and `k2` 6"),
     (lambda: KReciprocalReranker(k2=0), "`k2` 0"),
+    (lambda: KReciprocalReranker(k1=2.5), "`k1` is 2.5 and `k2` 6 but both must be whole numbers of at least 1; use"),
+    (lambda: KReciprocalReranker(k2=float("nan")), "`k1` is 20 and `k2` nan"),
+    (lambda: KReciprocalReranker(k1=float("inf")), "`k1` is inf"),
+    (lambda: KReciprocalReranker(k1="7"), "`k1` is 7"),
     (lambda: KReciprocalReranker(weight=1.5), "`weight` is 1.5"),
     (lambda: KReciprocalReranker(weight=float("nan")), "`weight` is nan"),
     (lambda: KReciprocalReranker()(np.ones([2, 3]), np.ones([4, 2])), r"`query` has shape \(2, 3\)"),

@@ -53,6 +53,9 @@ def test_it_reaches_on_towards_what_it_found():
 
 @pytest.mark.parametrize("call, told", [
     (lambda: QueryExpansionReranker(count=0), "`count` is 0"),
+    (lambda: QueryExpansionReranker(count=1.5), "`count` is 1.5 but must be a whole number of at least 1; use 5"),
+    (lambda: QueryExpansionReranker(count=float("nan")), "`count` is nan"),
+    (lambda: QueryExpansionReranker(power=float("inf")), "`power` is inf but must be finite"),
     (lambda: QueryExpansionReranker(power=-1), "`power` is -1"),
     (lambda: QueryExpansionReranker(power=float("nan")), "`power` is nan"),
     (lambda: QueryExpansionReranker()(np.ones(3), np.ones([4, 3])), r"`query` has shape \(3,\)"),
