@@ -11,9 +11,9 @@ from keras_apps.claims.vehicle_reid._small import SETS, SMALL, UNTRAINED
 
 CLAIM = Claim(
     sets=SETS,
-    arms={"bnneck": Arm("vehicle_reid/strong_baseline", "vehicle_reid", SMALL),
-          "without": Arm("vehicle_reid/strong_baseline", "vehicle_reid", {**SMALL, "norm": "none"}),
-          "untrained": Arm("vehicle_reid/strong_baseline", "vehicle_reid", UNTRAINED)},
+    arms={"bnneck": Arm("vehicle_reid/no_mffm", "vehicle_reid", SMALL),
+          "without": Arm("vehicle_reid/no_mffm", "vehicle_reid", {**SMALL, "norm": "none"}),
+          "untrained": Arm("vehicle_reid/no_mffm", "vehicle_reid", UNTRAINED)},
     metric="map",
     also=("rank1", "map_large"),
     rules=("bnneck > without", "bnneck > bnneck.floor_map"),

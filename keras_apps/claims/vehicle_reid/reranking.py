@@ -13,11 +13,11 @@ from keras_apps.claims.vehicle_reid._small import SETS, SMALL, UNTRAINED
 
 CLAIM = Claim(
     sets=SETS,
-    arms={"k_reciprocal": Arm("vehicle_reid/strong_baseline", "vehicle_reid", {
+    arms={"k_reciprocal": Arm("vehicle_reid/no_mffm", "vehicle_reid", {
               **SMALL, "reranker": "k_reciprocal(k1=6, k2=3)"}),
-          "query_expansion": Arm("vehicle_reid/strong_baseline", "vehicle_reid", {
+          "query_expansion": Arm("vehicle_reid/no_mffm", "vehicle_reid", {
               **SMALL, "reranker": "query_expansion(count=1)"}),
-          "untrained": Arm("vehicle_reid/strong_baseline", "vehicle_reid", {
+          "untrained": Arm("vehicle_reid/no_mffm", "vehicle_reid", {
               **UNTRAINED, "reranker": "k_reciprocal(k1=6, k2=3)"})},
     metric="map_reranked",
     also=("map", "rank1", "rank1_reranked"),

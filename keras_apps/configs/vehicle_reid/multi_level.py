@@ -10,11 +10,11 @@ Each level is pooled and projected by itself; the loss ranks on unit vectors, th
 beside it.
 """
 
-from keras_apps.configs.vehicle_reid.strong_baseline import get_config as strong_baseline
+from keras_apps.configs.vehicle_reid.no_mffm import get_config as no_mffm
 
 
 def get_config():
-    config = strong_baseline()
+    config = no_mffm()
     config.update({
         "neck": "multi_level(levels=2, dimension=128)", "loss": "ranked_list(alpha=1.2, margin=0.4)", "center": "",
         "weights": {"head": 1.0, "metric": 0.4, "center": 0.0},
