@@ -74,7 +74,7 @@ def cautions(result):
     if not result.get("unseen_identities", 1.0):
         found.append("No identity was held back, so nothing is known about strangers: `verify` and `search` may take "
                      "them for someone. Hold identities back (4 or more are needed).")
-    for key, name in (("auc", "AUC"), ("rank1", "rank-1")):
+    for key, name in (("auc", "AUC"), ("rank1", "rank-1"), ("rank1_restyled", "rank-1 restyled")):
         value, floor = result.get(key), result.get(f"floor_{key}")
         if value is not None and floor is not None and value < floor:
             found.append(f"{name} is {value:.3f} but raw pixels reach {floor:.3f}: do not serve this model.")

@@ -236,7 +236,7 @@ def rates(config, stages):
     found = []
     for group, text in config.optimizers.items():
         name, words = parse(text)
-        if name not in USUAL or "rate" not in words:
+        if name not in USUAL or "rate" not in words or group == "center":     # centres move by means, not by slopes
             continue
         rate, (base, size, power) = words["rate"] * highest, USUAL[name]
         usual = base * (batch / size) ** power

@@ -141,7 +141,9 @@ def _of_split(records, key, name):
     """The rows of a split of the data."""
     have = records.names("split") if records.has("split") else []
     if name not in have:
-        raise ValueError(f"`data.{key}` is {name!r} but the data have the splits {have}.")
+        raise ValueError(f"`data.{key}` is {name!r} but the data have the splits {have}; name one of them, or set "
+                         f"`data.{key}` to nothing (--config.data.{key}=): identities are held back by `data.holdout` "
+                         "where no split is named.")
     return records.column("split") == have.index(name)
 
 

@@ -53,6 +53,8 @@ def build(model, entries, models, task="gallery", k=10, threshold=None, keep=Non
     calibration = _read_json(os.path.join(model, "assets", "calibration.json"), {})
     facts = {"k_wanted": k, "threshold": _checked_threshold(threshold, calibration, model),
              "encoder_sha256": _folder_hash(model), "data_sha256": _data_hash(calibration, model)}
+    if threshold is None and isinstance(calibration, dict) and isinstance(calibration.get("far"), float):
+        facts["threshold_far"] = calibration["far"]
     encoder = _load(model)
     *content, skipped = _embed(encoder, entries, ())
     return _write(encoder, content, {**facts, "skipped": skipped, **_ignored(entries)}, models, task, keep, check)
@@ -372,6 +374,7 @@ def _open(gallery_version):
                          "assets/gallery.json); pass one such as models/gallery/1.")
     try:
         carried = {key: facts[key] for key in ("k_wanted", "threshold", "encoder_sha256", "data_sha256")}
+        carried.update({key: facts[key] for key in ("threshold_far",) if key in facts})
     except (KeyError, TypeError) as error:
         raise ValueError(f"assets/gallery.json of `{gallery_version}` lacks {error}; "
                          "build the gallery again.") from None

@@ -139,6 +139,15 @@ def main(argv):
     path = _COMMANDS[argv[1]](values, argv[2:])
     facts = gallery.read_facts(path)
     print("\n".join(_report(path, facts)))
+    far, count = facts.get("threshold_far", 0.0), facts["count"]
+    taken = 1 - (1 - far) ** count
+    if taken > 0.1:
+        print(
+            f"warning: the threshold {facts['threshold']:.3f} is that of pairs, of which about {far:g} pass though they "
+            f"differ; among {count:,} entries some {taken:.0%} of strangers would be taken for someone. Build with "
+            "a higher --threshold to answer `unknown` more often.",
+            file=sys.stderr,
+        )
 
 
 def _report(path, facts):
