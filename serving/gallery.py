@@ -143,9 +143,9 @@ def main(argv):
     taken = 1 - (1 - far) ** count
     if taken > 0.1:
         print(
-            f"warning: the threshold {facts['threshold']:.3f} is that of pairs, of which about {far:g} pass though they "
-            f"differ; among {count:,} entries some {taken:.0%} of strangers would be taken for someone. Build with "
-            "a higher --threshold to answer `unknown` more often.",
+            f"warning: the threshold {facts['threshold']:.3f} is one of pairs, of which about {far:g} pass though they "
+            f"differ; among {count:,} entries some {taken:.0%} of strangers would be taken for someone. Build with a "
+            "higher --threshold to answer `unknown` more often.",
             file=sys.stderr,
         )
 

@@ -148,7 +148,7 @@ def test_the_rule_of_the_batch_follows_the_batch_and_knows_two_optimizers():
                          "schedule": "constant()"})
     sgd, adam = doctor.rates(config, [{**STAGES[0], "batch": 6400}])        # in the order of their groups' names
     assert "is about 0.01" in adam.text and "is about 2.5" in sgd.text
-    config.optimizers = {"network": "lars(rate=5.0)"}
+    config.optimizers = {"network": "lars(rate=5.0)", "center": "sgd(rate=0.5)"}
     assert doctor.rates(config, STAGES) == []
 
 

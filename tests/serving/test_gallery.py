@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -48,6 +49,24 @@ def test_build_as_a_process(folder):
     code, out, error = run_process("serving.gallery", *build_arguments(folder, "other"))
     written = f"{folder}/models/other/1: 6 entries of 3 identities, no image skipped\n"
     assert (code, out) == (0, written), error
+
+
+def test_the_threshold_of_pairs_is_told_with_how_many_strangers_pass_it(folder, tmp_path, capsys, monkeypatch):
+    for name in ("build", "enrol"):
+        monkeypatch.setattr(gallery.gallery, name, functools.partial(getattr(gallery.gallery, name), check=False))
+    assets = tmp_path / "models" / "toy" / "1" / "assets"
+    shutil.copytree(folder / "models" / "toy" / "1", assets.parent)
+    assets.mkdir(exist_ok=True)
+    (assets / "calibration.json").write_text(json.dumps({"threshold": 0.5, "far": 0.05}))
+    words = ("build", f"--model={tmp_path}/models/toy", f"--images={folder}/images", f"--models={tmp_path}/models")
+    code, _, error = run_here(gallery, capsys, *words, "--task=one")
+    told = "threshold 0.500 is one of pairs, of which about 0.05 pass though they differ; among 6 entries some 26% of"
+    assert code == 0 and told in error
+    code, _, error = run_here(gallery, capsys, "enrol", f"--gallery={tmp_path}/models/one", "--identity=new",
+                              folder / "yellow.png")
+    assert code == 0 and "among 7 entries some 30% of strangers" in error
+    code, _, error = run_here(gallery, capsys, *words, "--task=two", "--threshold=0.9")
+    assert code == 0 and "strangers" not in error
 
 
 def test_build_search_enrol_remove_while_a_server_runs(folder, capsys, monkeypatch):

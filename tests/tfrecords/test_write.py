@@ -493,12 +493,15 @@ def test_omniglot_in_one_folder(tmp_path):
 @pytest.mark.parametrize("items, told", [
     ([("a", PNG, {"label": "x"}), ("b", PNG, {"label": "y"})], "--workdir=build/photos"),
     ([("a", PNG, {"identity": "1"}), ("b", PNG, {"identity": "2"})], "--workdir=build/photos"),
+    ([("a", PNG, {"identity": "1", "camera": "1"}), ("b", PNG, {"identity": "2", "camera": "2"})],
+     "--workdir=build/photos"),
     ([("a", PNG, {"label": "x"}), ("b", PNG, {"label": "x"})], "warning: the images are not of 2 or more"),
     ([("a", PNG, {}), ("b", PNG, {})], "warning: the images are not of 2 or more"),
 ])
 def test_training_is_proposed_only_for_what_can_be_trained_on(items, told, tmp_path):
     lines = write.report(write.write([Source(*items)], tmp_path / "photos"), str(tmp_path / "photos"))
     assert told in lines[-1] and ("--config=" in lines[-1]) == told.startswith("--workdir")
+    assert ("configs/vehicle_reid/folder.py" in lines[-1]) == ("camera" in items[0][2])
 
 
 def test_a_named_source_takes_options(tmp_path):
