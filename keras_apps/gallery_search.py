@@ -22,8 +22,8 @@ class GallerySearch:
             if not side.any():
                 have = [] if cameras is None else [split.images.records.names("camera")[i] for i in np.unique(cameras)]
                 raise ValueError(f"`query_camera` is {self.config.query_camera!r} but the {name} images then hold no "
-                                 f"{rows}; their cameras are {have}. Name another, or none (--config.query_camera=): "
-                                 "then each image asks all others.")
+                                 f"{rows}; their cameras are {have}: name another, or none (--config.query_camera=) "
+                                 "so that each image asks all others.")
         protocols.require(self.config.protocol, cameras is not None)
         drops = protocols.drops_own_camera(self.config.protocol)
         if not self.matches(split, query, gallery, cameras if drops else None).any():
