@@ -24,8 +24,8 @@ def test_every_chart_draws():
     drawn(charts.histogram(scores, same, 0.5))
     vectors = RANDOM.normal(size=(10, 4))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    drawn(charts.pairs(IMAGES, vectors, np.repeat([0, 1], 5), 0.5))
-    drawn(charts.pairs(IMAGES[:3], vectors[:3], np.array([0, 0, 1]), 0.5))     # fewer pairs than columns
+    drawn(charts.pairs(IMAGES, vectors, vectors, np.repeat([0, 1], 5), 0.5))
+    drawn(charts.pairs(IMAGES[:3], vectors[:3], vectors[:3], np.array([0, 0, 1]), 0.5))     # fewer pairs than columns
     drawn(charts.curve([1, 2, 3], {"loss": [3, 2, 1]}, "Training", "loss"))
     drawn(charts.neighbours([(IMAGES[0], "a")], [[(IMAGES[1], "a", 0.9, True), (IMAGES[2], "b", 0.2, False)]]))
 
