@@ -374,7 +374,8 @@ def _open(gallery_version):
                          "assets/gallery.json); pass one such as models/gallery/1.")
     try:
         carried = {key: facts[key] for key in ("k_wanted", "threshold", "encoder_sha256", "data_sha256")}
-        carried.update({key: facts[key] for key in ("threshold_far",) if key in facts})
+        if "threshold_far" in facts:
+            carried["threshold_far"] = facts["threshold_far"]
     except (KeyError, TypeError) as error:
         raise ValueError(f"assets/gallery.json of `{gallery_version}` lacks {error}; "
                          "build the gallery again.") from None

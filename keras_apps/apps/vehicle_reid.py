@@ -76,7 +76,7 @@ class VehicleReidApp(EmbeddingApp):
         self.center = config.center and build("losses/metric", config.center, weight=config.weights.center, **facts)
         self.reranker = config.reranker and build("rerankers", config.reranker)
         records = info.splits["test"].images.records
-        kinds = records.column(ORIENTATION) if ORIENTATION in records.manifest["columns"] else None
+        kinds = records.column(ORIENTATION) if records.has(ORIENTATION) else None
         self._kinds = np.full(len(records), -1) if kinds is None else np.asarray(kinds)
         self.matcher = config.matcher and build(
             "matchers", config.matcher, kinds=0 if kinds is None else len(records.names(ORIENTATION)), **facts)

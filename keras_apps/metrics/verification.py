@@ -65,8 +65,8 @@ def _sampled_scores(asked, rows, codes, max_pairs, generator):
     # With rows sorted by identity, row i's later partners are first its own identity's, up to `end`, then all
     # others: both kinds of pairs have a dense index and can be drawn without being listed.
     order = np.argsort(codes, kind="stable")
-    asked, rows, codes = asked[order] if asked is not rows else None, rows[order], codes[order]
-    asked = rows if asked is None else asked
+    same, rows, codes = asked is rows, rows[order], codes[order]
+    asked = rows if same else asked[order]      # no copy of what is one
     after = np.arange(1, len(rows) + 1)
     end = np.searchsorted(codes, codes, side="right")
     kinds = (after, end - after), (end, len(rows) - end)
