@@ -153,6 +153,13 @@ class WriteTensorBoard:
             tf.summary.image("train/batch", charts.batch_sheet(images, names)[None])
         self.writer.flush()
 
+    def pictures(self, step, pictures):
+        """Pictures {tag: uint8 [H,W,3]} of a step on the way."""
+        with self.writer.as_default(step=step):
+            for tag, pixels in pictures.items():
+                tf.summary.image(f"follow/{tag}", pixels[None])
+        self.writer.flush()
+
     def evaluation(self, step, metrics, pictures, projection, scored=None):
         """Writes what `evaluate` found.
 

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from keras_apps import splits
+
 
 class App(tf.Module):
     """What the loop must know about a task.
@@ -18,11 +20,19 @@ class App(tf.Module):
     keys = ()       # of the config, beside those of `config.base`
     needs = ()      # columns the data must have; "identity|label" = one of them
     takes = ()      # what a mixing adds to a batch and `losses` reads
+    kinds = "classes"       # what the names of the training rows are
+    floor = "raw pixels"    # what figures are compared with
+    judged_by = "pairs"     # of held-out identities, or "images"
 
     def __init__(self, config, info):
         super().__init__()
         self.config = config
         self.info = info
+
+    @staticmethod
+    def select(images, config):
+        """Which rows are trained on, as which class, and which are held out: see `splits.select`."""
+        return splits.select(images, config)
 
     def stages(self):
         """Stages in order: {"name", "steps", "phases": {phase: batches a step}, "batch", "size"}, a size as in configs.
@@ -82,6 +92,10 @@ class App(tf.Module):
         """{metric: float} on {name: Split}; shares as fractions, floors as `floor_<metric>`."""
         raise NotImplementedError
 
+    def follow(self, splits, step):
+        """What to watch every `follow_every` steps: {name: float}, {tag: uint8 [H,W,3]}. Nothing is chosen by it."""
+        return {}, {}
+
     def pictures(self, splits):
         """{tag: uint8 [H,W,3]} for TensorBoard after `evaluate`; empty where the app has none."""
         return {}
@@ -99,5 +113,16 @@ class App(tf.Module):
         raise NotImplementedError
 
     def signatures(self):
-        """{name: {"function": f, "images": 1 or 2}} in order; the first is the default one when served."""
+        """{name: {"function": f, "images": 1 or 2, or "inputs": {name: tf.TensorSpec}}} in order.
+
+        The first is the default one when served.
+        """
+        raise NotImplementedError
+
+    def requests(self):
+        """{signature: {input: values}}: one request each for signatures that take no images, to check and warm up."""
+        return {}
+
+    def about(self, result):
+        """Markdown for the model card: what was trained and how its figures are to be read."""
         raise NotImplementedError

@@ -3,46 +3,49 @@
 
 def model_card(task, run, result):
     """Markdown: what was trained on what, how well it does beside the floor, and what it must not be trusted with."""
-    records, config = run.records, run.config
+    records, config, app = run.records, run.config, run.app
     rows = "\n".join(f"| {name} | {value:.4f} | {_floor(result, name)} |" for name, value in sorted(result.items())
                      if isinstance(value, float) and not name.startswith(("floor_", "minutes", "unseen")))
     held = ("identities that were never trained on" if result.get("unseen_identities", 1.0) else
             "other images of the trained identities: too few identities to hold any back")
+    judged = f" Judged on {held}." if app.judged_by == "pairs" else ""
     warned = "".join(f"**{caution}**\n\n" for caution in cautions(result))
     return f"""# {task}
 
-Trained on {len(run.rows)} images of {len(run.names)} identities from `{records.name}`
+Trained on {len(run.rows)} images of {len(run.names)} {app.kinds} from `{records.name}`
 ({records.count} images, data hash `{result["data_sha256"]}`), {config.steps} steps of {config.batch},
-seed {config.seed}, in {result["minutes_wall"]:.1f} minutes. Judged on {held}.
+seed {config.seed}, in {result["minutes_wall"]:.1f} minutes.{judged}
 
-| metric | this model | raw pixels |
+| metric | this model | {app.floor} |
 |---|---|---|
 {rows}
 
-{warned}{threshold_note(result)} Other cameras, other light or another kind
-of object need a new threshold, found on pairs of that kind.
-
-Network: `{config.backbone}`, {_named(run, "neck", "", ", ")}`{config.pooling}`, {_width(run)} dimensions\
-{_named(run, "norm", ", ")};
-head `{config.head or "none"}`, loss `{config.loss or "none"}`.
-{_search_note(run)}Commit `{result["commit"] or "unknown"}`.
+{warned}{app.about(result)}
+Commit `{result["commit"] or "unknown"}`.
 """
 
 
-def _named(run, key, before="", behind=""):
+def about_embedding(app, result):
+    """The part of the card on an embedding: its threshold, its network, how searches ask."""
+    config, width = app.config, app.config.embedding or app.network.dimension
+    return f"""{threshold_note(result)} Other cameras, other light or another kind
+of object need a new threshold, found on pairs of that kind.
+
+Network: `{config.backbone}`, {_named(app, "neck", "", ", ")}`{config.pooling}`, {width} dimensions\
+{_named(app, "norm", ", ")};
+head `{config.head or "none"}`, loss `{config.loss or "none"}`.
+{_search_note(app)}""".rstrip()
+
+
+def _named(app, key, before="", behind=""):
     """The config's value of a key and its name; "" where it has none."""
-    value = run.app.config.get(key)
+    value = app.config.get(key)
     return f"{before}{key} `{value}`{behind}" if value else ""
 
 
-def _width(run):
-    width = run.app.config.get("embedding", "")
-    return run.app.network.dimension if width == 0 else width
-
-
-def _search_note(run):
+def _search_note(app):
     """How queries are embedded where they have vectors of their own, and by which rules searches are judged."""
-    matcher, protocol = _named(run, "matcher"), _named(run, "protocol")
+    matcher, protocol = _named(app, "matcher"), _named(app, "protocol")
     told = [f"{matcher[0].upper()}{matcher[1:]}: an image that asks has another vector than one that is searched.\n"
             "Embed queries by `ask`, what is searched by `embed`; the score is the product of the two.\n"
             "Of `verify` the first image asks: the score may differ where the two are exchanged."] if matcher else []

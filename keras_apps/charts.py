@@ -164,6 +164,22 @@ def batch_sheet(images, names, most=64):
     return np.asarray(sheet)
 
 
+def mosaic(images, across, least=512):
+    """Images side by side, `across` a row, enlarged by a whole number until the picture is `least` pixels wide.
+
+    Args:    images: float [n,H,W,C] in [0, 1].
+    """
+    pixels = np.stack([rgb(image) for image in images])
+    height, width = pixels.shape[1:3]
+    rows = -(-len(pixels) // across)
+    sheet = np.full((rows * (height + 1) + 1, across * (width + 1) + 1, 3), 255, np.uint8)
+    for place, image in enumerate(pixels):
+        y, x = (place // across) * (height + 1) + 1, place % across * (width + 1) + 1
+        sheet[y:y + height, x:x + width] = image
+    zoom = max(1, -(-least // sheet.shape[1]))
+    return sheet.repeat(zoom, axis=0).repeat(zoom, axis=1)
+
+
 def sprite(images, side=32, most=4096):
     """A square mosaic of thumbnails for TensorBoard's projector; returns (uint8 [S,S,3], thumbnail side)."""
     images = images[:most]

@@ -50,6 +50,7 @@ def base():
         "ema": 0.0,                   # decay of the averaged weights used for evaluation and export; 0 = off
         "clip": 0.0,                  # global norm of the gradient; 0 = off
         "log_every": 20,
+        "follow_every": 0,            # steps between two looks of the app at what it makes of the data; 0 = none
         "keep": 3,                    # checkpoints
         "precision": "float32",       # float32 | float16 (with loss scaling) | bfloat16: what layers compute in
         "accumulate": 1,              # parts that a batch is computed in, one after the other
@@ -66,6 +67,8 @@ def settle(config):
 
     Raises:  ValueError naming key, value, rule and remedy.
     """
+    if config.follow_every < 0:
+        raise ValueError(f"`follow_every` is {config.follow_every} but must not be negative; 0 = never.")
     for key in ("steps", "batch", "checkpoint_every", "log_every", "keep", "accumulate"):
         if config[key] < 1:
             raise ValueError(f"`{key}` is {config[key]} but must be at least 1.")

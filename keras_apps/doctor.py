@@ -45,12 +45,13 @@ def examine(run):
     if run.config.init:
         checkpoints_of(run.config.init)
     found = [memory(run, stages), precision(run.config.precision, processor())]
-    for stage in stages:
+    pairs = run.app.judged_by == "pairs"
+    for stage in stages if pairs else ():
         batches = run.batches(stage)
         found += groups(batches.rows(0), run.labels, batches.sampler.group, run.config.data.sampler)
-    return [*found, *rates(run.config, stages), *classes(run.labels, run.names, batches.sampler.group),
+    return [*found, *rates(run.config, stages), *classes(run.labels, run.names, batches.sampler.group if pairs else 1),
             *epochs(stages, len(run.rows)), *warmup(run.config, sum(stage["steps"] for stage in stages)),
-            *held_out(run.splits.get("test")), *chosen_by(run.config, len(run.rows), run.splits.get("validation"))]
+            *(held_out(run.splits.get("test")) if pairs else ()), *chosen_by(run.config, len(run.rows), run.splits.get("validation"))]
 
 
 def show(findings):

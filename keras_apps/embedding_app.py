@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_apps import charts
 from keras_apps.app import App
+from keras_apps.card import about_embedding
 from keras_apps.metrics import verification
 from keras_apps.splits import episodes, hashed
 
@@ -26,6 +27,7 @@ class EmbeddingApp(App):
     """
 
     needs = ("identity|label",)
+    kinds = "identities"
     matcher = None      # or a method of keras_apps/matchers
 
     def __init__(self, config, info):
@@ -136,6 +138,9 @@ class EmbeddingApp(App):
     def projection(self, splits):
         test, shown = splits["test"], slice(0, SHOWN)
         return self._held["vectors"][shown], [test.names[i] for i in test.identities[shown]], test.load(shown)
+
+    def about(self, result):
+        return about_embedding(self, result)
 
     def served(self):
         return [*self.network.variables, *(self.matcher.variables if self.matcher else ())]

@@ -10,7 +10,6 @@ import types
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from keras_apps import splits as dealing
 from keras_apps.build import ROOT, build, method_class
 from keras_apps.checkpoints import MAY_DIFFER, checkpoints_in
 from keras_apps.config import PRECISIONS, base, changed, require_known, settle, to_json
@@ -42,10 +41,11 @@ class Run:
         self.decoder = self.images.decoder
         kind = method_class("apps", config.app)
         require_columns(self.records, config.app, kind.needs)
-        self.labels, self.splits, self.names = dealing.select(self.images, config)
+        self.labels, self.splits, self.names = kind.select(self.images, config)
         for split in self._held().values():
             split.keep_sound()
-        self.trained_on = sorted(self.names)        # by this run, or one it starts from
+        trained = self.splits["train"]
+        self.trained_on = sorted({trained.names[i] for i in trained.identities if i >= 0})  # or by one it starts from
         if config.init:
             self._note_seen(config.init)
         self.rows = (self.labels >= 0).nonzero()[0]
@@ -63,8 +63,7 @@ class Run:
         classes = len(self.names)
         for method in self.mixing:
             classes *= getattr(method, "times", 1)
-        info = types.SimpleNamespace(classes=classes, names=self.names, splits=self.splits,
-                                     shape=(*self.decoder.size, self.records.channels))
+        info = info_of(classes, self.names, self.splits, self.decoder)
         with strategy.scope():
             self.app = build("apps", config.app, config=config, info=info)
         if config.accumulate > 1:       # else the sampler says it better
@@ -140,6 +139,12 @@ class Run:
                 print(start_from(self.app, self.config.init), file=sys.stderr)
         judge = functools.partial(self.app.evaluate, {"test": self.splits.get("validation")})
         return Loop(self.app, self.config, self.batches, self.strategy, workdir, actions, judge, stopping)
+
+
+def info_of(classes, names, splits, decoder):
+    """What an app is told of the data."""
+    return types.SimpleNamespace(classes=classes, names=names, splits=splits, decoder=decoder,
+                                 shape=(*decoder.size, decoder.channels))
 
 
 def require_columns(records, app, needs):

@@ -27,6 +27,14 @@ class Split:
         kept = np.isin(self.rows, rows)
         self.rows, self.identities = rows, self.identities[kept]
 
+    def spread(self, most):
+        """At most so many rows, evenly spread over these."""
+        if len(self.rows) <= most:
+            return self
+        chosen = np.linspace(0, len(self.rows) - 1, most).astype(int)
+        return dataclasses.replace(self, rows=self.rows[chosen], identities=self.identities[chosen],
+                                   left_out=self.left_out + len(self.rows) - most)
+
     def only(self, chosen):
         """The rows of a mask."""
         return dataclasses.replace(self, rows=self.rows[chosen], identities=self.identities[chosen])
@@ -105,7 +113,7 @@ def select(images, config):
             raise ValueError(f"`data.test_split` is {settings.test_split!r} but all its rows are trained on or chosen "
                              "by; name another split, or `data.train_split`.")
     if config.labels:
-        train &= _first_of_each(identities, train, config.labels, config.seed)
+        train &= first_of_each(identities, train, config.labels, config.seed)
     classes = np.unique(identities[train])
     if len(classes) < 2:
         raise ValueError(f"{len(classes)} identities are left to train on but at least 2 are needed; check "
@@ -126,6 +134,36 @@ def select(images, config):
     rows = np.flatnonzero(train)
     splits["train"] = Split(images, rows, identities[rows], names, False)
     return labels, splits, [names[i] for i in classes]
+
+
+def dealt(records, settings):
+    """The rows trained on, to choose by and held out, for apps that judge images instead of pairs: three masks [N].
+
+    By the splits that `data.train_split`, `validation_split` and `test_split` name. Where no test split is named, all
+    that is in no named split is held out, or with none named the share `data.holdout`; of what is left to train on the
+    share `data.validation` is to choose by. Shares are dealt by hash, of the track, else the case, else the image.
+    """
+    named = {key: _of_split(records, key, settings[key]) if settings[key] else None
+             for key in ("train_split", "validation_split", "test_split")}
+    train, validation, test = named.values()
+    if test is None:
+        rest = ~train if train is not None else _hashed_share(records, "test", settings.holdout)
+        test = rest & ~validation if validation is not None else rest
+    if train is None:
+        train = ~test
+    if validation is None:
+        validation = train & _hashed_share(records, "validation", settings.validation)
+    return train & ~validation & ~test, validation & ~test, test
+
+
+def _hashed_share(records, what, share):
+    """Rows of about a share of the tracks, cases or single images."""
+    if not share:
+        return np.zeros(records.count, bool)
+    column = next((name for name in ("track", "case") if records.has(name)), None)
+    values = records.column(column) if column else np.full(records.count, -1)
+    keys = [f"{what} {column} {value}" if value >= 0 else f"{what} row {row}" for row, value in enumerate(values)]
+    return np.array([hashed(key) < share * 2 ** 64 for key in keys])
 
 
 def _distractors(records, unknown, settings):
@@ -241,7 +279,7 @@ def _held_rows(identities, share):
     return held
 
 
-def _first_of_each(identities, among, count, seed):
+def first_of_each(identities, among, count, seed):
     """`count` rows of each identity, drawn by the run's seed."""
     chosen = np.zeros(len(identities), bool)
     order = np.random.default_rng([seed, 20]).permutation(np.flatnonzero(among))

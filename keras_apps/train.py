@@ -30,7 +30,7 @@ from keras_apps.config import explain, to_json
 from keras_apps.run import Run, claim, read_json
 from keras_apps.stopping import TERMINATED, Stopping
 from keras_apps.strategy import NAMES, make_strategy
-from keras_apps.watch import Profile, WatchCollapse
+from keras_apps.watch import Follow, Profile, WatchCollapse
 from saved_models.export import export
 from tfrecords import command
 from tfrecords.shards import write_file
@@ -42,19 +42,27 @@ COLLAPSE_EVERY = 200    # steps
 def export_run(run, loop, result, models):
     """One version `<models>/<task>/<n>/` of the averaged weights, verified against the live model."""
     task = run.config.app
-    other = run.rows[run.labels[run.rows] != run.labels[run.rows[0]]]
-    first, second = run.records.images([run.rows[0], other[0]])
     signatures = run.app.signatures()
-    form, stem = ("_tensor", "image_tensor") if run.decoder.raw else ("", "image_bytes")
-    if run.decoder.raw:
-        first, second = run.decoder.numbers(first).numpy(), run.decoder.numbers(second).numpy()
-    requests = {f"{name}{form}": {stem: [first]} if entry["images"] == 1 else
-                {f"{stem}_1": [first], f"{stem}_2": [second]} for name, entry in signatures.items()}
+    requests = {**image_requests(run, signatures), **run.app.requests()}
     calibration = {**run.app.calibration, "data_sha256": result["data_sha256"]}
     assets = {"classes.json": run.names, "calibration.json": calibration,
               "config.json": json.loads(to_json(run.config)),
               "model_card.md": model_card(task, run, result), "metrics.json": result}
     return export(models, task, signatures, run.decoder, run.app.served(), assets, requests)
+
+
+def image_requests(run, signatures):
+    """{signature: {input: values}}: a request of training images for each signature on images."""
+    taking = {name: entry["images"] for name, entry in signatures.items() if "images" in entry}
+    if not taking:
+        return {}
+    other = run.rows[run.labels[run.rows] != run.labels[run.rows[0]]]
+    first, second = run.records.images([run.rows[0], other[0]])
+    form, stem = ("_tensor", "image_tensor") if run.decoder.raw else ("", "image_bytes")
+    if run.decoder.raw:
+        first, second = run.decoder.numbers(first).numpy(), run.decoder.numbers(second).numpy()
+    return {f"{name}{form}": {stem: [first]} if count == 1 else {f"{stem}_1": [first], f"{stem}_2": [second]}
+            for name, count in taking.items()}
 
 
 def define_flags():
@@ -80,6 +88,7 @@ def actions_of(run, workdir, profile):
     history, board, progress = WriteHistory(workdir), WriteTensorBoard(workdir, FLAGS.histograms_every), ShowProgress()
     every = max(run.config.log_every, 10, min(COLLAPSE_EVERY, run.config.steps // 20))
     watchers = [WatchCollapse(run, every), *([Profile(workdir, *profile)] if profile else ())]
+    watchers.append(Follow(run, run.config.follow_every, board))
     return [*watchers, progress, history, board], history, board, progress
 
 
@@ -140,7 +149,7 @@ def train(run, workers, workdir, profile, stopping):
                   "train anew.")
         return
     if workers.chief:
-        print(f"{len(run.rows)} images of {len(run.names)} identities, step {start} of {loop.steps}", file=sys.stderr)
+        print(f"{len(run.rows)} images of {len(run.names)} {run.app.kinds}, step {start} of {loop.steps}", file=sys.stderr)
         if not start:
             show_batch(run, board)
     try:

@@ -81,6 +81,24 @@ class WatchCollapse:
             print(f"warning: {text}", file=sys.stderr)
 
 
+class Follow:
+    """What an app wants watched while it trains, by its averaged weights: figures in the logs, pictures in TensorBoard.
+
+    Args:    run: a `keras_apps.run.Run`.  every: steps; 0 = never.  board: a `WriteTensorBoard`.
+    """
+
+    def __init__(self, run, every, board):
+        self.run, self.every, self.board = run, Every(every), board
+
+    def __call__(self, loop, logs):
+        step = int(loop.step.numpy())
+        if self.every.due(step):
+            with loop.averaged():
+                figures, pictures = loop.app.follow(self.run.splits, step)
+            logs.update({f"follow/{name}": value for name, value in figures.items()})
+            self.board.pictures(step, pictures)
+
+
 def sample(rows, labels):
     """Up to 256 of the rows, as many of each of up to 64 classes that lie evenly among all."""
     own = labels[rows]

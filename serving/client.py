@@ -6,6 +6,9 @@
     python -m serving.client verify IMAGE IMAGE --model=verification
     python -m serving.client search IMAGE... --model=gallery [--k=5]
         [--out=sheet.png [--images=PHOTOS] [--pattern=REGEX]]
+    python -m serving.client detect IMAGE... --model=fake_image_detection [--out=overlay.png]
+    python -m serving.client generate --model=image_generation [--count=16] [--seed=0] [--class_index=INDEX]
+        [--out=sheet.png or --out=FOLDER]
 
 It prints a table, or with --json one JSON line an image. A server that is still starting and a model that is
 being loaded are waited for, up to --wait=30 seconds; --wait=0 asks at once. In the answer of verify `decision`
@@ -19,11 +22,15 @@ REGEX is searched in the path of an image as it is typed, which may begin above 
 its group identity, else label. On a sheet right answers are framed green then, wrong ones red; the file of embed or ask
 gets `identities` and, by groups camera and track, `cameras` and `tracks`, as `python -m keras_apps.evaluate
 --query=queries.npz --gallery=vectors.npz` reads them.
+
+Of detect, too, `decision` decides: fake where the score reaches the threshold. Its picture, of at most 50 images, asks
+`fake_map` as well and shows each image beside itself in grey, where red is what speaks for a fake. generate takes no
+images: it makes one of each seed from --seed on, the same one whenever it is asked again; a model that knows classes
+needs --class_index. They go into FOLDER as <seed>.png, or the first 400 onto a sheet.
 """
 
-import json
 import os
-import sys
+import struct
 import time
 
 import grpc
@@ -40,15 +47,14 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from saved_models.signatures import encoded_image
-from serving.files import require_place, write_whole
+from saved_models.signatures import IMAGE_BYTES, encoded_image
 from tfrecords import command
 
 CHUNK = 32  # images a request: most of the speed of a large batch, little memory
+MOST_SEED = 2**63 - 1  # seeds are sent as int64
+ROUNDING = 1e-3  # by which a map may leave [0, 1]
 POLL_SECONDS = 0.2  # between two questions of wait_ready
 ABSENT_SECONDS = 1.5  # a running server sees a version written a moment ago at its next look, after 1 s
-QUIET_SECONDS = 2.0  # work shorter than this shows no progress
-SHOWN = 4  # numbers of an embedding in the table: with a file name they fit into 80 columns
 
 State = get_model_status_pb2.ModelVersionStatus.State
 
@@ -188,6 +194,68 @@ class Client:
         answer = self._ask_images("search", names, image_bytes=images)
         return {name: _as_text(value) if value.dtype == object else value for name, value in answer.items()}
 
+    def detect(self, images):
+        """Is images[i] fake? {"score", "probability", "decision", "threshold"} [n].
+
+        decision = score >= threshold, True for a fake, and it decides; probability = that of "fake".
+        """
+        names = ("score", "probability", "decision", "threshold")
+        answer = self._ask_images("detect", names, image_bytes=images)
+        for name in names:
+            self._require(answer[name], name, rank=1, kinds="b" if name == "decision" else "f")
+        return answer
+
+    def fake_map(self, images):
+        """What speaks for a fake, and where: float32 [n, H, W] in [0, 1], over the whole image as the model sees it.
+
+        Raises: ServingError with the image whose map holds anything else.
+        """
+        images = _as_list(images)
+        maps = self._ask_images("fake_map", ("map",), image_bytes=images)["map"]
+        self._require(maps, "map", rank=3, kinds="f")
+        for row, evidence in enumerate(maps):
+            low, high = evidence.min(), evidence.max()
+            if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # false for NaN as well
+                raise ServingError(
+                    "DATA_LOSS",
+                    f"output `map` holds values from {low:g} to {high:g} but must lie in [0, 1]",
+                    self._asked(),
+                    _called(images[row], row),
+                )
+        return np.clip(maps, 0, 1).astype(np.float32)
+
+    def generate(self, count, seed=0, label=None):
+        """[PNG bytes]: the images of the seeds seed, seed + 1, ..., asked for 32 a request.
+
+        Args:   label: index of the class, of a model that makes images of a class; None of one that does not.
+        Raises: ValueError for a label that is missing or not taken; ServingError for an answer that is no PNG.
+        """
+        if count < 1:
+            raise ValueError(f"`count` is {count} but must be at least 1.")
+        if not 0 <= seed <= MOST_SEED - count:
+            raise ValueError(f"`seed` is {seed} but must lie between 0 and {MOST_SEED - count:,} for {count} images.")
+        if label is not None and not 0 <= label < 2**31:
+            raise ValueError(f"`label` is {label} but must be the index of a class, 0 or more; correct it.")
+        signature = self.metadata().get("generate")
+        if signature:  # where there is none, the server says so
+            self._require_label(label, "label" in signature["inputs"])
+        images = []
+        for start in range(seed, seed + count, CHUNK):
+            seeds = np.arange(start, min(start + CHUNK, seed + count), dtype=np.int64)
+            inputs = {"seed": seeds} | ({} if label is None else {"label": np.full(len(seeds), label, np.int32)})
+            answer = self._ask_encoded("generate", ("image_bytes",), inputs)["image_bytes"]
+            self._require(answer, "image_bytes", rank=1, kinds="O")
+            for made_of, image in zip(seeds, answer):
+                if len(image) > IMAGE_BYTES or png_size(image) is None:
+                    raise ServingError(
+                        "DATA_LOSS",
+                        f"output `image_bytes` holds {len(image):,} bytes for seed {made_of} but must hold a PNG of at "
+                        f"most {IMAGE_BYTES:,}",
+                        self._asked(),
+                    )
+            images += answer.tolist()
+        return images
+
     def predict(self, signature, inputs):
         """Any signature: {input: array, or nested list of numbers, str or bytes} -> {output: array}.
 
@@ -274,7 +342,41 @@ class Client:
         for start in range(0, count, CHUNK):
             chunk = {name: value[start : start + CHUNK] for name, value in images.items()}
             answers += self._ask_chunk(signature, outputs, chunk, start)
-        return {name: np.concatenate([answer[name] for answer in answers]) for name in outputs}
+        return {name: self._joined(name, [answer[name] for answer in answers]) for name in outputs}
+
+    def _joined(self, name, parts):
+        """The answers of all requests as one array."""
+        for part in parts:
+            if part.shape[1:] != parts[0].shape[1:]:
+                raise ServingError(
+                    "DATA_LOSS",
+                    f"output `{name}` has shape {list(parts[0].shape)} in one answer but {list(part.shape)} in another",
+                    self._asked(),
+                )
+        return np.concatenate(parts)
+
+    def _require(self, array, name, rank, kinds):
+        """Raises: ServingError where an output is not what the signature promises; kinds: NumPy's, one letter each."""
+        if array.ndim != rank or array.dtype.kind not in kinds or not array.size:
+            wanted = {"b": "bool", "f": "float32", "O": "string"}[kinds]
+            raise ServingError(
+                "DATA_LOSS",
+                f"output `{name}` is {'string' if array.dtype == object else array.dtype} {list(array.shape)} but must "
+                f"be {wanted} {'[n]' if rank == 1 else '[n, H, W]'}",
+                self._asked(),
+            )
+
+    def _require_label(self, label, conditional):
+        if conditional and label is None:
+            raise ValueError(
+                f"`label` is missing but model {self._model} makes images of a class; give the index of one, "
+                "--class_index=INDEX in the command."
+            )
+        if not conditional and label is not None:
+            raise ValueError(
+                f"`label` is {label} but model {self._model} knows no classes; leave it away, --class_index in the "
+                "command."
+            )
 
     def _ask_chunk(self, signature, outputs, images, start):
         """[answer] of one request, or one answer an image where the server refuses all of them together."""
@@ -302,8 +404,7 @@ class Client:
         """The error with the image at fault: the only one, or of several inputs the one refused by itself."""
         for name, (image,) in images.items():
             if len(images) == 1 or self._refusal(signature, dict.fromkeys(images, encoded[name][0])):
-                where = f"image {row + 1}" if isinstance(image, bytes) else os.fspath(image)
-                return InvalidArgument(error.code, error.message, error.asked, where)
+                return InvalidArgument(error.code, error.message, error.asked, _called(image, row))
         return error
 
     def _refusal(self, signature, inputs):
@@ -378,6 +479,18 @@ def _as_list(images):
     return [images] if isinstance(images, (str, bytes, os.PathLike)) else list(images)
 
 
+def _called(image, row):
+    return f"image {row + 1}" if isinstance(image, bytes) else os.fspath(image)
+
+
+def png_size(data):
+    """(height, width) that the head of a PNG states, None for what is none; nothing is decoded."""
+    if len(data) < 24 or data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR":
+        return None
+    width, height = struct.unpack(">II", data[16:24])
+    return (height, width) if width and height else None
+
+
 def _tensor_proto(name, value):
     """Numbers as tensor_content (float_val costs the server much more), strings byte for byte."""
     if isinstance(value, np.ndarray):
@@ -439,7 +552,8 @@ def _describe(tensors):
 def define_flags():
     flags.DEFINE_string("server", "localhost:8500", "host:port or unix:/path of the server.")
     flags.DEFINE_string(
-        "model", None, "Name of the model on the server; default: gallery for search, else verification."
+        "model", None, "Name of the model on the server; default: gallery for search, fake_image_detection for detect, "
+        "image_generation for generate, else verification."
     )
     flags.DEFINE_integer("version", None, "Version of the model instead of the newest.", lower_bound=0)
     flags.DEFINE_string("label", None, "Version label of the model instead of the newest.")
@@ -455,7 +569,8 @@ def define_flags():
         "out",
         None,
         "embed, ask: .npz that gets `embeddings` [n, D] and `images` (paths), with --pattern `identities` as well; "
-        "search: .png that gets the ranked sheet.",
+        "search: .png that gets the ranked sheet; detect: .png that gets the images with what speaks for a fake; "
+        "generate: .png that gets a sheet of the images, or a folder (a name without ending) that gets <seed>.png.",
     )
     flags.DEFINE_string(
         "images", None, "search --out: folder the gallery was built from, whose images the sheet shows."
@@ -468,292 +583,21 @@ def define_flags():
         "right; the .npz gets camera and track as well.",
     )
     flags.DEFINE_integer("k", None, "search: entries to show of those the gallery returns.", lower_bound=1)
+    flags.DEFINE_integer("count", 16, "generate: images to make.", lower_bound=1, upper_bound=10_000)
+    flags.DEFINE_integer(
+        "seed", 0, "generate: of the first image, the next has one more.", lower_bound=0, upper_bound=MOST_SEED - 10_000
+    )
+    flags.DEFINE_integer(
+        "class_index", None, "generate: class to make images of, needed by a model that knows classes.", lower_bound=0
+    )
     flags.DEFINE_bool("json", False, "One JSON line an image instead of a table.")
 
 
-def _embed(client, images, values, facts):
-    return _vectors(client.embed, images, values, facts)
-
-
-def _ask(client, images, values, facts):
-    return _vectors(client.ask, images, values, facts)
-
-
-def _vectors(embed, images, values, facts):
-    vectors = np.concatenate([embed(chunk) for chunk in _chunks(images, "embedding")])
-    if values.out:
-        arrays = {"embeddings": vectors, "images": np.array(images), **(facts or {})}
-        write_whole("out", values.out, lambda stream: np.savez(stream, **arrays))
-        print(
-            f"{len(images)} embeddings of {vectors.shape[1]} numbers written to {values.out}", file=sys.stderr
-        )
-    return [{"image": image, "embedding": vector.tolist()} for image, vector in zip(images, vectors)]
-
-
-def _verify(client, images, values, _):
-    if len(images) != 2:
-        raise ValueError(f"`verify` got {len(images)} images but compares exactly 2.")
-    answer = client.verify(images[0], images[1])
-    return [
-        {
-            "first": images[0],
-            "second": images[1],
-            **{name: _plain(value[0]) for name, value in answer.items()},
-        }
-    ]
-
-
-def _groups(images, pattern):
-    """What the pattern finds in the paths: [{group: text}], {} where it does not match; and whose images they are."""
-    from saved_models.gallery import identity_of, identity_pattern
-
-    expression = identity_pattern(pattern)
-    found = [match.groupdict() if (match := expression.search(image)) else {} for image in images]
-    return found, [identity_of(groups) or None for groups in found]
-
-
-def _facts(images, pattern):
-    """The arrays of the paths: identities and, where the pattern has such groups, cameras and tracks."""
-    found, identities = _groups(images, pattern)
-    columns = {"identities": ("identity", identities)}
-    for group in ("camera", "track"):
-        if any(group in groups for groups in found):
-            columns[f"{group}s"] = group, [groups.get(group) for groups in found]
-    for group, values in columns.values():
-        for image, value in zip(images, values):
-            if not value:
-                raise ValueError(
-                    f"`--pattern` is {pattern} but finds no {group} in `{image}`, the path as it is typed; correct the "
-                    "pattern or leave the image out."
-                )
-    return {name: np.array(values) for name, (_, values) in columns.items()}
-
-
-def _truths(images, pattern):
-    """Whose images the queries are by their paths; None where the pattern does not say."""
-    truths = _groups(images, pattern)[1]
-    if not any(truths):
-        print(
-            f"`--pattern` finds no identity in any of the {len(images)} paths as they are typed, such as {images[0]}, "
-            "so no answer is framed",
-            file=sys.stderr,
-        )
-    return truths
-
-
-def _search(client, images, values, truths):
-    found = {"identities": [], "scores": [], "entries": [], "unknown": []}
-    for chunk in _chunks(images, "searching"):
-        for name, value in client.search(chunk).items():
-            found[name] += [row[: values.k] for row in value] if value.ndim > 1 else list(value)
-    if values.out:
-        from serving import sheet
-
-        picture, said = sheet.draw(images, found, values.images, truths)
-        write_whole("out", values.out, lambda stream: picture.save(stream, "PNG"))
-        hint = "" if values.images else "; --images=DIR, what the gallery was built from, shows its images"
-        print(f"sheet written to {values.out}: {said}{hint}", file=sys.stderr)
-    return [
-        {
-            "image": image,
-            "unknown": bool(unknown),
-            "matches": [
-                {"identity": identity, "score": float(score), "entry": entry}
-                for identity, score, entry in zip(*ranked)
-            ],
-        }
-        for image, unknown, *ranked in zip(
-            images, found["unknown"], found["identities"], found["scores"], found["entries"]
-        )
-    ]
-
-
-_COMMANDS = {"embed": _embed, "ask": _ask, "verify": _verify, "search": _search}
-_MODELS = {"search": "gallery"}  # what is asked without --model; "verification" elsewhere
-_OWNERS = {
-    "out": ("embed", "ask", "search"),
-    "k": ("search",),
-    "images": ("search",),
-    "pattern": ("embed", "ask", "search"),
-}
-_READS = {"embed": _facts, "ask": _facts, "search": _truths}  # what --pattern reads in the paths
-_ENDINGS = {"embed": ".npz", "ask": ".npz", "search": ".png"}
-
-
-def _wait(client, values, model):
-    """Until the model can answer, at most --wait seconds; what is wrong then, the question will say.
-
-    Raises: NotFound where the server is up and has no such model.
-    """
-    began = time.monotonic()
-    try:
-        client.wait_ready(min(values.wait, QUIET_SECONDS), ABSENT_SECONDS)
-        return
-    except DeadlineExceeded as error:
-        last = " ".join(error.message.partition("last answer: ")[2].split())
-    except NotFound:
-        raise
-    except ServingError:  # such as a server that tells no status
-        return
-    if values.wait > QUIET_SECONDS:
-        print(
-            f"waiting for model {model} on {values.server}, up to {values.wait:g} s ({last})",
-            file=sys.stderr,
-            flush=True,
-        )
-        try:
-            client.wait_ready(values.wait - (time.monotonic() - began), ABSENT_SECONDS)
-        except NotFound:
-            raise
-        except ServingError:
-            pass
-
-
-def _plain(value):
-    value = value.item() if isinstance(value, np.generic) else value
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-
-
-def _chunks(images, doing):
-    """The images of each request; a bar on a terminal, one closing line elsewhere if it took long."""
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress
-
-    started = time.monotonic()
-    console = Console(stderr=True)
-    with Progress(
-        *Progress.get_default_columns(),
-        MofNCompleteColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal or len(images) <= CHUNK,
-    ) as progress:
-        task = progress.add_task(doing, total=len(images))
-        for start in range(0, len(images), CHUNK):
-            chunk = images[start : start + CHUNK]
-            yield chunk
-            progress.advance(task, len(chunk))
-    seconds = time.monotonic() - started
-    if seconds > QUIET_SECONDS:
-        print(f"{doing}: {len(images)} images in {seconds:.1f} s", file=sys.stderr)
-
-
-def _print_table(signature, rows):
-    from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text
-
-    def columns(*names):
-        # A narrow terminal folds names, of which the end matters most, and never breaks a number.
-        return [
-            Column(name, overflow="fold") if name in _NAMES else Column(name, no_wrap=True) for name in names
-        ]
-
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    if signature in ("embed", "ask"):
-        size = len(rows[0]["embedding"])
-        console.print(
-            f"{len(rows)} embedding{'s' if len(rows) > 1 else ''} of {size} numbers [{len(rows)}, {size}]; "
-            "all of them with --out=FILE.npz or --json.",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-        table = Table(*columns("image", "length", "first numbers"))
-        for row in rows:
-            vector = row["embedding"]
-            table.add_row(
-                Text(row["image"]),
-                f"{np.linalg.norm(vector):.4f}",
-                " ".join(f"{number: .3f}" for number in vector[:SHOWN]) + (" ..." if size > SHOWN else ""),
-            )
-    elif signature == "verify":
-        table = Table(*columns("first", "second", "score", "threshold", "decision", "probability"))
-        for row in rows:
-            table.add_row(
-                Text(row["first"]),
-                Text(row["second"]),
-                f"{row['score']:.4f}",
-                f"{row['threshold']:.4f}",
-                _decision_text(row["decision"]),
-                f"{row['probability']:.4f}",
-            )
-    else:
-        table = Table(*columns("image", "rank", "identity", "score", "entry", "known"))
-        for row in rows:
-            for rank, match in enumerate(row["matches"], 1):
-                first = rank == 1
-                table.add_row(
-                    Text(row["image"] if first else ""),
-                    str(rank),
-                    Text(match["identity"]),
-                    f"{match['score']:.4f}",
-                    Text(match["entry"]),
-                    ("unknown" if row["unknown"] else "known") if first else "",
-                )
-    console.print(table)
-    if signature == "verify":
-        console.print(
-            "`decision` decides: same where score >= threshold. `probability` is that of same at equal odds, were "
-            "there as many same as different pairs; a strict threshold may decide against it.",
-            markup=False,
-            highlight=False,
-        )
-
-
-_NAMES = {"image", "first", "second", "identity", "entry"}
-
-
-def _decision_text(decision):
-    return ("same" if decision else "different") if isinstance(decision, (bool, int)) else str(decision)
-
-
-def main(argv):
-    values = flags.FLAGS
-    if len(argv) < 2 or argv[1] not in _COMMANDS:
-        raise ValueError(
-            f"`{argv[1] if len(argv) > 1 else ''}` is not a command; use one of "
-            f"{', '.join(_COMMANDS)}, followed by images."
-        )
-    signature, images = argv[1], argv[2:]
-    if not images:
-        raise ValueError(f"No image to {signature}; give at least one path.")
-    for flag, owners in _OWNERS.items():
-        if values[flag].present and signature not in owners:
-            raise ValueError(f"`--{flag}` belongs to {' and '.join(owners)}; leave it away for {signature}.")
-    if values.out:
-        if not values.out.endswith(_ENDINGS[signature]):
-            raise ValueError(f"`--out` is {values.out} but must end in {_ENDINGS[signature]}.")
-        require_place("out", values.out)
-    if values.images and not values.out:
-        raise ValueError(f"`--images` is {values.images} but only a sheet shows images; give --out=FILE.png as well.")
-    if values.pattern and not values.out:
-        use = "a sheet frames answers" if signature == "search" else "a file holds identities"
-        raise ValueError(
-            f"`--pattern` is {values.pattern} but only {use}; give --out=FILE{_ENDINGS[signature]} as well."
-        )
-    if values.images and not os.path.isdir(values.images):
-        raise FileNotFoundError(
-            f"`--images` is {values.images} but must be the folder that the gallery was built from; unpack a zip first."
-        )
-    for image in images:  # before the first of many requests, not after the last
-        if not os.path.isfile(image):
-            raise FileNotFoundError(f"Image `{image}` is not a file; check the path.")
-    read = _READS[signature](images, values.pattern) if values.pattern else None
-    model = values.model or _MODELS.get(signature, "verification")
-    with Client(values.server, model, values.timeout, values.version, values.label) as client:
-        if values.wait:
-            _wait(client, values, model)
-        rows = _COMMANDS[signature](client, images, values, read)
-    if values.json:
-        for row in rows:
-            print(json.dumps(row))
-    elif not values.out:
-        _print_table(signature, rows)
-
-
 def start():
-    command.run(main, define_flags, words=True, errors=(ServingError,))
+    from serving import client_command  # what it draws and prints with is of no use to the library
+
+    # Its class, not this module's: run as a command this module is `__main__`, and the errors are serving.client's.
+    command.run(client_command.main, define_flags, words=True, errors=(client_command.ServingError,))
 
 
 if __name__ == "__main__":

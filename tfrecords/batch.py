@@ -11,6 +11,9 @@ from rich.progress import track
 from tfrecords.read import DamagedError
 
 
+BLOCK_BYTES = 2 ** 25       # of decoded images that are loaded together
+
+
 @dataclasses.dataclass(frozen=True)
 class Table:
     """What a sampler may look at.
@@ -44,6 +47,7 @@ class Images:
         self.limit = int(cache_mb * 1e6 / self.bytes)
         self.damaged = {}
         self._cache = {}
+        self._image = None
 
     def load(self, rows, describe=None):
         """float32 [n,H,W,C]; a progress bar named `describe` when there is much to decode.
@@ -92,8 +96,10 @@ class Images:
         """{row: image} of those not kept in memory, kept from now on where they fit."""
         missing = [row for row in dict.fromkeys(rows.tolist()) if row not in self._cache]
         fresh = self._cache if len(self._cache) + len(missing) <= self.limit else {}
-        blocks = [missing[i:i + 256] for i in range(0, len(missing), 256)]
-        if describe and len(blocks) > 8 and sys.stderr.isatty():
+        # To begin a pipeline costs as much as to decode hundreds of small images.
+        block = min(max(256, BLOCK_BYTES // self.bytes), 8192)
+        blocks = [missing[i:i + block] for i in range(0, len(missing), block)]
+        if describe and len(missing) > 2000 and len(blocks) > 1 and sys.stderr.isatty():
             blocks = track(blocks, describe, transient=True, console=Console(stderr=True))
         for block in blocks:
             fresh.update(decode(block))
@@ -117,8 +123,11 @@ class Images:
 
     def _decode(self, rows):
         """{row: image}"""
+        if self._image is None:         # traced once for all blocks
+            self._image = tf.function(self.decoder.image, input_signature=[tf.TensorSpec([], tf.string)])
+            self._image.get_concrete_function()
         dataset = tf.data.Dataset.from_tensor_slices(self.records.images(rows))
-        dataset = dataset.map(self.decoder.image, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        dataset = dataset.map(self._image, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return dict(zip(rows, dataset.as_numpy_iterator()))
 
 

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from tests.serving.toys import Toy, start, stop
+from tests.serving.toys import Detector, Generator, Toy, start, stop
 from tests.serving.wire import ends_after_the_last_answer
 
 CONFIG = """
@@ -14,6 +14,9 @@ model_config_list {{
     model_version_policy {{ all {{ }} }}
     version_labels {{ key: "stable" value: 1 }} version_labels {{ key: "later" value: 77 }}
   }}
+  config {{ name: "fake_image_detection" base_path: "{root}/fakes" model_platform: "tensorflow" }}
+  config {{ name: "image_generation" base_path: "{root}/images" model_platform: "tensorflow" }}
+  config {{ name: "classes" base_path: "{root}/classes" model_platform: "tensorflow" }}
   config {{ name: "none_yet" base_path: "{root}/none_yet" model_platform: "tensorflow" }}
 }}
 """
@@ -21,11 +24,17 @@ model_config_list {{
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory):
-    """toy: versions 1 and 2; none_yet: no folder. How it ends is checked, too, which saves a process."""
+    """toy: versions 1 and 2; none_yet: no folder; a detector, a generator, one of classes: version 1.
+
+    How it ends is checked, too, which saves a process.
+    """
     folder = tmp_path_factory.mktemp("serving")
     models = folder / "models"
     Toy(2.0).save(models / "toy" / "00000001")
     Toy(3.0).save(models / "toy" / "2", "serving_default")
+    Detector().save(models / "fakes" / "1")
+    Generator().save(models / "images" / "1")
+    Generator().save(models / "classes" / "1", conditional=True)
     config = folder / "models.config"
     config.write_text(CONFIG.format(root=models))
     running = start(

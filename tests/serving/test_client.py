@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import socket
+import sys
 import threading
 import time
 
@@ -16,7 +17,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 import serving.gallery
 import serving.server
 from saved_models import gallery, signatures
-from serving import client
+from serving import client, client_command
 from serving.client import Client
 from tests.serving.toys import png, run_process, until
 from tests.tfrecords.here import run_here
@@ -191,6 +192,123 @@ def test_an_answer_for_another_number_of_images_is_refused(toy, monkeypatch):
     monkeypatch.setattr(toy, "predict", lambda signature, inputs: {"embedding": np.zeros((3, 2), np.float32)})
     with pytest.raises(client.ServingError, match=r"DATA_LOSS: output `embedding` has shape \[3, 2\] for 2 images"):
         toy.embed([RED, GREEN])
+
+
+@pytest.fixture(scope="module")
+def detector(served):
+    with Client(served.address, "fake_image_detection") as detector:
+        detector.wait_ready(20)
+        yield detector
+
+
+def test_detect_and_fake_map(detector, files):
+    answer = detector.detect([files / "red.png", GREEN])
+    assert {name: value.tolist() for name, value in answer.items() if name != "probability"} == {
+        "score": [1, 0], "decision": [True, False], "threshold": [0.25, 0.25]}  # fmt: skip
+    maps = detector.fake_map([RED] + [GREEN] * 32)
+    assert maps.shape == (33, 6, 8) and maps.dtype == np.float32
+    assert maps[0].min() == 1 and maps[1:].max() == 0
+    np.testing.assert_array_equal(detector.fake_map(files / "red.png"), maps[:1])
+
+
+def answering(monkeypatch, client, **outputs):
+    """The server says this for every request."""
+    monkeypatch.setattr(client, "predict", lambda signature, inputs: outputs)
+
+
+@pytest.mark.parametrize("value, told", [
+    (np.full((2, 3), 0.5, np.float32), "output `map` is float32 [2, 3] but must be float32 [n, H, W]"),
+    (np.zeros((2, 0, 3), np.float32), "output `map` is float32 [2, 0, 3] but must be float32 [n, H, W]"),
+    (np.zeros((2, 3, 3, 1), np.float32), "output `map` is float32 [2, 3, 3, 1] but must be float32 [n, H, W]"),
+    (np.zeros((2, 3, 3), np.int64), "output `map` is int64 [2, 3, 3] but must be float32 [n, H, W]"),
+    (np.full((2, 3, 3), b"x", object), "output `map` is string [2, 3, 3] but must be float32 [n, H, W]"),
+    (np.zeros((3, 3, 3), np.float32), "output `map` has shape [3, 3, 3] for 2 images"),
+    (np.array([[[0.5]], [[np.nan]]]), "output `map` holds values from nan to nan but must lie in [0, 1]"),
+    (np.array([[[0.5]], [[np.inf]]]), "output `map` holds values from inf to inf but must lie in [0, 1]"),
+    (np.array([[[0.5, 1]], [[-2, 3.5]]]), "output `map` holds values from -2 to 3.5 but must lie in [0, 1]"),
+])  # fmt: skip
+def test_a_map_that_is_none_is_refused(value, told, detector, monkeypatch):
+    answering(monkeypatch, detector, map=value)
+    with pytest.raises(client.ServingError) as caught:
+        detector.fake_map([RED, GREEN])
+    assert str(caught.value).endswith(f"DATA_LOSS: {told}.")
+    assert caught.value.image == ("image 2" if "values" in told else None)
+
+
+def test_maps_of_different_sizes_are_refused_and_rounding_is_not(detector, monkeypatch):
+    monkeypatch.setattr(detector, "predict", lambda signature, inputs: {
+        "map": np.zeros((len(inputs["image_bytes"]), len(inputs["image_bytes"]), 2), np.float32)})  # fmt: skip
+    with pytest.raises(client.ServingError, match=r"has shape \[32, 32, 2\] in one answer but \[1, 1, 2\] in another"):
+        detector.fake_map([RED] * 33)
+    answering(monkeypatch, detector, map=np.array([[[-1e-4, 1.0001]]]))
+    assert detector.fake_map(RED).tolist() == [[[0, 1]]]
+
+
+def test_a_decision_that_is_none_is_refused(detector, monkeypatch):
+    fine = {"score": np.zeros(1, np.float32), "probability": np.zeros(1, np.float32), "decision": np.zeros(1, bool)}
+    for odd, told in (({"score": np.zeros((1, 2), np.float32)}, "`score` is float32 [1, 2] but must be float32 [n]"),
+                      ({"decision": np.array([b"fake"], object)}, "`decision` is string [1] but must be bool [n]")):
+        answering(monkeypatch, detector, **{**fine, "threshold": fine["score"], **odd})
+        with pytest.raises(client.ServingError) as caught:
+            detector.detect(RED)
+        assert f"DATA_LOSS: output {told}." in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def generators(served):
+    with Client(served.address, "image_generation") as plain, Client(served.address, "classes") as of_classes:
+        plain.wait_ready(20)
+        of_classes.wait_ready(20)
+        yield plain, of_classes
+
+
+def test_generate_counts_seeds_up_and_sends_32_a_request(generators, monkeypatch):
+    plain, of_classes = generators
+    asked = []
+    monkeypatch.setattr(
+        plain, "predict", lambda signature, inputs: asked.append(inputs) or Client.predict(plain, signature, inputs)
+    )
+    images = plain.generate(70, seed=5)
+    assert [inputs["seed"].tolist() for inputs in asked] == [[*range(5, 37)], [*range(37, 69)], [*range(69, 75)]]
+    assert asked[0]["seed"].dtype == np.int64 and all(isinstance(image, bytes) for image in images)
+    assert {client.png_size(image) for image in images} == {(28, 20)} and len(set(images)) == 70
+    assert plain.generate(1, seed=40) == images[35:36]
+    assert plain.generate(1, seed=2**63 - 2)
+    dark, bright = of_classes.generate(1, label=0), of_classes.generate(1, label=2)
+    assert dark != bright and client.png_size(dark[0]) == (28, 20)
+
+
+def test_what_cannot_be_generated_is_one_sentence(generators, toy):
+    plain, of_classes = generators
+    for asked, arguments, told in (
+        (plain, {"count": 0}, "`count` is 0 but must be at least 1."),
+        (plain, {"count": 1, "seed": -1}, "`seed` is -1 but must lie between 0 and"),
+        (plain, {"count": 2, "seed": 2**63 - 2}, "but must lie between 0 and 9,223,372,036,854,775,805 for 2 images."),
+        (plain, {"count": 1, "label": 1}, "`label` is 1 but model image_generation knows no classes; leave it away"),
+        (of_classes, {"count": 1}, "`label` is missing but model classes makes images of a class; give the index of"),
+        (of_classes, {"count": 1, "label": -1}, "`label` is -1 but must be the index of a class, 0 or more"),
+        (of_classes, {"count": 1, "label": 2**31}, "`label` is 2147483648 but must be the index of a class"),
+    ):
+        with pytest.raises(ValueError) as caught:
+            asked.generate(**arguments)
+        assert told in str(caught.value)
+    with pytest.raises(client.InvalidArgument, match="not below 3 classes"):
+        of_classes.generate(1, label=3)
+    with pytest.raises(client.FailedPrecondition, match='signature key "generate" not found'):
+        toy.generate(1)
+
+
+def test_generated_bytes_that_are_no_png_are_refused(generators, monkeypatch):
+    monkeypatch.setattr(client, "IMAGE_BYTES", len(RED))
+    for image in (b"", RED[:20], b"GIF89a" + RED, RED[:16] + bytes(8) + RED[24:], RED + b"0"):
+        answering(monkeypatch, generators[0], image_bytes=np.array([RED, image], object))
+        with pytest.raises(client.ServingError, match=rf"holds {len(image)} bytes for seed 8 but must hold a PNG"):
+            generators[0].generate(2, seed=7)
+    for value, told in ((np.zeros((2, 4), np.float32), r"is float32 \[2, 4\] but must be string \[n\]"),
+                        (np.array([RED], object), r"has shape \[1\] for 2 images")):
+        answering(monkeypatch, generators[0], image_bytes=value)
+        with pytest.raises(client.ServingError, match=f"DATA_LOSS: output `image_bytes` {told}"):
+            generators[0].generate(2)
 
 
 def test_unreachable_and_deadline(served, tmp_path):
@@ -395,7 +513,7 @@ def test_tables_and_json(served, files, capsys):
 
 
 def test_the_command_waits_for_the_server_and_for_the_model(served, files, capsys, monkeypatch):
-    monkeypatch.setattr(client, "QUIET_SECONDS", 0.3)
+    monkeypatch.setattr(client_command, "QUIET_SECONDS", 0.3)
     relay, port = grpc.server(concurrent.futures.ThreadPoolExecutor(2)), free_port()
     answering = threading.Event()
     add_relay(relay, served.address, answering)
@@ -481,9 +599,9 @@ def test_tables_fit_80_columns_and_keep_every_name_and_number(signature, capsys,
         },
         "search": {"image": image, "unknown": False, "matches": [match]},
     }[signature]
-    monkeypatch.setattr(client.sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("TERM", "dumb")  # 80 columns, no colours
-    client._print_table(signature, [row])
+    client_command.print_table(signature, [row])
     out = capsys.readouterr().out
     table = [line for line in out.splitlines() if line.startswith("│")]
     assert table and all(len(line) <= 80 for line in out.splitlines())

@@ -29,7 +29,11 @@ from tests.tfrecords.here import run_here
         (client, ["embed", "a.png", "--timeout=0"], "Image `a.png` is not a file; check the path."),
         (client, ["search", "a.png", "--k=0"], "`--k` is `0` but must be a positive integer."),
         (client, ["--model"], "`--model` has no value; write --model=VALUE."),
-        (client, [], "`` is not a command; use one of embed, ask, verify, search, followed by images."),
+        (
+            client,
+            [],
+            "`` is not a command; use one of embed, ask, verify, search, detect, followed by images, or generate.",
+        ),
         (gallery, ["build", "--image=x"], "`--image` is not a flag of this command; did you mean --images"),
         (gallery, ["build", "--k=many"], "`--k` is `many` but must be an integer."),
         (gallery, ["build", "--threshold=high"], "`--threshold` is `high` but must be a number."),

@@ -124,6 +124,69 @@ class Toy(Encoder):
         }
 
 
+def _pixels(data):
+    return tf.cast(tf.io.decode_image(data, 3, expand_animations=False), tf.float32) / 255.0
+
+
+class Detector(tf.Module):
+    """Red is fake: the score is the mean of the red channel, the map the channel itself on 6 x 8 cells."""
+
+    SIGNATURE = [tf.TensorSpec([None], tf.string, name="image_bytes")]
+
+    @tf.function(input_signature=SIGNATURE)
+    def detect(self, image_bytes):
+        score = tf.map_fn(
+            lambda data: tf.reduce_mean(_pixels(data)[..., 0]), image_bytes, fn_output_signature=tf.float32
+        )
+        return {
+            "score": score,
+            "probability": tf.sigmoid(score),
+            "decision": score >= 0.25,
+            "threshold": tf.fill(tf.shape(score), 0.25),
+        }
+
+    @tf.function(input_signature=SIGNATURE)
+    def fake_map(self, image_bytes):
+        cells = tf.TensorSpec([6, 8], tf.float32)
+        return {
+            "map": tf.map_fn(
+                lambda data: tf.image.resize(_pixels(data), [6, 8])[..., 0], image_bytes, fn_output_signature=cells
+            )
+        }
+
+    def save(self, path):
+        tf.saved_model.save(self, str(path), {"detect": self.detect, "fake_map": self.fake_map})
+
+
+class Generator(tf.Module):
+    """Noise of 28 x 20 pixels from its seed; of a conditional one all of it is as bright as the class says."""
+
+    SEED = tf.TensorSpec([None], tf.int64, name="seed")
+
+    @tf.function(input_signature=[SEED])
+    def of_seeds(self, seed):
+        return {"image_bytes": tf.map_fn(self._image, seed, fn_output_signature=tf.string)}
+
+    @tf.function(input_signature=[SEED, tf.TensorSpec([None], tf.int32, name="label")])
+    def of_classes(self, seed, label):
+        with tf.control_dependencies([tf.debugging.assert_less(label, 3, message="`label` is not below 3 classes.")]):
+            return {
+                "image_bytes": tf.map_fn(
+                    lambda pair: tf.io.encode_png(tf.fill([28, 20, 1], tf.cast(pair[0] % 7 + 50 * pair[1], tf.uint8))),
+                    (seed, tf.cast(label, tf.int64)),
+                    fn_output_signature=tf.string,
+                )
+            }
+
+    @staticmethod
+    def _image(seed):
+        noise = tf.random.stateless_uniform([28, 20, 3], tf.stack([seed, 0]), maxval=256, dtype=tf.int32)
+        return tf.io.encode_png(tf.cast(noise, tf.uint8))
+
+    def save(self, path, conditional=False):
+        tf.saved_model.save(self, str(path), {"generate": self.of_classes if conditional else self.of_seeds})
+
+
 def png(red, green, blue, size=4):
     return tf.io.encode_png(
         tf.ones([size, size, 1], tf.uint8) * tf.constant([red, green, blue], tf.uint8)

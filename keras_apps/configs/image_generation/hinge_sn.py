@@ -1,0 +1,17 @@
+"""Spectrally normalised critic and hinge loss on Fashion-MNIST, the modern reference; images of a wanted class.
+
+    python -m tfrecords.write --npz=$SUITE_DATA/fashion_mnist/fashion_mnist.npz --out=build/data/fashion_mnist
+    python -m keras_apps.train --config=keras_apps/configs/image_generation/hinge_sn.py \\
+        --data=build/data/fashion_mnist --workdir=build/zoo/fashion_mnist/hinge_sn
+"""
+
+from keras_apps.configs.image_generation.dcgan import get_config as dcgan
+
+
+def get_config():
+    config = dcgan()
+    config.update({"family": "hinge_sn", "loss": "hinge()", "critic": "dcgan(width=48, norm='spectral')",
+                   "conditional": True, "critic_steps": 2, "steps": 4400})
+    for group in ("generator", "critic"):
+        config.optimizers[group] = "adam(rate=2e-4, beta_1=0.0, beta_2=0.9)"
+    return config

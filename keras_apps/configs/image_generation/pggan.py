@@ -1,0 +1,18 @@
+"""PGGAN on Fashion-MNIST: grows from 7 over 14 to 28 pixels; equalised rates, pixel norm, minibatch deviation.
+
+    python -m tfrecords.write --npz=$SUITE_DATA/fashion_mnist/fashion_mnist.npz --out=build/data/fashion_mnist
+    python -m keras_apps.train --config=keras_apps/configs/image_generation/pggan.py \\
+        --data=build/data/fashion_mnist --workdir=build/zoo/fashion_mnist/pggan
+"""
+
+from keras_apps.configs.image_generation.dcgan import get_config as dcgan
+
+
+def get_config():
+    config = dcgan()
+    config.update({"family": "pggan", "generator": "progressive(width=24, most=96)",
+                   "critic": "progressive(width=24, most=96)", "loss": "wasserstein_gp(weight=10.0, drift=1e-3)",
+                   "steps": 3400})
+    for group in ("generator", "critic"):
+        config.optimizers[group] = "adam(rate=1e-3, beta_1=0.0, beta_2=0.99)"
+    return config

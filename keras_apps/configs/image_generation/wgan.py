@@ -1,0 +1,16 @@
+"""WGAN on Fashion-MNIST: DCGAN's networks, the critic's weights clipped, several critic steps a step.
+
+    python -m tfrecords.write --npz=$SUITE_DATA/fashion_mnist/fashion_mnist.npz --out=build/data/fashion_mnist
+    python -m keras_apps.train --config=keras_apps/configs/image_generation/wgan.py \\
+        --data=build/data/fashion_mnist --workdir=build/zoo/fashion_mnist/wgan
+"""
+
+from keras_apps.configs.image_generation.dcgan import get_config as dcgan
+
+
+def get_config():
+    config = dcgan()
+    config.update({"family": "wgan", "loss": "wasserstein(clip=0.01)", "critic_steps": 3, "steps": 4400})
+    for group in ("generator", "critic"):
+        config.optimizers[group] = "rmsprop(rate=2e-4)"
+    return config

@@ -1,0 +1,15 @@
+"""WGAN-GP on Fashion-MNIST: the critic's slope is held near 1; layer norm in it, since images must not meet.
+
+    python -m tfrecords.write --npz=$SUITE_DATA/fashion_mnist/fashion_mnist.npz --out=build/data/fashion_mnist
+    python -m keras_apps.train --config=keras_apps/configs/image_generation/wgan_gp.py \\
+        --data=build/data/fashion_mnist --workdir=build/zoo/fashion_mnist/wgan_gp
+"""
+
+from keras_apps.configs.image_generation.dcgan import get_config as dcgan
+
+
+def get_config():
+    config = dcgan()
+    config.update({"family": "wgan_gp", "loss": "wasserstein_gp(weight=10.0)", "critic_steps": 3, "steps": 2900,
+                   "critic": "dcgan(width=48, norm='layer')"})
+    return config

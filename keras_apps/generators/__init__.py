@@ -1,0 +1,1 @@
+"""Networks that turn a latent vector into an image."""

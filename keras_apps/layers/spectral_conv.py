@@ -1,0 +1,28 @@
+"""A convolution of bounded slope."""
+
+import tensorflow as tf
+import tensorflow_addons as tfa
+
+
+class SpectralConvLayer(tf.keras.layers.Layer):
+    """Convolution whose weights are divided by their largest singular value at every training pass.
+
+    w = w / sigma,   sigma = v' W u for W = w as [kernel^2 d, filters], u and v by one step of power iteration a pass
+
+    Args:    filters: channels of y, >= 1.  kernel: taps.  stride: >= 1.
+    Call:    [b,h,w,d], training (the division) -> [b, h/stride, w/stride, filters].
+    Raises:  ValueError for a number below 1.
+    Source:  Miyato et al., ICLR 2018, arXiv:1802.05957, algorithm 1; the normalisation is tensorflow-addons'.
+    Differs: no gradient passes through sigma (as in tensorflow-addons).
+    """
+
+    def __init__(self, filters=8, kernel=3, stride=1):
+        super().__init__()
+        if min(filters, kernel, stride) < 1:
+            raise ValueError(f"spectral_conv(filters={filters}, kernel={kernel}, stride={stride}) needs numbers of at "
+                             "least 1.")
+        self.wrapped = tfa.layers.SpectralNormalization(
+            tf.keras.layers.Conv2D(filters, kernel, stride, "same", kernel_initializer="he_normal"))
+
+    def call(self, x, training=False):
+        return self.wrapped(x, training=training)

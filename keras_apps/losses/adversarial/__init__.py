@@ -1,0 +1,1 @@
+"""Losses of a critic and a generator that play against each other."""

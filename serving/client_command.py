@@ -1,0 +1,392 @@
+"""The command of serving.client, which says how it is called: what it checks, asks, prints and writes."""
+
+import json
+import os
+import sys
+import time
+
+import numpy as np
+from absl import flags
+
+from serving.client import ABSENT_SECONDS, CHUNK, Client, DeadlineExceeded, NotFound, ServingError, png_size
+from serving.files import require_place, write_whole
+
+QUIET_SECONDS = 2.0  # work shorter than this shows no progress
+SHOWN = 4  # numbers of an embedding in the table: with a file name they fit into 80 columns
+
+
+def _embed(client, images, values, facts):
+    return _vectors(client.embed, images, values, facts)
+
+
+def _ask(client, images, values, facts):
+    return _vectors(client.ask, images, values, facts)
+
+
+def _vectors(embed, images, values, facts):
+    vectors = np.concatenate([embed(chunk) for chunk in _chunks(images, "embedding")])
+    if values.out:
+        arrays = {"embeddings": vectors, "images": np.array(images), **(facts or {})}
+        write_whole("out", values.out, lambda stream: np.savez(stream, **arrays))
+        print(
+            f"{len(images)} embeddings of {vectors.shape[1]} numbers written to {values.out}", file=sys.stderr
+        )
+    return [{"image": image, "embedding": vector.tolist()} for image, vector in zip(images, vectors)]
+
+
+def _verify(client, images, values, _):
+    if len(images) != 2:
+        raise ValueError(f"`verify` got {len(images)} images but compares exactly 2.")
+    answer = client.verify(images[0], images[1])
+    return [
+        {
+            "first": images[0],
+            "second": images[1],
+            **{name: _plain(value[0]) for name, value in answer.items()},
+        }
+    ]
+
+
+def _groups(images, pattern):
+    """What the pattern finds in the paths: [{group: text}], {} where it does not match; and whose images they are."""
+    from saved_models.gallery import identity_of, identity_pattern
+
+    expression = identity_pattern(pattern)
+    found = [match.groupdict() if (match := expression.search(image)) else {} for image in images]
+    return found, [identity_of(groups) or None for groups in found]
+
+
+def _facts(images, pattern):
+    """The arrays of the paths: identities and, where the pattern has such groups, cameras and tracks."""
+    found, identities = _groups(images, pattern)
+    columns = {"identities": ("identity", identities)}
+    for group in ("camera", "track"):
+        if any(group in groups for groups in found):
+            columns[f"{group}s"] = group, [groups.get(group) for groups in found]
+    for group, values in columns.values():
+        for image, value in zip(images, values):
+            if not value:
+                raise ValueError(
+                    f"`--pattern` is {pattern} but finds no {group} in `{image}`, the path as it is typed; correct the "
+                    "pattern or leave the image out."
+                )
+    return {name: np.array(values) for name, (_, values) in columns.items()}
+
+
+def _truths(images, pattern):
+    """Whose images the queries are by their paths; None where the pattern does not say."""
+    truths = _groups(images, pattern)[1]
+    if not any(truths):
+        print(
+            f"`--pattern` finds no identity in any of the {len(images)} paths as they are typed, such as {images[0]}, "
+            "so no answer is framed",
+            file=sys.stderr,
+        )
+    return truths
+
+
+def _search(client, images, values, truths):
+    found = {"identities": [], "scores": [], "entries": [], "unknown": []}
+    for chunk in _chunks(images, "searching"):
+        for name, value in client.search(chunk).items():
+            found[name] += [row[: values.k] for row in value] if value.ndim > 1 else list(value)
+    if values.out:
+        from serving import sheet
+
+        picture, said = sheet.draw(images, found, values.images, truths)
+        write_whole("out", values.out, lambda stream: picture.save(stream, "PNG"))
+        hint = "" if values.images else "; --images=DIR, what the gallery was built from, shows its images"
+        print(f"sheet written to {values.out}: {said}{hint}", file=sys.stderr)
+    return [
+        {
+            "image": image,
+            "unknown": bool(unknown),
+            "matches": [
+                {"identity": identity, "score": float(score), "entry": entry}
+                for identity, score, entry in zip(*ranked)
+            ],
+        }
+        for image, unknown, *ranked in zip(
+            images, found["unknown"], found["identities"], found["scores"], found["entries"]
+        )
+    ]
+
+
+def _detect(client, images, values, _):
+    if values.out:
+        from serving import overlay
+
+        # Before the long work: a model without `fake_map` is told at once.
+        maps = client.fake_map(images[: overlay.MOST_IMAGES])
+    answers = [client.detect(chunk) for chunk in _chunks(images, "detecting")]
+    answer = {name: np.concatenate([part[name] for part in answers]) for name in answers[0]}
+    if values.out:
+        picture, said = overlay.draw(images, answer, maps)
+        write_whole("out", values.out, lambda stream: picture.save(stream, "PNG"))
+        print(f"picture written to {values.out}: {said}", file=sys.stderr)
+    return [
+        {"image": image, **{name: _plain(value[row]) for name, value in answer.items()}}
+        for row, image in enumerate(images)
+    ]
+
+
+def _generate(client, images, values, _):
+    from serving import samples
+
+    folder = values.out if values.out and not values.out.endswith(_ENDINGS["generate"]) else None
+    rows, kept = [], []
+    for seeds in _chunks(range(values.seed, values.seed + values.count), "generating"):
+        made = client.generate(len(seeds), seeds.start, values.class_index)
+        kept += made[: samples.MOST_IMAGES - len(kept)]
+        for seed, image in zip(seeds, made):
+            height, width = png_size(image)
+            rows.append({"seed": seed, "bytes": len(image), "height": height, "width": width})
+            if folder:
+                os.makedirs(folder, exist_ok=True)  # not before there is an image
+                write_whole("out", os.path.join(folder, f"{seed}.png"), lambda stream, image=image: stream.write(image))
+    if folder:
+        word, last = ("image", "") if len(rows) == 1 else ("images", f" to {rows[-1]['seed']}.png")
+        print(f"{len(rows):,} {word} written to {folder}: {rows[0]['seed']}.png{last}", file=sys.stderr)
+    elif values.out:
+        picture, said = samples.draw(kept, values.seed, len(rows))
+        write_whole("out", values.out, lambda stream: picture.save(stream, "PNG"))
+        print(f"sheet written to {values.out}: {said}", file=sys.stderr)
+    return rows
+
+
+_COMMANDS = {
+    "embed": _embed,
+    "ask": _ask,
+    "verify": _verify,
+    "search": _search,
+    "detect": _detect,
+    "generate": _generate,
+}
+_MODELS = {  # what is asked without --model; "verification" elsewhere
+    "search": "gallery",
+    "detect": "fake_image_detection",
+    "generate": "image_generation",
+}
+_OWNERS = {
+    "out": ("embed", "ask", "search", "detect", "generate"),
+    "k": ("search",),
+    "images": ("search",),
+    "pattern": ("embed", "ask", "search"),
+    "count": ("generate",),
+    "seed": ("generate",),
+    "class_index": ("generate",),
+}
+_READS = {"embed": _facts, "ask": _facts, "search": _truths}  # what --pattern reads in the paths
+_ENDINGS = {"embed": ".npz", "ask": ".npz", "search": ".png", "detect": ".png", "generate": ".png"}
+_MAKE = ("generate",)  # they take no images
+_FOLDERS = ("generate",)  # their --out may be a folder, which has no ending
+
+
+def _require_out(signature, out):
+    """Whether --out is what the command writes and can be made, asked before the work."""
+    ending, folder = _ENDINGS[signature], os.path.normpath(out)
+    if signature in _FOLDERS and not out.endswith(ending):
+        if os.path.isdir(folder):
+            folder = os.path.join(folder, "0.png")  # what is to be made is in it
+        elif os.path.splitext(folder)[1]:
+            raise ValueError(f"`--out` is {out} but must end in {ending} or, for a folder, have no ending.")
+        elif os.path.exists(folder):
+            raise NotADirectoryError(f"`--out` is {out} but that is a file; give a folder or FILE{ending}.")
+        require_place("out", folder)
+        return
+    if not out.endswith(ending):
+        raise ValueError(f"`--out` is {out} but must end in {ending}.")
+    require_place("out", out)
+
+
+def _wait(client, values, model):
+    """Until the model can answer, at most --wait seconds; what is wrong then, the question will say.
+
+    Raises: NotFound where the server is up and has no such model.
+    """
+    began = time.monotonic()
+    try:
+        client.wait_ready(min(values.wait, QUIET_SECONDS), ABSENT_SECONDS)
+        return
+    except DeadlineExceeded as error:
+        last = " ".join(error.message.partition("last answer: ")[2].split())
+    except NotFound:
+        raise
+    except ServingError:  # such as a server that tells no status
+        return
+    if values.wait > QUIET_SECONDS:
+        print(
+            f"waiting for model {model} on {values.server}, up to {values.wait:g} s ({last})",
+            file=sys.stderr,
+            flush=True,
+        )
+        try:
+            client.wait_ready(values.wait - (time.monotonic() - began), ABSENT_SECONDS)
+        except NotFound:
+            raise
+        except ServingError:
+            pass
+
+
+def _plain(value):
+    value = value.item() if isinstance(value, np.generic) else value
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _chunks(images, doing):
+    """The images of each request; a bar on a terminal, one closing line elsewhere if it took long."""
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
+
+    started = time.monotonic()
+    console = Console(stderr=True)
+    with Progress(
+        *Progress.get_default_columns(),
+        MofNCompleteColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal or len(images) <= CHUNK,
+    ) as progress:
+        task = progress.add_task(doing, total=len(images))
+        for start in range(0, len(images), CHUNK):
+            chunk = images[start : start + CHUNK]
+            yield chunk
+            progress.advance(task, len(chunk))
+    seconds = time.monotonic() - started
+    if seconds > QUIET_SECONDS:
+        print(f"{doing}: {len(images)} images in {seconds:.1f} s", file=sys.stderr)
+
+
+def print_table(signature, rows):
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    def columns(*names):
+        # A narrow terminal folds names, of which the end matters most, and never breaks a number.
+        return [
+            Column(name, overflow="fold") if name in _NAMES else Column(name, no_wrap=True) for name in names
+        ]
+
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    if signature in ("embed", "ask"):
+        size = len(rows[0]["embedding"])
+        console.print(
+            f"{len(rows)} embedding{'s' if len(rows) > 1 else ''} of {size} numbers [{len(rows)}, {size}]; "
+            "all of them with --out=FILE.npz or --json.",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        table = Table(*columns("image", "length", "first numbers"))
+        for row in rows:
+            vector = row["embedding"]
+            table.add_row(
+                Text(row["image"]),
+                f"{np.linalg.norm(vector):.4f}",
+                " ".join(f"{number: .3f}" for number in vector[:SHOWN]) + (" ..." if size > SHOWN else ""),
+            )
+    elif signature == "verify":
+        table = Table(*columns("first", "second", "score", "threshold", "decision", "probability"))
+        for row in rows:
+            table.add_row(
+                Text(row["first"]),
+                Text(row["second"]),
+                f"{row['score']:.4f}",
+                f"{row['threshold']:.4f}",
+                _decision_text(row["decision"]),
+                f"{row['probability']:.4f}",
+            )
+    elif signature == "detect":
+        table = Table(*columns("image", "score", "threshold", "decision", "probability"))
+        for row in rows:
+            table.add_row(
+                Text(row["image"]),
+                f"{row['score']:.4f}",
+                f"{row['threshold']:.4f}",
+                "fake" if row["decision"] else "real",
+                f"{row['probability']:.4f}",
+            )
+    elif signature == "generate":
+        table = Table(*columns("seed", "bytes", "height x width"))
+        for row in rows:
+            table.add_row(str(row["seed"]), f"{row['bytes']:,}", f"{row['height']} x {row['width']}")
+    else:
+        table = Table(*columns("image", "rank", "identity", "score", "entry", "known"))
+        for row in rows:
+            for rank, match in enumerate(row["matches"], 1):
+                first = rank == 1
+                table.add_row(
+                    Text(row["image"] if first else ""),
+                    str(rank),
+                    Text(match["identity"]),
+                    f"{match['score']:.4f}",
+                    Text(match["entry"]),
+                    ("unknown" if row["unknown"] else "known") if first else "",
+                )
+    console.print(table)
+    if signature == "verify":
+        console.print(
+            "`decision` decides: same where score >= threshold. `probability` is that of same at equal odds, were "
+            "there as many same as different pairs; a strict threshold may decide against it.",
+            markup=False,
+            highlight=False,
+        )
+    if signature == "detect":
+        console.print(
+            "`decision` decides: fake where score >= threshold. `probability` is that of fake; the threshold need not "
+            "lie where it is 0.5.",
+            markup=False,
+            highlight=False,
+        )
+
+
+_NAMES = {"image", "first", "second", "identity", "entry"}
+
+
+def _decision_text(decision):
+    return ("same" if decision else "different") if isinstance(decision, (bool, int)) else str(decision)
+
+
+def main(argv):
+    values = flags.FLAGS
+    if len(argv) < 2 or argv[1] not in _COMMANDS:
+        raise ValueError(
+            f"`{argv[1] if len(argv) > 1 else ''}` is not a command; use one of "
+            f"{', '.join(name for name in _COMMANDS if name not in _MAKE)}, followed by images, or {', '.join(_MAKE)}."
+        )
+    signature, images = argv[1], argv[2:]
+    if images and signature in _MAKE:
+        raise ValueError(f"`{images[0]}` follows {signature}, which takes no images but only flags; leave it away.")
+    if not images and signature not in _MAKE:
+        raise ValueError(f"No image to {signature}; give at least one path.")
+    for flag, owners in _OWNERS.items():
+        if values[flag].present and signature not in owners:
+            raise ValueError(f"`--{flag}` belongs to {' and '.join(owners)}; leave it away for {signature}.")
+    if values.out:
+        _require_out(signature, values.out)
+    if values.images and not values.out:
+        raise ValueError(f"`--images` is {values.images} but only a sheet shows images; give --out=FILE.png as well.")
+    if values.pattern and not values.out:
+        use = "a sheet frames answers" if signature == "search" else "a file holds identities"
+        raise ValueError(
+            f"`--pattern` is {values.pattern} but only {use}; give --out=FILE{_ENDINGS[signature]} as well."
+        )
+    if values.images and not os.path.isdir(values.images):
+        raise FileNotFoundError(
+            f"`--images` is {values.images} but must be the folder that the gallery was built from; unpack a zip first."
+        )
+    for image in images:  # before the first of many requests, not after the last
+        if not os.path.isfile(image):
+            raise FileNotFoundError(f"Image `{image}` is not a file; check the path.")
+    read = _READS[signature](images, values.pattern) if values.pattern else None
+    model = values.model or _MODELS.get(signature, "verification")
+    with Client(values.server, model, values.timeout, values.version, values.label) as client:
+        if values.wait:
+            _wait(client, values, model)
+        rows = _COMMANDS[signature](client, images, values, read)
+    if values.json:
+        for row in rows:
+            print(json.dumps(row))
+    elif not values.out:
+        print_table(signature, rows)
