@@ -9,26 +9,7 @@ from PIL import Image
 
 from keras_apps import charts
 from keras_apps.card import cautions, threshold_note
-
-STYLE = """
-:root { color-scheme: light; --ink: #1d2733; --quiet: #66707c; --line: #e3e7ec; --good: #1b7f4d; --bad: #c0392b; }
-* { box-sizing: border-box; }
-body { margin: 0; font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: #f6f7f9; }
-main { max-width: 1080px; margin: 0 auto; padding: 32px 20px 64px; }
-h1 { margin: 0 0 4px; font-size: 28px; } h2 { font-size: 18px; margin: 0 0 12px; }
-p { margin: 0 0 12px; color: var(--quiet); max-width: 72ch; }
-section { background: white; border: 1px solid var(--line); border-radius: 10px; padding: 20px; margin-top: 20px; }
-.numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; }
-.number { border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px; background: white; }
-.number b { display: block; font-size: 26px; } .number span { color: var(--quiet); font-size: 13px; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); gap: 16px; }
-img.wide { width: 100%; height: auto; display: block; }
-table { border-collapse: collapse; width: 100%; } td, th { border-bottom: 1px solid var(--line); padding: 6px 8px;
-  text-align: left; } td.n { font-variant-numeric: tabular-nums; } td img { height: 56px; image-rendering: pixelated; }
-.caution { color: var(--bad); font-weight: 600; }
-.yes { color: var(--good); font-weight: 600; } .no { color: var(--bad); font-weight: 600; }
-code { font-size: 13px; background: #f0f2f5; padding: 1px 5px; border-radius: 4px; }
-"""
+from keras_apps.report import STYLE
 
 
 def page(run, result, history, pictures, models, answers, shown):

@@ -22,6 +22,8 @@ class App(tf.Module):
     takes = ()      # what a mixing adds to a batch and `losses` reads
     kinds = "classes"       # what the names of the training rows are
     floor = "raw pixels"    # what figures are compared with
+    captions = {}           # {tag of a picture: what it shows}
+    exact = False           # served, it takes only images of the very size it was trained on, where that is one
     judged_by = "pairs"     # of held-out identities, or "images"
 
     def __init__(self, config, info):
@@ -87,6 +89,10 @@ class App(tf.Module):
                  empty where the app has none.
         """
         return {}
+
+    def probe(self, splits):
+        """What to look at before the training: sentences, those that warn beginning with "warning: "."""
+        return []
 
     def evaluate(self, splits):
         """{metric: float} on {name: Split}; shares as fractions, floors as `floor_<metric>`."""

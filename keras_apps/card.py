@@ -77,10 +77,21 @@ def cautions(result):
     if not result.get("unseen_identities", 1.0):
         found.append("No identity was held back, so nothing is known about strangers: `verify` and `search` may take "
                      "them for someone. Hold identities back (4 or more are needed).")
+    if not result.get("unseen_source", 1.0):
+        found.append("No generator was held back, so nothing is known of fakes of other generators; name one by "
+                     "`held_out`.")
+    if result.get("resized"):
+        found.append("The images are resized for the network, which blurs the traces that generators leave; use their "
+                     "own `size`.")
+    if "frechet" in result and result["frechet"] >= result["floor_frechet"]:
+        found.append(f"The Frechet distance is {result['frechet']:.1f} but that of a Gaussian of the pixels is "
+                     f"{result['floor_frechet']:.1f}: the generator has not learnt its images.")
+    beaten = result.get("floor", "raw pixels")
+    reach = f"{beaten} reach" if beaten.endswith("s") else f"an {beaten} reaches"
     for key, name in (("auc", "AUC"), ("rank1", "rank-1"), ("rank1_restyled", "rank-1 restyled")):
         value, floor = result.get(key), result.get(f"floor_{key}")
         if value is not None and floor is not None and value < floor:
-            found.append(f"{name} is {value:.3f} but raw pixels reach {floor:.3f}: do not serve this model.")
+            found.append(f"{name} is {value:.3f} but {reach} {floor:.3f}: do not serve this model.")
     far, pairs = result.get("threshold_far"), result.get("threshold_pairs")
     if far and pairs < 10 / far:
         found.append(f"The threshold rests on {pairs:,} different pairs, few for a false-accept rate of {far:g}; hold "

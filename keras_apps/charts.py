@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from PIL import Image, ImageDraw, ImageFont
 
 MOST = 18       # letters of a name
@@ -14,7 +15,7 @@ CELL, CAPTION, GAP = 96, 16, 4      # pixels of a batch sheet: an image, its nam
 SAME, OTHER, QUIET = "#1b7f4d", "#c0392b", "#8a8f98"
 
 
-def roc(curves):
+def roc(curves, xlabel="false-accept rate", ylabel="true-accept rate", title="ROC on held-out images"):
     """ROC curves with a logarithmic false-accept axis.
 
     Args:    curves: {name: (far [k], tar [k])}; the first is drawn strongest.
@@ -25,8 +26,8 @@ def roc(curves):
         axes.plot(np.maximum(far[keep], 1e-6), tar[keep], label=name, lw=2 if place == 0 else 1.4,
                   color=SAME if place == 0 else QUIET)
     smallest = min(far[far > 0].min() for far, _ in curves.values())
-    axes.set(xscale="log", xlim=(max(smallest, 1e-5), 1), ylim=(0, 1.01), xlabel="false-accept rate",
-             ylabel="true-accept rate", title="ROC on held-out images")
+    axes.set(xscale="log", xlim=(max(smallest, 1e-5), 1), ylim=(0, 1.01), xlabel=xlabel,
+             ylabel=ylabel, title=title)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     return _pixels(figure)
@@ -53,16 +54,17 @@ def precision_recall(curves, share):
     return _pixels(figure)
 
 
-def histogram(scores, same, threshold=None):
-    """Densities of the scores of same and different pairs, with the threshold."""
+def histogram(scores, same, threshold=None, names=("different", "same"), unit="pairs", xlabel="score (cosine)",
+              title="Scores of held-out pairs"):
+    """Densities of the scores of same and different pairs (or of two other `names`), with the threshold."""
     figure, axes = _figure(5.2, 4.2)
-    edges = np.linspace(min(-0.2, scores.min()), 1.0, 61)
-    for chosen, colour, name in ((~same, OTHER, "different"), (same, SAME, "same")):
+    edges = np.linspace(min(-0.2, scores.min()), max(1.0, scores.max()), 61)
+    for chosen, colour, name in ((~same, OTHER, names[0]), (same, SAME, names[1])):
         axes.hist(scores[chosen], edges, density=True, alpha=0.6, color=colour,
-                  label=f"{name} ({chosen.sum():,} pairs)")
+                  label=f"{name} ({chosen.sum():,} {unit})")
     if threshold is not None:
         axes.axvline(threshold, color="black", ls="--", lw=1, label=f"threshold {threshold:.2f}")
-    axes.set(xlabel="score (cosine)", ylabel="density", title="Scores of held-out pairs")
+    axes.set(xlabel=xlabel, ylabel="density", title=title)
     axes.legend(loc="upper left", fontsize=8)
     return _pixels(figure)
 
@@ -162,6 +164,39 @@ def batch_sheet(images, names, most=64):
             shown = "\u2026" + shown[2:]
         drawing.text((x, y + height + 2), shown, "black", font)
     return np.asarray(sheet)
+
+
+def densities(series, xlabel, title):
+    """Densities of several sets of values: {name: [n]}."""
+    figure, axes = _figure(5.2, 4.2)
+    everything = np.concatenate([values for values in series.values() if len(values)])
+    edges = np.linspace(everything.min(), max(everything.max(), everything.min() + 1e-6), 61)
+    for name, values in series.items():
+        if len(values):
+            axes.hist(values, edges, density=True, histtype="step", lw=1.8,
+                      label=f"{name}, mean {values.mean():.2f}")
+    axes.set(xlabel=xlabel, ylabel="density", title=title)
+    axes.legend(fontsize=8)
+    return _pixels(figure)
+
+
+def overlays(images, maps, boxes):
+    """Images above themselves in grey with their maps laid over them in red; the boxes are framed.
+
+    Args:    images: float [n,H,W,C] in [0, 1].  maps: [n,H,W] in [0, 1].  boxes: int [n,4] (top, left, height, width).
+    """
+    figure = Figure(figsize=(1.3 * len(images), 2.9))
+    grid = figure.subplots(2, len(images), squeeze=False)
+    for column, (image, evidence, (top, left, height, width)) in enumerate(zip(images, maps, boxes)):
+        grey = rgb(image).mean(axis=2, keepdims=True) / 255
+        red = grey * (1 - evidence[..., None]) + evidence[..., None] * np.array([0.85, 0.1, 0.1])
+        for axes, shown in zip(grid[:, column], (image, red)):
+            show(axes, shown)
+            axes.axis("off")
+            axes.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, ec="#3b7dd8", lw=1.5))
+    figure.suptitle("A patch of a fake (blue frame) in real images, and where the detector sees fakes (red)", fontsize=9)
+    figure.tight_layout()
+    return _pixels(figure)
 
 
 def mosaic(images, across, least=512):

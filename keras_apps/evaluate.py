@@ -19,7 +19,7 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from keras_apps import charts
+from keras_apps import charts, report
 from keras_apps.actions import WriteHistory, WriteTensorBoard
 from keras_apps.build import build
 from keras_apps.card import cautions
@@ -48,16 +48,29 @@ def evaluate(run, loop, workdir, history, trained=None, reason="finished"):
     result = {**metrics, "step": loop.position(), "seed": run.config.seed, "minutes": round(minutes, 3),
               "minutes_wall": round(wall, 3), "ended": reason,
               "trained": loop.position() if trained is None else trained, "commit": commit(),
-              "data_sha256": run.records.manifest["data_sha256"],
+              "data_sha256": run.records.manifest["data_sha256"], "floor": run.app.floor,
               "synthetic": run.records.synthetic, "damaged": len(run.images.damaged)}
     write_file(os.path.join(workdir, "evaluation.json"), json.dumps(result, indent=1, sort_keys=True))
-    pictures = run.app.pictures(run.splits)
+    with loop.averaged():
+        pictures = {**run.app.pictures(run.splits), **followed(workdir)}
     board = WriteTensorBoard(workdir)
     board.evaluation(loop.position(), metrics, pictures, run.app.projection(run.splits), run.app.scored(run.splits))
     os.makedirs(os.path.join(workdir, "pictures"), exist_ok=True)
-    for tag, pixels in pictures.items():
-        write_file(os.path.join(workdir, "pictures", f"{tag}.png"), charts.png(pixels))
+    drawn = {tag: charts.png(pixels) for tag, pixels in pictures.items()}
+    for tag, data in drawn.items():
+        write_file(os.path.join(workdir, "pictures", f"{tag}.png"), data)
+    report.write(run, result, workdir, drawn)
     return result
+
+
+def followed(workdir):
+    """{"followed": chart} of the figures that the app watched while it trained; {} where there are none."""
+    rows = [row for row in WriteHistory.read(workdir) if any(name.startswith("follow/") for name in row)]
+    names = sorted({name for row in rows for name in row if name.startswith("follow/")})
+    if len(rows) < 2:
+        return {}
+    series = {name[len("follow/"):]: [row.get(name, np.nan) for row in rows] for name in names}
+    return {"followed": charts.curve([row["step"] for row in rows], series, "Watched while training", "figure")}
 
 
 def show(result):

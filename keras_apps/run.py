@@ -22,6 +22,9 @@ from tfrecords.schema import SEVERAL
 from tfrecords.shards import write_file
 
 
+IMAGE_FACTS = "channels", "dtype", "raw", "scaling", "aligned"      # of a manifest, which a Decoder needs
+
+
 class Run:
     """A config on data under a strategy.
 
@@ -181,6 +184,9 @@ def claim(workdir, run):
     if os.path.lexists(workdir) and not os.path.isdir(workdir):
         raise ValueError(f"`workdir` is {workdir} but that is a file; name a new folder.")
     os.makedirs(workdir, exist_ok=True)
+    # What an image is, for those who use the run without its data.
+    mine["images.json"] = json.dumps({**{key: run.records.manifest.get(key) for key in IMAGE_FACTS},
+                                      "names": run.names})
     for name, text in mine.items():
         write_file(os.path.join(workdir, name), text)
 
@@ -205,6 +211,29 @@ def stored_config(workdir):
     complete.update(config)
     complete.optimizers = ConfigDict(config.get("optimizers", complete.optimizers))
     return complete
+
+
+def stored_app(workdir, strategy):
+    """The app of a finished or stopped run, with the newest weights (averaged ones, where it has them); no data needed.
+
+    Returns: app, loop (standing at its step), config, {"name", "sha256"} of the data it was trained on.
+    Raises:  ValueError where the workdir holds no run, or none that can be used without its data.
+    """
+    config = settle(stored_config(workdir))
+    facts, data = (read_json(os.path.join(workdir, f"{name}.json")) for name in ("images", "data"))
+    if facts is None or data is None:
+        raise ValueError(f"{workdir} does not say what its images are (images.json, data.json); train it again with "
+                         "the present version.")
+    if not checkpoints_in(os.path.join(workdir, "checkpoints")):
+        raise ValueError(f"{workdir} holds no checkpoint; train it first by `python -m keras_apps.train`.")
+    facts["aligned"] = facts["aligned"] or 0
+    decoder = Decoder.of(facts, config.size, config.data.fit)
+    with strategy.scope():
+        app = build("apps", config.app, config=config, info=info_of(len(facts["names"]), facts["names"], {}, decoder))
+    loop = Loop(app, config, None, strategy, workdir)
+    loop.restore(training=False)
+    loop.restore_best()
+    return app, loop, config, data
 
 
 def commit():

@@ -28,10 +28,13 @@ class Split:
         self.rows, self.identities = rows, self.identities[kept]
 
     def spread(self, most):
-        """At most so many rows, evenly spread over these."""
+        """At most so many of these rows, drawn once and for all.
+
+        Not every n-th one: of data whose classes take turns that would be some classes only.
+        """
         if len(self.rows) <= most:
             return self
-        chosen = np.linspace(0, len(self.rows) - 1, most).astype(int)
+        chosen = np.sort(np.random.default_rng(21).permutation(len(self.rows))[:most])
         return dataclasses.replace(self, rows=self.rows[chosen], identities=self.identities[chosen],
                                    left_out=self.left_out + len(self.rows) - most)
 

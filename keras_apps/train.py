@@ -48,7 +48,8 @@ def export_run(run, loop, result, models):
     assets = {"classes.json": run.names, "calibration.json": calibration,
               "config.json": json.loads(to_json(run.config)),
               "model_card.md": model_card(task, run, result), "metrics.json": result}
-    return export(models, task, signatures, run.decoder, run.app.served(), assets, requests)
+    decoder = run.decoder.exactly() if run.app.exact and run.images.unresized else run.decoder
+    return export(models, task, signatures, decoder, run.app.served(), assets, requests)
 
 
 def image_requests(run, signatures):
@@ -152,6 +153,8 @@ def train(run, workers, workdir, profile, stopping):
         print(f"{len(run.rows)} images of {len(run.names)} {run.app.kinds}, step {start} of {loop.steps}", file=sys.stderr)
         if not start:
             show_batch(run, board)
+            for sentence in run.app.probe(run.splits):
+                print(sentence, file=sys.stderr)
     try:
         reason = loop.run()
     finally:

@@ -49,6 +49,12 @@ class Images:
         self._cache = {}
         self._image = None
 
+    @property
+    def unresized(self):
+        """Whether all images are stored in the size they are decoded to."""
+        sizes = self.records.manifest["sizes"]
+        return tuple(sizes["minimum"]) == tuple(sizes["maximum"]) == self.decoder.size
+
     def load(self, rows, describe=None):
         """float32 [n,H,W,C]; a progress bar named `describe` when there is much to decode.
 

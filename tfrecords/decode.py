@@ -1,5 +1,6 @@
 """Encoded images to tensors: the one way for training, evaluation and serving."""
 
+import copy
 import numbers
 
 import numpy as np
@@ -52,6 +53,7 @@ class Decoder:
             raise ValueError(f"`high` is {high.tolist()} but must be above `low`, {low.tolist()}, in every channel.")
         self.size, self.channels, self.fit, self.dtype, self.raw = size, channels, fit, dtype, raw
         self.low, self.high, self.aligned = low, high, aligned
+        self.strict = False
 
     @classmethod
     def of(cls, manifest, size, fit="stretch"):
@@ -59,6 +61,15 @@ class Decoder:
         scaling = manifest["scaling"]
         return cls(size, manifest["channels"], fit, manifest["dtype"], manifest["raw"], scaling["low"], scaling["high"],
                    manifest.get("aligned", 0))
+
+    def exactly(self):
+        """This decoder for images of the very size and channels alone: others are refused instead of resized.
+
+        For models that tell by single pixels, which resampling would blur.
+        """
+        found = copy.copy(self)
+        found.strict = True
+        return found
 
     def image(self, data):
         """One stored image: string scalar -> float32 [H, W, C].
@@ -143,6 +154,9 @@ class Decoder:
 
     def _wanted_channels(self, values, as_float=True):
         """[..., c] of 1, 2, 3 or 4 channels -> float32 [..., C], or in their own type where no luma is taken."""
+        if self.strict:
+            with _after(_of_channels(tf.shape(values)[-1], self.channels)):
+                values = tf.identity(values)
         if self.channels == 3:
             def colour():
                 return values[..., :3]
@@ -168,6 +182,10 @@ class Decoder:
     def _fitted(self, values):
         """float32 [..., h, w, C] in data units -> [..., H, W, C] in [0, 1]."""
         shape = tf.shape(values)[-3:-1]
+        if self.strict:
+            with _after(_of_size(shape, self.size)):
+                return self._scaled(tf.ensure_shape(tf.identity(values), [*values.shape[:-3], *self.size,
+                                                                          self.channels]), values.shape[:-3])
 
         def resized():
             if self.fit == "pad":
@@ -310,6 +328,21 @@ def _pixels(data, way, dtype):
     values = tf.cond(way == _JPEG, lambda: tf.io.decode_jpeg(data, channels=0, dct_method=DCT),
                      lambda: tf.io.decode_image(data, channels=0, expand_animations=False))
     return tf.ensure_shape(values, [None, None, None])
+
+
+def _of_size(shape, size):
+    """Asserts that an image is of the very size."""
+    return tf.debugging.Assert(tf.reduce_all(shape == size), [tf.strings.format(
+        "an image of {} x {} pixels (height x width) cannot be judged: this model tells by single pixels and was "
+        f"trained on images of {size[0]} x {size[1]}, so that resampling would mislead it; send an image of that size, "
+        "as it was made", (shape[0], shape[1]))])
+
+
+def _of_channels(found, channels):
+    """Asserts that an image has as many channels as the model was trained on."""
+    return tf.debugging.Assert(found == channels, [tf.strings.format(
+        "an image of {} channels cannot be judged: this model was trained on images of "
+        f"{channels} ({'grey' if channels == 1 else 'colour'}); send such a one", (found,))])
 
 
 def _bounded(sizes):

@@ -45,6 +45,11 @@ class ImageGenerationApp(App):
             "encoder_steps", "encoder_batch", "embedding", "fade", "samples")
     judged_by = "images"
     floor = "a Gaussian of the pixels"
+    captions = {
+        "samples": "Images of the seeds 0, 1, 2, ...; none was picked. Of conditional generators a column a class.",
+        "interpolations": "Each row goes from one latent to another on the arc between them.",
+        "nearest": "Generated images above the training images nearest to them: a copy would show here.",
+    }
 
     def __init__(self, config, info):
         super().__init__(config, info)
@@ -133,7 +138,9 @@ class ImageGenerationApp(App):
             if seed is not None:
                 for place, method in enumerate(self.augment):
                     images = method(images, tf.random.experimental.stateless_fold_in(seed, place), 1.0)
-            return self.critic(self._shown(images, labels), stage, fade, training=phase == "critic")
+            # In training mode in both phases: with moving statistics a critic with batch norm is another function, which
+            # the generator would learn to please in vain.
+            return self.critic(self._shown(images, labels), stage, fade, training=True)
         if phase == "generator":
             found = score(fake, seeds[1])
             return {"generator": self.loss.generator(found), "fake_score": found}, None
@@ -154,8 +161,7 @@ class ImageGenerationApp(App):
 
     def after_step(self, phase, carry):
         if phase == "critic" and self.loss.clip:
-            _everywhere(self.critic.trainable_variables,
-                        lambda value: tf.clip_by_value(value, -self.loss.clip, self.loss.clip))
+            _clip(self.critic.trainable_variables, self.loss.clip)
 
     def _encoder_loss(self, batch, seed):
         images, labels = batch["image"], batch["label"]
@@ -195,9 +201,9 @@ class ImageGenerationApp(App):
 
     def latents(self, seeds):
         """The latents [n,z] of seeds [n]."""
-        return tf.map_fn(lambda seed: tf.random.stateless_normal(
-            [self.config.latent], tf.stack([seed, tf.constant(LATENT_STREAM, tf.int64)])),
-            seeds, fn_output_signature=tf.TensorSpec([self.config.latent], tf.float32))
+        def latent(seed):
+            return tf.random.stateless_normal([self.config.latent], [seed, LATENT_STREAM])
+        return tf.map_fn(latent, seeds, fn_output_signature=tf.TensorSpec([self.config.latent], tf.float32))
 
     def drawn(self, first, count):
         """The images of the seeds `first`, `first` + 1, ..., of all classes in turn, as they are stored: on 8 bits.
@@ -326,9 +332,11 @@ class ImageGenerationApp(App):
         decoder = self.info.decoder
         low, high = (tf.constant(side, tf.float32) for side in (decoder.low, decoder.high))
 
+        @tf.autograph.experimental.do_not_convert
         def numbers(seed, label=None):
             return {"image_tensor": self.generate(seed, label) * (high - low) + low}
 
+        @tf.autograph.experimental.do_not_convert
         def encoded(seed, label=None):
             pixels = tf.cast(tf.round(self.generate(seed, label) * 255.0), tf.uint8)
             return {"image_bytes": tf.map_fn(tf.io.encode_png, pixels,
@@ -364,11 +372,11 @@ def _require_sound(config, info):
         raise ValueError(f"`family` is {config.family!r} but must be a plain name such as dcgan.")
 
 
-def _everywhere(variables, function):
-    """Assigns function(value) to variables that are alike on all replicas; in replica context."""
+def _clip(variables, bound):
+    """Clips variables to [-bound, bound] on all replicas; in replica context."""
     def update(strategy, variables):
         for variable in variables:
-            strategy.extended.update(variable, lambda v: v.assign(function(v)))
+            strategy.extended.update(variable, lambda v: v.assign(tf.clip_by_value(v, -bound, bound)))
     tf.distribute.get_replica_context().merge_call(update, args=(variables,))
 
 

@@ -1,7 +1,12 @@
 """A convolution of bounded slope."""
 
+import warnings
+
 import tensorflow as tf
-import tensorflow_addons as tfa
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")     # it tells at every start that its development has ended
+    from tensorflow_addons.layers import SpectralNormalization
 
 
 class SpectralConvLayer(tf.keras.layers.Layer):
@@ -21,7 +26,7 @@ class SpectralConvLayer(tf.keras.layers.Layer):
         if min(filters, kernel, stride) < 1:
             raise ValueError(f"spectral_conv(filters={filters}, kernel={kernel}, stride={stride}) needs numbers of at "
                              "least 1.")
-        self.wrapped = tfa.layers.SpectralNormalization(
+        self.wrapped = SpectralNormalization(
             tf.keras.layers.Conv2D(filters, kernel, stride, "same", kernel_initializer="he_normal"))
 
     def call(self, x, training=False):

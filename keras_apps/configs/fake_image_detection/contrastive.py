@@ -1,0 +1,31 @@
+"""Which grey images of 28 pixels did a generator make? Contrastive pairs first, then the classifier; one family held out.
+
+    python -m tfrecords.write --source="fakes(reals='build/data/fashion_mnist', pools=('build/pools/fashion_mnist/dcgan',
+        'build/pools/fashion_mnist/lsgan', 'build/pools/fashion_mnist/wgan', 'build/pools/fashion_mnist/wgan_gp',
+        'build/pools/fashion_mnist/pggan'))" --out=build/data/fashion_mnist_fakes
+    python -m keras_apps.train --config=keras_apps/configs/fake_image_detection/contrastive.py \\
+        --config.held_out=wgan --data=build/data/fashion_mnist_fakes --workdir=build/fakes/wgan
+"""
+
+from keras_apps.config import base
+
+
+def get_config():
+    config = base()
+    config.update({
+        "app": "fake_image_detection", "steps": 600, "batch": 64, "checkpoint_every": 600, "size": 28,
+        "backbone": "deepfd_res(widths=(24, 32, 64), blocks=(2, 4, 3), stem=7, stem_stride=2)", "neck": "last()",
+        "pooling": "average()", "code": 128, "domain": "pixels", "head": "",
+        "loss": "contrastive(margin=0.5, distance='euclidean', normalise=False)", "pair_share": 0.13, "freeze": False,
+        "held_out": "", "false_alarms": 0.01,
+        "robustness": ("jpeg(share=1.0, quality=(75, 75))", "blur(share=1.0, sigma=(0.7, 0.7))",
+                       "degrade(factor=(1.5, 1.5), blur=(0.0, 0.0), noise=(0.0, 0.0), share=1.0)"),
+        "schedule": "step(at=(0.13,), factor=0.1)", "ema": 0.98, "follow_every": 60,
+    })
+    config.optimizers.network = "adam(rate=1e-3)"
+    config.data.update({
+        "train_split": "train", "validation_split": "val", "test_split": "test",
+        "sampler": "leave_one_source_out(by_label=True)",
+        "augment": ("flip()", "jitter(brightness=0.05, contrast=0.05, saturation=0.05)"),
+    })
+    return config
