@@ -83,7 +83,7 @@ def cautions(result):
     if result.get("resized"):
         found.append("The images are resized for the network, which blurs the traces that generators leave; use their "
                      "own `size`.")
-    if "frechet" in result and result["frechet"] >= result["floor_frechet"]:
+    if result.get("encoder_steps") and result["frechet"] >= result["floor_frechet"]:
         found.append(f"The Frechet distance is {result['frechet']:.1f} but that of a Gaussian of the pixels is "
                      f"{result['floor_frechet']:.1f}: the generator has not learnt its images.")
     beaten = result.get("floor", "raw pixels")

@@ -194,7 +194,8 @@ def overlays(images, maps, boxes):
             show(axes, shown)
             axes.axis("off")
             axes.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, ec="#3b7dd8", lw=1.5))
-    figure.suptitle("A patch of a fake (blue frame) in real images, and where the detector sees fakes (red)", fontsize=9)
+    figure.suptitle("A patch of a fake (blue frame) in real images, and where the detector sees fakes (red)",
+                    fontsize=9)
     figure.tight_layout()
     return _pixels(figure)
 

@@ -49,8 +49,8 @@ class DetectionNetwork(tf.keras.Model):
         maps = self.maps(tf.zeros([1, *shape]))
         self.codes(maps)
         if head and self.neck(maps).shape[1] != maps["map5"].shape[-1]:
-            raise ValueError(f"`head` is {head!r} with neck {neck!r} and pooling {pooling!r} but then the evidence of a "
-                             "place cannot be told; use neck=last() with pooling=average(), or head=\"\".")
+            raise ValueError(f"`head` is {head!r} with neck {neck!r} and pooling {pooling!r} but then the evidence of "
+                             "a place cannot be told; use neck=last() with pooling=average(), or head=\"\".")
         self.logits(maps)
         if head:
             self.evidence(maps)

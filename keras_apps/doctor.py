@@ -51,7 +51,8 @@ def examine(run):
         found += groups(batches.rows(0), run.labels, batches.sampler.group, run.config.data.sampler)
     return [*found, *rates(run.config, stages), *classes(run.labels, run.names, batches.sampler.group if pairs else 1),
             *epochs(stages, len(run.rows)), *warmup(run.config, sum(stage["steps"] for stage in stages)),
-            *(held_out(run.splits.get("test")) if pairs else ()), *chosen_by(run.config, len(run.rows), run.splits.get("validation"))]
+            *(held_out(run.splits.get("test")) if pairs else ()),
+            *(chosen_by(run.config, len(run.rows), run.splits.get("validation")) if pairs else ())]
 
 
 def show(findings):

@@ -49,8 +49,8 @@ def page(run, result, pictures):
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{html.escape(title)}</title><style>{STYLE}</style><main>
 <h1>{html.escape(title)}</h1>
-<p>{len(run.rows):,} images of {len(run.names)} {app.kinds} trained a network in {result["minutes_wall"]:.1f} minutes, to
-step {result["step"]}, seed {result["seed"]}; commit {html.escape(result["commit"] or "unknown")}, data hash
+<p>{len(run.rows):,} images of {len(run.names)} {app.kinds} trained a network in {result["minutes_wall"]:.1f} minutes,
+to step {result["step"]}, seed {result["seed"]}; commit {html.escape(result["commit"] or "unknown")}, data hash
 <code>{result["data_sha256"][:16]}</code>.</p>
 {warned}
 <section>{_paragraphs(app.about(result))}</section>

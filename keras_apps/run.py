@@ -21,7 +21,6 @@ from tfrecords.read import Records
 from tfrecords.schema import SEVERAL
 from tfrecords.shards import write_file
 
-
 IMAGE_FACTS = "channels", "dtype", "raw", "scaling", "aligned"      # of a manifest, which a Decoder needs
 
 

@@ -150,7 +150,8 @@ def train(run, workers, workdir, profile, stopping):
                   "train anew.")
         return
     if workers.chief:
-        print(f"{len(run.rows)} images of {len(run.names)} {run.app.kinds}, step {start} of {loop.steps}", file=sys.stderr)
+        print(f"{len(run.rows)} images of {len(run.names)} {run.app.kinds}, step {start} of {loop.steps}",
+              file=sys.stderr)
         if not start:
             show_batch(run, board)
             for sentence in run.app.probe(run.splits):

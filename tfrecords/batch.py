@@ -10,7 +10,6 @@ from rich.progress import track
 
 from tfrecords.read import DamagedError
 
-
 BLOCK_BYTES = 2 ** 25       # of decoded images that are loaded together
 
 

@@ -151,7 +151,8 @@ def report(manifest, out):
     place = os.path.relpath(out)
     place = out if place.startswith("..") else place
     name = "run" if manifest["name"] == "data" else manifest["name"]
-    app = "vehicle_reid" if len(manifest["names"].get("camera", ())) > 1 else "verification"
+    app = ("fake_image_detection" if "fake" in manifest["names"].get("label", ()) else
+           "vehicle_reid" if len(manifest["names"].get("camera", ())) > 1 else "verification")
     lines += ["next:", f"  python -m keras_apps.train --config=keras_apps/configs/{app}/folder.py "
               f"--data={shlex.quote(place)} --workdir={shlex.quote(os.path.join('build', name))}"]
     return lines

@@ -199,7 +199,7 @@ class FakeImageDetectionApp(App):
         return said
 
     def evaluate(self, splits):
-        """Figures on the test at argmax and at the exported threshold, of seen generators, of changed images; the floor.
+        """Figures on the test at argmax and at the threshold, of seen generators, of changed images; the floor.
 
         Called with a validation split alone, as `best` does, it gives auc, f, precision, recall.
         """
@@ -394,7 +394,8 @@ class FakeImageDetectionApp(App):
 def _require_sound(config):
     """Refuses what cannot be trained or judged."""
     if not 0 < config.pair_share < 1:
-        raise ValueError(f"`pair_share` is {config.pair_share} but must lie in (0, 1); use 0.13, or loss=\"\" for none.")
+        raise ValueError(f"`pair_share` is {config.pair_share} but must lie in (0, 1); use 0.13, or loss=\"\" for "
+                         "none.")
     if config.freeze and not config.loss:
         raise ValueError("`freeze` is True but `loss` is empty: nothing would teach what is frozen; set freeze=False.")
     if not 0 < config.false_alarms < 1:
@@ -408,12 +409,12 @@ def _kinds(records):
     """
     names, labels = records.names("label"), records.column("label")
     if FAKE not in names or len(names) < 2:
-        raise ValueError(f"the data in {records.directory} have the labels {', '.join(names) or '(none)'} but a detector "
-                         f"needs `{FAKE}` and at least one other, such as `real`; write them by "
+        raise ValueError(f"the data in {records.directory} have the labels {', '.join(names) or '(none)'} but a "
+                         f"detector needs `{FAKE}` and at least one other, such as `real`; write them by "
                          "--source=\"fakes(reals='...', pools=('...',))\" or into folders of those names.")
     if (labels < 0).any():
-        raise ValueError(f"{int((labels < 0).sum())} images in {records.directory} have no label but each must be known "
-                         "to be real or fake; leave them out.")
+        raise ValueError(f"{int((labels < 0).sum())} images in {records.directory} have no label but each must be "
+                         "known to be real or fake; leave them out.")
     fake = labels == names.index(FAKE)
     if not records.has("source"):
         return fake, np.zeros(records.count, int), ["fake"]

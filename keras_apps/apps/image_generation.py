@@ -138,8 +138,8 @@ class ImageGenerationApp(App):
             if seed is not None:
                 for place, method in enumerate(self.augment):
                     images = method(images, tf.random.experimental.stateless_fold_in(seed, place), 1.0)
-            # In training mode in both phases: with moving statistics a critic with batch norm is another function, which
-            # the generator would learn to please in vain.
+            # In training mode in both phases: with moving statistics a critic with batch norm is another function,
+            # which the generator would learn to please in vain.
             return self.critic(self._shown(images, labels), stage, fade, training=True)
         if phase == "generator":
             found = score(fake, seeds[1])
@@ -261,7 +261,7 @@ class ImageGenerationApp(App):
             if predicted is not None:
                 truth = np.searchsorted(np.unique(splits["train"].identities), test.identities)
                 found["encoder_accuracy"] = float((predicted == truth).mean())
-        found["images"] = count
+        found.update({"images": count, "encoder_steps": self.config.encoder_steps})
         self._found = {"real": real, "fake": fake, "features": features}
         return found
 
@@ -349,8 +349,8 @@ class ImageGenerationApp(App):
         judge = (f"an encoder of our own, trained on {'turns' if self.turned else 'the labels'} for "
                  f"{config.encoder_steps} steps" if self.encoder else "the pixels themselves")
         return (f"A generator of the family {config.family}: `{config.generator}` against `{config.critic}` with "
-                f"`{config.loss}`, judged on {result['images']} of its images by {judge}. The column floor is that of a "
-                "Gaussian with the training pixels' mean and main components.\n\n"
+                f"`{config.loss}`, judged on {result['images']} of its images by {judge}. Beside it stands a Gaussian "
+                "with the training pixels' mean and main components.\n\n"
                 "Its images show nobody and nothing real; they are not evidence of anything.")
 
 

@@ -27,8 +27,8 @@ class CffnBackbone(tf.keras.Model):
         super().__init__()
         if len(units) != 4 or len(transitions) != 3 or min(*units, *transitions, stem_width, growth, stem,
                                                            stem_stride) < 1:
-            raise ValueError(f"cffn(stem_width={stem_width}, units={units}, transitions={transitions}, growth={growth}) "
-                             "needs four blocks, three transitions and numbers >= 1.")
+            raise ValueError(f"cffn(stem_width={stem_width}, units={units}, transitions={transitions}, growth={growth})"
+                             " needs four blocks, three transitions and numbers >= 1.")
         self.stem = layers.Conv2D(stem_width, stem, stem_stride, "same", kernel_initializer="he_normal")
         self.units = [[_Unit(growth, 3) for _ in range(count)] for count in units]
         self.transitions = [_Unit(width, 1) for width in transitions]

@@ -19,6 +19,7 @@ import tempfile
 from absl import flags
 
 from keras_apps import cells
+from keras_apps.actions import WriteHistory
 from keras_apps.build import ROOT
 from keras_apps.claims import claim as claims
 from keras_apps.claims import results
@@ -94,7 +95,10 @@ def run(name, claim, data, seeds, docs=results.DOCS, work=ROOT / "build" / "clai
                               facts.words(seed))
             found = cells.train(cell, begin(cell.name))
             spent += found["minutes"]
-            results.store(name, claim, arm, seed, config, found, docs)
+            results.store(name, claim, arm, seed, config, found, docs,
+                          WriteHistory.read(workdir) if claim.curves else ())
+            if claim.curves:
+                results.draw_curves(name, claim, docs)
             results.write_document(docs, folder)
     results.write_document(docs, folder)
     return spent

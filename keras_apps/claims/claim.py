@@ -7,6 +7,7 @@ import math
 import pathlib
 import re
 import statistics
+import typing
 
 from keras_apps.build import ROOT, neighbours
 
@@ -42,8 +43,9 @@ class Arm:
 class Claim:
     """One claim; its file holds one as CLAIM, and in its docstring what is claimed, the source, what was shrunk.
 
-    A rule is "SIDE > SIDE" or "SIDE < SIDE"; a side is a number, an arm (its `metric`), or arm.key for another figure
-    of its evaluation.json, among them floor_<metric>, and `loss`, the last logged. For each seed the left minus the
+    A rule is "SIDE > SIDE" or "SIDE < SIDE"; a side is a number, an arm (its `metric`), arm.key for another figure of
+    its evaluation.json, among them floor_<metric>, and `loss`, the last logged, or the difference "a - b" of two such
+    figures. For each seed the left minus the
     right is taken: the rule holds where the mean of these differences lies on the right side of 0 by more than its
     standard error, fails where it lies on the wrong side by as much, and else is undecided. A claim holds where all
     rules do, and fails where one does.
@@ -54,6 +56,8 @@ class Claim:
              rules: see above.
              minutes: CPU minutes of all arms with three seeds, measured or guessed.
              also: further figures to keep and show.
+             beside: figures that docs/claims.md lays side by side with those of the app's other claims that name some.
+             curves: figures watched while training (`follow/<key>`), kept and drawn, a line an arm.
     Raises:  ValueError for an arm or a rule that does not fit.
     """
 
@@ -63,6 +67,8 @@ class Claim:
     rules: tuple
     minutes: float
     also: tuple = ()
+    beside: tuple = ()
+    curves: tuple = ()
 
     def __post_init__(self):
         for name, arm in self.arms.items():
@@ -71,15 +77,15 @@ class Claim:
             if arm.data not in self.sets:
                 raise ValueError(f"`data` of arm {name} is {arm.data!r} but must be one of {', '.join(self.sets)}.")
         for rule in self.rules:
-            for side in parse(rule)[::2]:
-                if isinstance(side, tuple) and side[0] not in self.arms:
-                    raise ValueError(f"the rule {rule!r} names {side[0]!r} but the arms are {', '.join(self.arms)}.")
+            for arm, _ in figures_of(rule):
+                if arm not in self.arms:
+                    raise ValueError(f"the rule {rule!r} names {arm!r} but the arms are {', '.join(self.arms)}.")
 
     @property
     def keys(self):
         """The figures of an evaluation.json that are kept."""
-        sides = [side for rule in self.rules for side in parse(rule)[::2] if isinstance(side, tuple)]
-        own = [self.metric, f"floor_{self.metric}", *self.also, *(key for _, key in sides if key)]
+        ruled = [key for rule in self.rules for _, key in figures_of(rule) if key]
+        own = [self.metric, f"floor_{self.metric}", *self.also, *self.beside, *ruled]
         return list(dict.fromkeys(own))
 
 
@@ -95,18 +101,37 @@ class Judged:
 
 
 def parse(rule):
-    """(left, sign, right) of a rule; a side is a float or (arm, key or "")."""
+    """(left, sign, right) of a rule; a side is a float, (arm, key or "") or a Difference of two of those."""
     words = rule.split()
-    if len(words) != 3 or words[1] not in "<>":
-        raise ValueError(f"the rule {rule!r} must be SIDE > SIDE or SIDE < SIDE, with blanks.")
-    return _side(words[0]), words[1], _side(words[2])
+    signs = [place for place, word in enumerate(words) if word in ("<", ">")]
+    sides = [words[:signs[0]], words[signs[0] + 1:]] if len(signs) == 1 else []
+    if not sides or not all(len(side) == 1 or len(side) == 3 and side[1] == "-" for side in sides):
+        raise ValueError(f"the rule {rule!r} must be SIDE > SIDE or SIDE < SIDE, with blanks; a SIDE may be `a - b`.")
+    return _side(sides[0]), words[signs[0]], _side(sides[1])
 
 
-def _side(word):
+class Difference(typing.NamedTuple):
+    """The figure `left` minus the figure `right`, seed by seed."""
+
+    left: object
+    right: object
+
+
+def figures_of(rule):
+    """The (arm, key or "") that a rule reads."""
+    found = []
+    for side in parse(rule)[::2]:
+        found += side if isinstance(side, Difference) else [side]
+    return [figure for figure in found if isinstance(figure, tuple)]
+
+
+def _side(words):
+    if len(words) == 3:
+        return Difference(_side(words[:1]), _side(words[2:]))
     try:
-        return float(word)
+        return float(words[0])
     except ValueError:
-        return word.partition(".")[::2]
+        return words[0].partition(".")[::2]
 
 
 def judge(claim, results):
@@ -137,6 +162,8 @@ def _judge_rule(claim, rule, results, seeds):
     def value(side, seed):
         if isinstance(side, float):
             return side
+        if isinstance(side, Difference):
+            return value(side.left, seed) - value(side.right, seed)
         arm, key = side
         found = results[arm][seed]["metrics"].get(key or claim.metric)
         return math.nan if found is None else found

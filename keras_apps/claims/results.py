@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+import math
 import os
 import re
 import statistics
+
+from matplotlib.figure import Figure
 
 from keras_apps import cells
 from keras_apps.build import ROOT
@@ -13,6 +16,8 @@ from keras_apps.run import commit, read_json
 from tfrecords.shards import write_file
 
 DOCS = ROOT / "docs"
+FLOOR = "raw pixels"
+CURVES = "curves.png"
 _FILE = re.compile(r"(?P<arm>[a-z]\w*)-(?P<seed>\d+)\.json")
 _INTRODUCTION = """\
 # Claims
@@ -33,8 +38,10 @@ def stored(name, claim, docs=DOCS):
     return found
 
 
-def store(name, claim, arm, seed, config, found, docs=DOCS):
+def store(name, claim, arm, seed, config, found, docs=DOCS, history=()):
     """Writes what a training found; the claim's figures only.
+
+    Args:    history: rows of metrics.jsonl, for the claim's curves.
 
     Raises:  ValueError where the training did not measure what the claim compares.
     """
@@ -46,6 +53,11 @@ def store(name, claim, arm, seed, config, found, docs=DOCS):
                "config": config, "config_hash": digest(config), "data": claim.arms[arm].data,
                "data_sha256": found["data_sha256"], "commit": commit(), "machine": cells.machine(),
                "minutes": found["minutes"]}
+    if found.get("floor", FLOOR) != FLOOR:
+        content["floor"] = found["floor"]
+    if claim.curves:
+        content["curves"] = {key: [[row["step"], row[f"follow/{key}"]] for row in history if f"follow/{key}" in row]
+                             for key in claim.curves}
     folder = docs / "claims" / name
     os.makedirs(folder, exist_ok=True)
     write_file(folder / f"{arm}-{seed}.json", json.dumps(content, indent=1, sort_keys=True) + "\n")
@@ -86,7 +98,9 @@ def report(claim, found):
         floor = [value for arm in claim.arms if claim.arms[arm].data == data
                  for value in values(arm, f"floor_{claim.metric}") if value is not None]
         if floor:
-            rows.append(["raw pixels", data, *("" for _ in seeds), cells.figure([statistics.fmean(floor)]),
+            named = next((entry["floor"] for arm in claim.arms if claim.arms[arm].data == data
+                          for entry in found[arm].values() if "floor" in entry), FLOOR)
+            rows.append([named, data, *("" for _ in seeds), cells.figure([statistics.fmean(floor)]),
                          *("" for _ in also)])
     lines = cells.table(["arm", "data", *(f"{claim.metric}, seed {seed}" for seed in seeds), "mean ± spread", *also],
                         rows)
@@ -106,13 +120,65 @@ def document(docs=DOCS, folder=claims.FOLDER):
         title, _, rest = text.partition("\n")
         overview.append([f"`{name}`", title, verdict, f"{minutes(claim, found):.1f}"])
         parts += ["", f"## {name}", "", title, *rest.splitlines(), "", *report(claim, found)]
+        if (docs / "claims" / name / CURVES).exists():
+            parts += ["", f"![{', '.join(claim.curves)} while training](claims/{name}/{CURVES})"]
         entries = [entry for arm in found.values() for entry in arm.values()]
         if entries:
             parts += ["", f"{minutes(claim, found):.1f} CPU minutes for three seeds of every arm, on "
                           f"{_listed(entry['machine'] for entry in entries)}; commit "
                           f"{_listed(entry['commit'] or 'unknown' for entry in entries)}."]
     overview = cells.table(["claim", "what", "verdict", "CPU minutes"], overview)
-    return "\n".join([_INTRODUCTION, "", *overview, *parts, ""])
+    return "\n".join([_INTRODUCTION, "", *overview, *_side_by_side(docs, folder), *parts, ""])
+
+
+def _side_by_side(docs, folder):
+    """For each app the claims that name figures `beside`: an arm a row, a claim a column, and the mean over them."""
+    groups = {}
+    for name in claims.every(folder):
+        claim = claims.load(name, folder)
+        if claim.beside:
+            groups.setdefault((name.split("/")[0], claim.beside), []).append((name, claim))
+    lines = []
+    for (app, keys), members in groups.items():
+        names = [name.split("/")[1] for name, _ in members]
+        rows = []
+        for arm in dict.fromkeys(arm for _, claim in members for arm in claim.arms):
+            cells_, means = [], []
+            for name, claim in members:
+                entries = stored(name, claim, docs).get(arm, {}).values()
+                own = [[entry["metrics"].get(key, math.nan) for entry in entries] for key in keys]
+                means.append([statistics.fmean(values) if values else math.nan for values in own])
+                cells_.append(_joined(means[-1]))
+            whole = [mean for mean in means if not any(map(math.isnan, mean))]
+            rows.append([arm, *cells_, _joined([statistics.fmean(column) for column in zip(*whole)]) if whole else "-"])
+        lines += ["", f"### {app}: {' / '.join(keys)}", "", *cells.table(["arm", *names, "mean"], rows)]
+    return lines
+
+
+def _joined(values):
+    return " / ".join(cells.figure([value]) for value in values)
+
+
+def draw_curves(name, claim, docs=DOCS):
+    """docs/claims/<name>/curves.png: the mean over the seeds of what was watched, a line an arm."""
+    found = stored(name, claim, docs)
+    figure = Figure(figsize=(4.4 * len(claim.curves), 3.4))
+    for axes, key in zip(figure.subplots(1, len(claim.curves), squeeze=False)[0], claim.curves):
+        for arm, entries in found.items():
+            runs = [entry.get("curves", {}).get(key) for entry in entries.values()]
+            runs = [run for run in runs if run]
+            if runs:
+                length = min(map(len, runs))
+                values = [[run[place][1] for run in runs] for place in range(length)]
+                axes.plot([runs[0][place][0] for place in range(length)], list(map(statistics.fmean, values)),
+                          label=f"{arm} ({len(runs)} seeds)", lw=1.6)
+        axes.set(xlabel="step", ylabel=key.replace("_", " "))
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(fontsize=8)
+    figure.suptitle(name, fontsize=10)
+    figure.tight_layout()
+    figure.savefig(docs / "claims" / name / CURVES, dpi=80, metadata={"Software": None})
 
 
 def write_document(docs=DOCS, folder=claims.FOLDER):

@@ -50,10 +50,11 @@ class ProgressiveCritic(tf.keras.Model):
                 x = tf.nn.leaky_relu(convolution(x), 0.2)
             x = halved(x)
             if place == stage:
-                x += (1 - fade) * (tf.nn.leaky_relu(self.entries[place - 1](halved(images)), 0.2) - x)
+                older, fade = tf.nn.leaky_relu(self.entries[place - 1](halved(images)), 0.2), tf.cast(fade, x.dtype)
+                x = (1 - fade) * older + fade * x
         x = tf.nn.leaky_relu(self.join(self.deviation(x)), 0.2)
         x = tf.reshape(x, [-1, 1, 1, x.shape[1] * x.shape[2] * x.shape[3]])
-        return self.score(tf.nn.leaky_relu(self.dense(x), 0.2))[:, 0, 0, 0]
+        return tf.cast(self.score(tf.nn.leaky_relu(self.dense(x), 0.2)), tf.float32)[:, 0, 0, 0]
 
 
 def halved(x):

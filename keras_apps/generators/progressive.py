@@ -53,9 +53,10 @@ class ProgressiveGenerator(tf.keras.Model):
                 before, x = x, doubled(x)
             for convolution in self.blocks[place]:
                 x = self.norm(tf.nn.leaky_relu(convolution(x), 0.2))
-        image = self.images[stage](x)
+        image = tf.cast(self.images[stage](x), tf.float32)
         if before is not None:
-            image += (1 - fade) * (doubled(self.images[stage - 1](before)) - image)
+            older = doubled(tf.cast(self.images[stage - 1](before), tf.float32))
+            image = (1 - fade) * older + fade * image
         return (image + 1) / 2
 
 

@@ -20,7 +20,7 @@ class EqualisedConvLayer(tf.keras.layers.Layer):
     Source:  Karras et al., ICLR 2018, arXiv:1710.10196, section 4.1.   Differs: no.
     """
 
-    def __init__(self, filters=8, kernel=3, gain=math.sqrt(2.0), seed=0):
+    def __init__(self, filters=8, kernel=3, gain=1.4142135623730951, seed=0):
         super().__init__()
         if filters < 1 or kernel % 2 != 1 or not gain > 0:
             raise ValueError(f"equalised_conv(filters={filters}, kernel={kernel}, gain={gain}) needs filters >= 1, an "

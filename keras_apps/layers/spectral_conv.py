@@ -26,8 +26,14 @@ class SpectralConvLayer(tf.keras.layers.Layer):
         if min(filters, kernel, stride) < 1:
             raise ValueError(f"spectral_conv(filters={filters}, kernel={kernel}, stride={stride}) needs numbers of at "
                              "least 1.")
+        # In the dtype of the weights: what a pass puts back in their place must not be rounded to float16.
+        own = {"dtype": self.variable_dtype}
         self.wrapped = SpectralNormalization(
-            tf.keras.layers.Conv2D(filters, kernel, stride, "same", kernel_initializer="he_normal"))
+            tf.keras.layers.Conv2D(filters, kernel, stride, "same", kernel_initializer="he_normal", **own), **own)
+
+    def build(self, shape):
+        self.wrapped.build(shape)
+        super().build(shape)
 
     def call(self, x, training=False):
-        return self.wrapped(x, training=training)
+        return tf.cast(self.wrapped(x, training=training), self.compute_dtype)

@@ -13,11 +13,12 @@ class LeaveOneSourceOutSampler:
     without a source never come. By label the classes take turns as well, and the sources within their class: half a
     batch real and half of it fake, whatever the number of generators.
 
-    Args:    out: name of the source that is left out; "" = none.  by_label: see above.  batch: B, global; the caller's fact.
+    Args:    out: name of the source that is left out; "" = none.  by_label: see above.
+             batch: B, global; the caller's fact.
     Call:    table (rows [n], labels [N], columns["source"] [N], -1 = none, names["source"]), seed, epoch.
     Returns: int64 [max(1, rows of the other sources // B), B].
-    Raises:  ValueError for data without the column `source`, a name that is no source, no row besides, or by_label with a source
-             of several classes.
+    Raises:  ValueError for data without the column `source`, a name that is no source, no row besides, or by_label
+             with a source of several classes.
     Source:  Gulrajani and Lopez-Paz, arXiv:2007.01434, section 3 (leave-one-domain-out).
     """
 

@@ -1,6 +1,7 @@
 """Real images beside generated ones, both through one codec and one framing: what a detector is trained on."""
 
 import functools
+import pathlib
 
 import numpy as np
 import tensorflow as tf
@@ -24,7 +25,8 @@ class FakesSource:
     A pool's last images are for the test, those before for validation. Of the real images those of the split `test`
     are, where there is one, as many in each split as there are fakes.
 
-    Args:    reals: data folder of real images.  pools: data folders of generated ones, each of one `source`.
+    Args:    reals: data folder of real images.  pools: data folders of generated ones, each of one `source`; or one
+             folder that holds them.
              test, validation: shares of a pool.
     Columns: label (real, fake), source, split (train, val, test); of real images also track and case.
     Raises:  ValueError for pools of another size, number of channels or depth than the real images as the generators
@@ -32,8 +34,10 @@ class FakesSource:
     """
 
     def __init__(self, reals, pools, test=0.25, validation=0.15):
-        if not pools or isinstance(pools, str):
-            raise ValueError("`pools` must be data folders of generated images, such as pools=('build/pools/dcgan',).")
+        pools = _below(pools) if isinstance(pools, str) else pools
+        if not pools:
+            raise ValueError("`pools` is empty but must name data folders of generated images, such as "
+                             "pools=('build/pools/dcgan',).")
         if not (0 < test and 0 <= validation and test + validation < 1):
             raise ValueError(f"`test` is {test} and `validation` {validation} but they must be shares that leave "
                              "something to train on; use 0.25 and 0.15.")
@@ -75,6 +79,18 @@ class FakesSource:
                               stamp=f"{self._stamps[directory]}-{row}")
 
 
+def _below(folder):
+    """The data folders directly below a folder, or the folder itself where it is one."""
+    here = pathlib.Path(folder)
+    if (here / "manifest.json").exists():
+        return [folder]
+    found = sorted(str(path.parent) for path in here.glob("*/manifest.json"))
+    if not found:
+        raise ValueError(f"`pools` is {folder} but holds no data folder; write pools there by "
+                         "`python -m keras_apps.sample`.")
+    return found
+
+
 class _Pool:
     """A data folder of generated images of one source."""
 
@@ -97,8 +113,9 @@ def _frame(real, pools):
     told = {(tuple(pool.facts["size"]), pool.facts["fit"]) for pool in pools if pool.facts}
     sizes = {pool.name: _one_size(pool) for pool in pools}
     if len(told) > 1 or len(set(sizes.values())) > 1:
-        raise ValueError(f"the pools have images of {', '.join(f'{h} x {w} ({name})' for name, (h, w) in sizes.items())}"
-                         " but all must have one size and framing; train the generators with one `size` and `data.fit`.")
+        told = ", ".join(f"{height} x {width} ({name})" for name, (height, width) in sizes.items())
+        raise ValueError(f"the pools have images of {told} but all must have one size and framing; train the "
+                         "generators with one `size` and `data.fit`.")
     size, fit = told.pop() if told else (next(iter(sizes.values())), "stretch")
     if not all(pool.facts for pool in pools) and _one_size(real) != size:
         raise ValueError(f"the pools have images of {size[0]} x {size[1]}, the real ones of other sizes, and one pool "
@@ -107,8 +124,9 @@ def _frame(real, pools):
     for entry in (real, *pools):
         manifest = entry.manifest
         if manifest["raw"] or manifest["dtype"] != "uint8" or manifest["channels"] != real.manifest["channels"]:
-            raise ValueError(f"{entry.directory} has images of {manifest['channels']} channels, {manifest['dtype']}, but "
-                             f"all must be of 8 bits and, as the real ones, {real.manifest['channels']} channels.")
+            raise ValueError(f"{entry.directory} has images of {manifest['channels']} channels, {manifest['dtype']}, "
+                             "but all must be of 8 bits and, as the real ones, of "
+                             f"{real.manifest['channels']} channels.")
     return size, fit
 
 
@@ -124,13 +142,13 @@ def _require_apart(real, pools):
             weights = pool.facts.get("weights_sha256")
             if pool.name == other.name or weights and weights == other.facts.get("weights_sha256") or (
                     pool.manifest["data_sha256"] == other.manifest["data_sha256"]):
-                raise ValueError(f"the pools {other.directory} and {pool.directory} are of one generator: a source that "
-                                 "is held out would be trained on under the other name. Leave one out.")
+                raise ValueError(f"the pools {other.directory} and {pool.directory} are of one generator: a source "
+                                 "that is held out would be trained on under the other name. Leave one out.")
         trained = pool.facts.get("trained_on_sha256")
         if trained and trained != real.manifest["data_sha256"]:
             raise ValueError(f"the pool {pool.directory} is of a generator that was trained on "
-                             f"`{pool.facts['trained_on']}`, not on the real images in {real.directory}: what they show "
-                             "would tell real and fake apart. Give those.")
+                             f"`{pool.facts['trained_on']}`, not on the real images in {real.directory}: what they "
+                             "show would tell real and fake apart. Give those.")
 
 
 def _real_rows(real, counts):

@@ -1,8 +1,8 @@
-"""Which grey images of 28 pixels did a generator make? Contrastive pairs first, then the classifier; one family held out.
+"""Which images of 28 pixels did a generator make? Contrastive pairs, then the classifier; one family held out.
 
-    python -m tfrecords.write --source="fakes(reals='build/data/fashion_mnist', pools=('build/pools/fashion_mnist/dcgan',
-        'build/pools/fashion_mnist/lsgan', 'build/pools/fashion_mnist/wgan', 'build/pools/fashion_mnist/wgan_gp',
-        'build/pools/fashion_mnist/pggan'))" --out=build/data/fashion_mnist_fakes
+    python -m keras_apps.zoo --data=build/data/fashion_mnist --out=build/zoo/fashion_mnist
+    python -m tfrecords.write --source="fakes(reals='build/data/fashion_mnist', pools='build/zoo/fashion_mnist/pools')" \\
+        --out=build/data/fashion_mnist_fakes
     python -m keras_apps.train --config=keras_apps/configs/fake_image_detection/contrastive.py \\
         --config.held_out=wgan --data=build/data/fashion_mnist_fakes --workdir=build/fakes/wgan
 """

@@ -1,0 +1,31 @@
+"""What the claims on a held-out generator have in common.
+
+Fashion-MNIST at 28 pixels; 4,000 fakes of each of five generators of our own (`python -m keras_apps.zoo`), as many real
+images. A run is trained on the real images and the fakes of four generators, and tested on all fakes of the fifth
+beside as many unseen real images.
+"""
+
+from keras_apps.claims.claim import Arm, Claim
+
+SETS = {"fashion_mnist_fakes": ""}
+ARMS = ("contrastive", "triplet", "cross_entropy")
+
+
+def held_out(family):
+    """The claim with one generator held out."""
+    own = {"held_out": family}
+    return Claim(
+        sets=SETS,
+        arms={arm: Arm(f"fake_image_detection/{arm}", "fashion_mnist_fakes", own) for arm in ARMS},
+        metric="f",
+        also=("auc", "f_seen", "auc_seen", "auc_jpeg", "auc_seen_jpeg", "patch_mass", "patch_mass_control"),
+        beside=("precision", "recall"),
+        curves=("precision", "recall", "f", "distance_real_fake"),
+        rules=("contrastive > cross_entropy", "contrastive.auc > cross_entropy.auc",
+               "triplet > cross_entropy", "triplet.auc > cross_entropy.auc",
+               "contrastive - cross_entropy > contrastive.f_seen - cross_entropy.f_seen",
+               "triplet - cross_entropy > triplet.f_seen - cross_entropy.f_seen",
+               "contrastive.patch_mass > contrastive.patch_mass_control",
+               "contrastive.auc > contrastive.floor_auc"),
+        minutes=20,
+    )

@@ -1,0 +1,22 @@
+"""DeepFD at the size that is published: colour, 64 pixels, 400,000 images, 2 + 13 epochs. Never run here.
+
+    python -m keras_apps.zoo --families=dcgan_64,lsgan_64,wgan_64,wgan_gp_64,pggan_64 --data=build/data/faces \\
+        --out=build/zoo/faces --count=200000 --fakes=build/data/faces_fakes
+    python -m tfrecords.write --source="fakes(reals='build/data/faces', pools='build/zoo/faces/pools')" \\
+        --out=build/data/faces_fakes
+    python -m keras_apps.train --config=keras_apps/configs/fake_image_detection/deepfd_64.py --config.held_out=wgan \\
+        --data=build/data/faces_fakes --workdir=build/fakes/faces_wgan
+
+The coupled network: --config.backbone="deepfd_coupled()" with the loss of triplet.py, --config.batch=128, rate 1e-4.
+The common fake feature network: --config.backbone="cffn()" --config.neck="multi_level(levels=3, dimension=128)".
+"""
+
+from keras_apps.configs.fake_image_detection.contrastive import get_config as small
+
+
+def get_config():
+    config = small()
+    config.update({"size": 64, "batch": 32, "steps": 187_500, "checkpoint_every": 5000, "backbone": "deepfd_res()",
+                   "ema": 0.0, "follow_every": 12_500, "schedule": "step(at=(0.13,), factor=0.1)"})
+    config.optimizers.network = "adam(rate=1e-3)"
+    return config

@@ -1,0 +1,172 @@
+"""Trains a family of generators on one data set, draws a pool of fakes of each and puts them beside the real images.
+
+    python -m keras_apps.zoo --data=build/data/fashion_mnist --out=build/zoo/fashion_mnist \\
+        [--families=dcgan,lsgan,wgan,wgan_gp,pggan] [--count=4000] [--fakes=build/data/fashion_mnist_fakes] [-- FLAGS]
+
+FLAGS are further flags of `keras_apps.train`, such as --config.size=64 --config.data.train_split=. Each training lies in
+<out>/<family>, each pool in <out>/pools/<family>; <out>/zoo.md and zoo.png show what came out, the floor and real images
+beside. --fakes, `<data>_fakes` if not given, is what a detector is trained on. What is there is not made again, and the same command goes on where a killed
+one stopped.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+from absl import flags
+from PIL import Image
+
+from keras_apps import cells, charts
+from keras_apps.build import ROOT
+from keras_apps.checkpoints import checkpoints_in
+from keras_apps.config import changed, explain
+from keras_apps.run import read_json
+from tfrecords import command
+from tfrecords.decode import Decoder
+from tfrecords.read import Records, file_sha256
+from tfrecords.shards import write_file
+
+FLAGS = flags.FLAGS
+CONFIGS = ROOT / "keras_apps" / "configs" / "image_generation"
+FAMILIES = "dcgan", "lsgan", "wgan", "wgan_gp", "pggan"
+FIGURES = "frechet", "precision", "recall", "classes_covered", "least_class_share"
+ROW = 16        # images of a family on the sheet
+
+
+def plan(families, data, out, extra=()):
+    """{family: Cell}.   Raises: ValueError for a family that has no config, or a flag that it does not take."""
+    known = sorted(path.stem for path in CONFIGS.glob("*.py") if not path.stem.startswith("_"))
+    found = {}
+    for family in families:
+        if family not in known:
+            raise ValueError(f"`--families` names {family!r} but must name configs of image_generation, of "
+                             f"{', '.join(known)}.")
+        config = str(CONFIGS / f"{family}.py")
+        own = cells.config_of(config, extra)["family"]
+        if own in found:
+            raise ValueError(f"`--families` names two configs of the family {own!r} but each pool needs its own; leave "
+                             "one out.")
+        found[own] = cells.Cell(own, config, data, os.path.join(out, own), tuple(extra))
+    return found
+
+
+def train(planned):
+    """Trains what is not finished; {family: evaluation.json}.
+
+    Raises:  ValueError where a finished run is of another config; OSError where a training fails.
+    """
+    found = {family: cells.result(cell.workdir) for family, cell in planned.items()}
+    for family, cell in planned.items():
+        stored = read_json(os.path.join(cell.workdir, "config.json"))
+        if found[family] and (others := changed(stored, cells.config_of(cell.config, cell.words))):
+            raise ValueError(f"{cell.workdir} holds a generator with another `{'`, `'.join(others)}`; use another "
+                             "--out, or remove that folder.")
+    wanted = {family: cell for family, cell in planned.items() if not found[family]}
+    with cells.watching(len(wanted)) as begin:
+        for family, cell in wanted.items():
+            found[family] = cells.train(cell, begin(family))
+    return found
+
+
+def draw(planned, out, count):
+    """A pool of each family, made where it is missing, smaller or of other weights.   Returns: [folder]."""
+    pools = []
+    for family, cell in planned.items():
+        place = os.path.join(out, "pools", family)
+        pools.append(place)
+        manifest = read_json(os.path.join(place, "manifest.json"))
+        if manifest and manifest["count"] == count and manifest["created_from"][0].get("weights_sha256") == _weights(
+                cell.workdir):
+            continue
+        print(f"drawing {count:,} images of {family}", file=sys.stderr, flush=True)
+        _call("keras_apps.sample", f"--workdir={cell.workdir}", f"--out={place}", f"--count={count}", "--overwrite")
+    return pools
+
+
+def _weights(workdir):
+    """Hash of the newest checkpoint's data."""
+    path = next(iter(checkpoints_in(os.path.join(workdir, "checkpoints"))), "")
+    return file_sha256(f"{path}.data-00000-of-00001") if path else ""
+
+
+def combine(data, pools, fakes):
+    """The real images beside the pools, made again where a pool has changed."""
+    shas = sorted(read_json(os.path.join(pool, "manifest.json"))["data_sha256"] for pool in pools)
+    stamp = os.path.join(fakes, "pools.json")
+    if os.path.exists(os.path.join(fakes, "manifest.json")) and read_json(stamp) == shas:
+        return
+    text = f"fakes(reals={str(data)!r}, pools={tuple(map(str, pools))!r})"
+    _call("tfrecords.write", f"--source={text}", f"--out={fakes}", "--overwrite")
+    write_file(stamp, json.dumps(shas))
+
+
+def _call(module, *words):
+    done = subprocess.run([sys.executable, "-m", module, *words], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["it does not say why"]
+        raise OSError(lines[-1].removeprefix("error: "))
+
+
+def table(found):
+    """Lines: a family a row, then the floor and unseen real images."""
+    rows = [[family, *(cells.figure([result.get(key)]) for key in FIGURES), f"{result['minutes']:.1f}"]
+            for family, result in found.items()]
+    first = next(iter(found.values()))
+    rows.append(["a Gaussian of the pixels", *(cells.figure([first.get(f"floor_{key}")]) for key in FIGURES), "-"])
+    rows.append(["real, never trained on", cells.figure([first.get("frechet_real")]), *["-"] * len(FIGURES)])
+    lines = cells.table(["family", *(key.replace("_", " ") for key in FIGURES), "CPU minutes"], rows)
+    judge = f" (accuracy on unseen images {first['encoder_accuracy']:.3f})" if "encoder_accuracy" in first else ""
+    return [*lines, "", f"At the last step, seed {first['seed']}, over {first['images']:,} images, in the features of an "
+                        f"encoder of our own{judge}; a class is covered where 3 % of the images or more are taken for "
+                        f"it. On {cells.machine()}."]
+
+
+def sheet(pools, real):
+    """A row a family, the first images of its pool, none picked; the last row is of real images."""
+    rows = []
+    for folder in (*pools, real):
+        records = Records(folder)
+        size = tuple(Records(pools[0]).manifest["sizes"]["median"])
+        decoder = Decoder.of(records.manifest, size)
+        chosen = np.arange(ROW) if folder != real else np.sort(np.random.default_rng(0).permutation(len(records))[:ROW])
+        rows.append(np.stack([decoder.image(data).numpy() for data in records.images(chosen)]))
+    return charts.mosaic(np.concatenate(rows), ROW)
+
+
+def define_flags():
+    flags.DEFINE_list("families", list(FAMILIES), "configs of image_generation, by name")
+    flags.DEFINE_string("data", None, "folder written by `tfrecords.write`, the real images", required=True)
+    flags.DEFINE_string("out", None, "trainings and pools go here", required=True)
+    flags.DEFINE_integer("count", 4000, "fakes of each family", lower_bound=10)
+    flags.DEFINE_string("fakes", "", "data folder of real and fake images; not given: <data>_fakes")
+
+
+def main(argv):
+    extra, out, data = argv[1:], os.path.abspath(FLAGS.out), os.path.abspath(FLAGS.data)
+    for word in extra:
+        if not word.startswith("--") or "=" not in word:
+            raise ValueError(f"`{word}` is not a flag of `keras_apps.train`; every setting is written --name=value.")
+    if not os.path.exists(os.path.join(data, "manifest.json")):
+        raise ValueError(f"`--data` is `{data}` but holds no manifest.json; write it by `python -m tfrecords.write`.")
+    planned = plan(FLAGS.families, data, out, extra)
+    os.makedirs(out, exist_ok=True)
+    found = train(planned)
+    pools = draw(planned, out, FLAGS.count)
+    fakes = os.path.abspath(FLAGS.fakes) if FLAGS.fakes else f"{data.rstrip('/')}_fakes"
+    combine(data, pools, fakes)
+    lines = table(found)
+    write_file(os.path.join(out, "zoo.md"), "\n".join(lines) + "\n")
+    Image.fromarray(sheet(pools, data)).save(os.path.join(out, "zoo.png"))
+    print("\n".join(lines))
+    place = pathlib.Path(fakes)
+    print(f"\nwritten: {out}/zoo.md, zoo.png, pools/; real and fake images: {place}")
+    print("next:\n  python -m keras_apps.train --config=keras_apps/configs/fake_image_detection/contrastive.py "
+          f"--config.held_out={next(reversed(planned))} --data={os.path.relpath(place)} "
+          f"--workdir=build/fakes/{next(reversed(planned))}")
+
+
+if __name__ == "__main__":
+    command.run(main, define_flags, words=True, explain=explain)
