@@ -1,7 +1,7 @@
 """As contrastive.py without pairs: the classifier alone has all steps.
 
-    python -m tfrecords.write --source="fakes(reals='build/data/fashion_mnist', pools='build/zoo/fashion_mnist/pools')" \\
-        --out=build/data/fashion_mnist_fakes
+    python -m tfrecords.write --out=build/data/fashion_mnist_fakes \\
+        --source="fakes(reals='build/data/fashion_mnist', pools='build/zoo/fashion_mnist/pools')"
     python -m keras_apps.train --config=keras_apps/configs/fake_image_detection/cross_entropy.py \\
         --config.held_out=wgan --data=build/data/fashion_mnist_fakes --workdir=build/fakes/wgan_cross_entropy
 """

@@ -3,7 +3,8 @@
     python -m tfrecords.write --npz=$SUITE_DATA/fashion_mnist/fashion_mnist.npz --out=build/data/fashion_mnist
     python -m keras_apps.train --config=keras_apps/configs/image_generation/dcgan.py \\
         --data=build/data/fashion_mnist --workdir=build/zoo/fashion_mnist/dcgan
-    python -m keras_apps.sample --workdir=build/zoo/fashion_mnist/dcgan --out=build/zoo/fashion_mnist/pools/dcgan --count=4000
+    python -m keras_apps.sample --workdir=build/zoo/fashion_mnist/dcgan --count=4000 \\
+        --out=build/zoo/fashion_mnist/pools/dcgan
 """
 
 from ml_collections import ConfigDict

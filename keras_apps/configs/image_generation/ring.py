@@ -20,6 +20,7 @@ def get_config():
         "latent": 16, "generator": "mlp(width=128, depth=3)", "critic": "mlp(width=128, depth=3)",
         "loss": "logistic()", "critic_steps": 1, "r1": 0.0, "diff_augment": (), "conditional": False, "fade": 0.0,
         "samples": 2000, "embedding": 1, "encoder_steps": 0, "encoder_batch": 1, "ema": 0.99, "follow_every": 500,
+        "schedule": "cosine()",     # towards the end the players no longer circle around each other
     })
     config.optimizers = ConfigDict({group: "adam(rate=1e-3, beta_1=0.5)" for group in ("generator", "critic")})
     config.data.update({"holdout": 0.25, "sampler": "shuffle()"})

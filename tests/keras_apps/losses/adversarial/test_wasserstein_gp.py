@@ -61,33 +61,28 @@ def test_points_lie_on_the_segment_from_each_real_image_to_its_fake():
     np.testing.assert_allclose(np.quantile(many, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.03)
 
 
-def small_critic(weights):
-    """Images [b,3,4,2] -> [b], through one convolution and one dense layer, in float64."""
-    def critic(images):
-        x = tf.tanh(tf.nn.conv2d(images, weights[0], 1, "SAME"))
-        return tf.reshape(x, [-1, 36]) @ weights[1]
-    return critic
+def small_critic(images, kernel, dense):
+    """Images [b,3,4,2] -> [b], through one convolution and one dense layer."""
+    x = tf.tanh(tf.nn.conv2d(images, kernel, 1, "SAME"))
+    return (tf.reshape(x, [-1, 36]) @ dense)[:, 0]
 
 
 def test_second_order_gradients_match_central_differences():
-    """The penalty's gradient to the critic's weights goes through the gradient to the images."""
-    loss, step = WassersteinGpLoss(2.0), 1e-5
-    weights = [RANDOM.normal(size=[3, 3, 2, 3]), RANDOM.normal(size=[36])]
-    shares = RANDOM.normal(size=5)
+    """The penalty's gradient to the critic's weights goes through its gradient to the images."""
+    loss, step, shares = WassersteinGpLoss(2.0), 1e-5, RANDOM.normal(size=5)
+    weights = [tf.constant(RANDOM.normal(size=shape)) for shape in ([3, 3, 2, 3], [36, 1])]
 
     def total(weights):
-        return tf.reduce_sum(shares * loss.penalty(lambda images: small_critic(weights)(images), tf.constant(IMAGES),
-                                                   tf.constant(OTHERS), SEED))
-    variables = [tf.Variable(weight[:, None] if weight.ndim == 1 else weight) for weight in weights]
-
-    def called(weights):
-        return total([weights[0], tf.reshape(weights[1], [36, 1])[:, 0][:, None]])
+        values = loss.penalty(lambda images: small_critic(images, *weights), tf.constant(IMAGES), tf.constant(OTHERS),
+                              SEED)
+        return tf.reduce_sum(shares * values)
     with tf.GradientTape() as tape:
-        value = called([tf.convert_to_tensor(v) for v in variables])
-    slopes = tape.gradient(value, variables)
+        tape.watch(weights)
+        value = total(weights)
+    slopes = tape.gradient(value, weights)
     for _ in range(3):
-        ways = [RANDOM.normal(size=v.shape) for v in variables]
-        high, low = (called([v + sign * way for v, way in zip(variables, ways)]) for sign in (step, -step))
+        ways = [RANDOM.normal(size=weight.shape) / 5 for weight in weights]
+        high, low = (total([weight + sign * way for weight, way in zip(weights, ways)]) for sign in (step, -step))
         wanted = (high - low) / (2 * step)
         np.testing.assert_allclose(sum(np.sum(slope * way) for slope, way in zip(slopes, ways)), wanted, atol=1e-6)
 
