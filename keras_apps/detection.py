@@ -48,7 +48,7 @@ class DetectionNetwork(tf.keras.Model):
             self.last = layers.Dense(2)
         maps = self.maps(tf.zeros([1, *shape]))
         self.codes(maps)
-        if head and self.neck(maps).shape[1] != maps["map5"].shape[-1]:
+        if head and not self._tells_places(maps):
             raise ValueError(f"`head` is {head!r} with neck {neck!r} and pooling {pooling!r} but then the evidence of "
                              "a place cannot be told; use neck=last() with pooling=average(), or head=\"\".")
         self.logits(maps)
@@ -90,6 +90,12 @@ class DetectionNetwork(tf.keras.Model):
     def _places(self, maps, training):
         x = tf.nn.swish(self.norm(maps["map5"], training=training))
         return tf.cast(self.last(self.convolution(x)), tf.float32)
+
+    def _tells_places(self, maps):
+        """Whether the neck is a mean of some kind over map5, of a single place that place's column."""
+        place = {name: tf.random.stateless_uniform([1, 1, 1, one.shape[-1]], [0, 0]) for name, one in maps.items()}
+        return self.neck(maps).shape[1] == maps["map5"].shape[-1] and bool(
+            tf.reduce_all(tf.abs(tf.cast(self.neck(place), tf.float32)[0] - place["map5"][0, 0, 0]) < 0.01))
 
     @property
     def trunk(self):

@@ -53,8 +53,9 @@ def evaluate(run, loop, workdir, history, trained=None, reason="finished"):
     write_file(os.path.join(workdir, "evaluation.json"), json.dumps(result, indent=1, sort_keys=True))
     with loop.averaged():
         pictures = {**run.app.pictures(run.splits), **followed(workdir)}
+        projection, scored = run.app.projection(run.splits), run.app.scored(run.splits)
     board = WriteTensorBoard(workdir)
-    board.evaluation(loop.position(), metrics, pictures, run.app.projection(run.splits), run.app.scored(run.splits))
+    board.evaluation(loop.position(), metrics, pictures, projection, scored)
     os.makedirs(os.path.join(workdir, "pictures"), exist_ok=True)
     drawn = {tag: charts.png(pixels) for tag, pixels in pictures.items()}
     for tag, data in drawn.items():

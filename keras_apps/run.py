@@ -129,8 +129,10 @@ class Run:
 
     def check(self):
         """Refuses, before anything is written, data that cannot be read or sampled."""
-        if self.crop is None and len(self.rows) <= self.images.limit:
-            self.images.load_sound(self.rows, "decoding")
+        for size in dict.fromkeys(height_and_width(stage["size"]) for stage in self.app.stages()):
+            images = self.images_of(size)
+            if self.crop is None and len(self.rows) <= images.limit:
+                images.load_sound(self.rows, "decoding")
         for stage in self.app.stages():
             self.batches(stage).dataset(0, self.strategy.num_replicas_in_sync)
 

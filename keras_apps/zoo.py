@@ -3,9 +3,9 @@
     python -m keras_apps.zoo --data=build/data/fashion_mnist --out=build/zoo/fashion_mnist \\
         [--families=dcgan,lsgan,wgan,wgan_gp,pggan] [--count=4000] [--fakes=build/data/fashion_mnist_fakes] [-- FLAGS]
 
-FLAGS are further flags of `keras_apps.train`, such as --config.size=64 --config.data.train_split=. Each training lies in
-<out>/<family>, each pool in <out>/pools/<family>; <out>/zoo.md and zoo.png show what came out, with the floor and the
-real images. --fakes, `<data>_fakes` if not given, is what a detector is trained on. What is there is not made again, and
+FLAGS are further flags of `keras_apps.train`, such as --config.size=64 --config.data.train_split=. Each training lies
+in <out>/<family>, each pool in <out>/pools/<family>; <out>/zoo.md and zoo.png show what came out, the floor and real
+images beside. --fakes, `<data>_fakes` if not given, is what a detector is trained on. What is there is not made again;
 the same command goes on where a killed one stopped.
 """
 
@@ -120,8 +120,8 @@ def table(found):
     lines = cells.table(["family", *(key.replace("_", " ") for key in FIGURES), "CPU minutes"], rows)
     judge = f" (accuracy on unseen images {first['encoder_accuracy']:.3f})" if "encoder_accuracy" in first else ""
     return [*lines, "", f"At the last step, seed {first['seed']}, over {first['images']:,} images, in the features of "
-                        f"an encoder of our own{judge}; a class is covered where 3 % of the images or more are taken for "
-                        f"it. On {cells.machine()}."]
+                        f"an encoder of our own{judge}; a class is covered where 3 % of the images or more are taken "
+                        f"for it. On {cells.machine()}."]
 
 
 def sheet(pools, real):

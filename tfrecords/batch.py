@@ -11,6 +11,7 @@ from rich.progress import track
 from tfrecords.read import DamagedError
 
 BLOCK_BYTES = 2 ** 25       # of decoded images that are loaded together
+FEW = 128                   # images that are decoded one by one: to begin a pipeline takes longer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,6 +132,8 @@ class Images:
         if self._image is None:         # traced once for all blocks
             self._image = tf.function(self.decoder.image, input_signature=[tf.TensorSpec([], tf.string)])
             self._image.get_concrete_function()
+        if len(rows) < FEW:
+            return {row: self._image(data).numpy() for row, data in zip(rows, self.records.images(rows))}
         dataset = tf.data.Dataset.from_tensor_slices(self.records.images(rows))
         dataset = dataset.map(self._image, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return dict(zip(rows, dataset.as_numpy_iterator()))

@@ -184,8 +184,9 @@ class Decoder:
         shape = tf.shape(values)[-3:-1]
         if self.strict:
             with _after(_of_size(shape, self.size)):
-                return self._scaled(tf.ensure_shape(tf.identity(values), [*values.shape[:-3], *self.size,
-                                                                          self.channels]), values.shape[:-3])
+                # Not `ensure_shape`: from it the graph's optimizer concludes that the assertion always holds.
+                found = tf.reshape(values, tf.concat([tf.shape(values)[:-3], [*self.size, self.channels]], axis=0))
+            return self._scaled(found, values.shape[:-3])
 
         def resized():
             if self.fit == "pad":
@@ -339,8 +340,8 @@ def _of_size(shape, size):
 
 
 def _of_channels(found, channels):
-    """Asserts that an image has as many channels as the model was trained on."""
-    return tf.debugging.Assert(found == channels, [tf.strings.format(
+    """Asserts that an image has as many channels, without alpha, as the model was trained on."""
+    return tf.debugging.Assert(found - 1 + found % 2 == channels, [tf.strings.format(
         "an image of {} channels cannot be judged: this model was trained on images of "
         f"{channels} ({'grey' if channels == 1 else 'colour'}); send such a one", (found,))])
 

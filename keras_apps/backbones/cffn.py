@@ -8,9 +8,11 @@ layers = tf.keras.layers
 
 
 class CffnBackbone(tf.keras.Model):
-    """A wide-stepped stem, then dense blocks with transitions between them; the ends of the last three are the maps.
+    """A wide-stepped stem, then four dense blocks with transitions between them.
 
     unit: x = x beside conv3x3(swish(norm(x))), `growth` channels more;   transition: conv1x1(swish(norm(x))), halved
+
+    map3 and map4 are the first two transitions before they are halved, map5 is the end of the last block.
 
     With neck "multi_level(levels=3, dimension=128)" the feature is that of the published network: 128 numbers of each
     level side by side.
@@ -29,7 +31,8 @@ class CffnBackbone(tf.keras.Model):
                                                            stem_stride) < 1:
             raise ValueError(f"cffn(stem_width={stem_width}, units={units}, transitions={transitions}, growth={growth})"
                              " needs four blocks, three transitions and numbers >= 1.")
-        self.stem = layers.Conv2D(stem_width, stem, stem_stride, "same", kernel_initializer="he_normal")
+        # No bias: whatever reads the stem norms it first.
+        self.stem = layers.Conv2D(stem_width, stem, stem_stride, "same", use_bias=False, kernel_initializer="he_normal")
         self.units = [[_Unit(growth, 3) for _ in range(count)] for count in units]
         self.transitions = [_Unit(width, 1) for width in transitions]
 

@@ -26,9 +26,10 @@ class DcganCritic(tf.keras.Model):
 
     def __init__(self, size, channels, width=64, norm="batch"):
         super().__init__()
-        if width < 1 or norm not in NORMS:
-            raise ValueError(f"dcgan(width={width}, norm={norm!r}) needs a width of at least 1 and one of the norms "
-                             f"{', '.join(NORMS)}.")
+        if width < 1:
+            raise ValueError(f"`width` is {width} but must be at least 1; use 64.")
+        if norm not in NORMS:
+            raise ValueError(f"`norm` is {norm!r} but must be one of {', '.join(NORMS)}.")
         start = tf.random_normal_initializer(stddev=0.02)
         self.blocks = []
         count = len(doublings(size)) - 1

@@ -20,6 +20,9 @@ from tfrecords.methods import ROOT
 
 # What an app may tell a method's constructor; `build` passes on what it asks for.
 FACTS = {"classes": 5, "dimension": 5, "seed": 1, "kinds": 3}
+# In these folders alone: elsewhere `size` is something else.
+IMAGES = {"size": (16, 16), "channels": 2, "latent": 3}
+FOLDER_FACTS = {"generators": IMAGES, "critics": IMAGES}
 
 
 # What else moves weights: parts of a batch, rates of single layers, a scaled loss whose sound steps alone count.
@@ -74,6 +77,35 @@ KINDS = np.arange(16, dtype=np.int32) % 3
 OTHER, VIEWS = _DRAW.normal(size=(16, 5)), _DRAW.normal(size=(16, 3, 5))
 MAPS = _DRAW.normal(size=(16, 4, 4, 5)).astype(np.float32)
 
+LATENTS = _DRAW.normal(size=(16, 3)).astype(np.float32)
+PICTURES = _DRAW.random(size=(16, 16, 16, 2)).astype(np.float32)
+REAL, FAKE, PLANE = _DRAW.random(size=(16, 2, 2, 3)), _DRAW.random(size=(16, 2, 2, 3)), _DRAW.normal(size=(2, 2, 3))
+
+
+def adversarial(loss, real, fake):
+    """All that a loss asks of a critic; between an image and itself a penalty has no random point."""
+    def critic(images):
+        return tf.reduce_sum(tf.tanh(2 * images * PLANE), axis=(1, 2, 3))
+    penalty = loss.penalty(critic, real, real, tf.constant([0, 1]))
+    values = loss.critic(critic(real), critic(fake)) + loss.generator(critic(real))
+    return values if penalty is None else values + penalty
+
+
+def drawn(generator, latents):
+    """The images of every stage while its layers are faded in, so that all layers draw; a pixel has its own share."""
+    images = [generator(latents, stage, 0.5, training=True) for stage in range(len(generator.sizes))]
+    pixels = tf.concat([tf.reshape(one, [latents.shape[0], -1]) for one in images], axis=1)
+    return pixels * tf.math.l2_normalize(tf.random.stateless_normal([1, pixels.shape[1]], [0, 1]))
+
+
+def scored(critic, images):
+    """The scores of every stage while its layers are faded in, of images cut to its size."""
+    sizes = getattr(critic, "sizes", [images.shape[1:3]])
+    scores = [critic(images[:, :height, :width], stage, 0.5, training=True)
+              for stage, (height, width) in enumerate(sizes)]
+    return tf.square(tf.stack(scores, axis=1))      # bent, as norms are
+
+
 # How the methods of a folder are called, and with what: {folder: ((method, *arrays) -> values [b, ...], arrays)}. The
 # first array is the one whose gradient is compared. A folder that is not there yet is walked as soon as it is.
 CALLS = {
@@ -82,6 +114,7 @@ CALLS = {
     "losses/pair": (lambda method, x, y, same: method(x, y, same), (EMBEDDINGS, OTHER, LABELS % 2 == 0)),
     "losses/classify": (lambda method, x, labels: method(x, labels), (EMBEDDINGS, LABELS)),
     "losses/consistency": (lambda method, x, y: method(x, y), (EMBEDDINGS, OTHER)),
+    "losses/adversarial": (adversarial, (REAL, FAKE)),
     "losses/pixel": (lambda method, x, y: method(x, y), (MAPS, MAPS[::-1].copy())),
     "heads": (lambda method, x, labels: method.loss(x, labels, 10_000), (EMBEDDINGS, LABELS)),
     "matchers": (lambda method, x, labels, kinds: sum(
@@ -89,7 +122,14 @@ CALLS = {
         for value in method.losses(x, labels, kinds).values()), (EMBEDDINGS, LABELS, KINDS)),
     # Bent, since the sum of what a norm gives has no gradient.
     "layers": (lambda method, x: tf.tanh(method(x, training=True)), (MAPS,)),
+    "generators": (drawn, (LATENTS,)),
+    "critics": (scored, (PICTURES,)),
 }
+
+
+def facts(folder):
+    """What a folder's methods are told."""
+    return {**FACTS, **FOLDER_FACTS.get(folder, {})}
 
 
 def methods_on(strategy):
@@ -103,7 +143,8 @@ def methods_on(strategy):
             continue
         for text in [text for name in methods(folder) for text in variants(folder, name)]:
             with strategy.scope():
-                method = build(folder, text, **FACTS)
+                tf.keras.utils.set_random_seed(1)
+                method = build(folder, text, **facts(folder))
             values, gradients, weights, state = on_replicas(strategy, method, call, arrays)
             found[f"{folder}/{text}/value"] = values
             found[f"{folder}/{text}/gradient"] = gradients
@@ -143,11 +184,11 @@ def on_replicas(strategy, method, call, arrays):
 
 
 def variants(folder, name):
-    """The method with its defaults, and with each value that its `mining` and `distance` may take."""
+    """The method with its defaults, and with each value that its `mining`, `distance` and `norm` may take."""
     texts = [f"{name}()"]
-    for key in ("mining", "distance"):
+    for key in ("mining", "distance", "norm"):
         try:
-            build(folder, f"{name}({key}='?')", **FACTS)
+            build(folder, f"{name}({key}='?')", **facts(folder))
         except ValueError as error:
             listed = re.search(r"must be one of ([\w, ]+)", str(error))
             texts += [f"{name}({key}='{value}')" for value in listed.group(1).split(", ")] if listed else []

@@ -3,8 +3,9 @@
 import types
 
 import pytest
+from ml_collections import ConfigDict
 
-from keras_apps.card import cautions, model_card, threshold_note
+from keras_apps.card import about_embedding, cautions, model_card, threshold_note
 
 RESULT = {"auc": 0.91234, "eer": 0.08, "rank1": 0.75, "floor_auc": 0.88, "floor_eer": 0.15, "threshold": 0.61,
           "far_at_threshold": 0.0123, "tar_at_threshold": 0.456, "identities": 5, "images": 900, "step": 1000,
@@ -16,9 +17,12 @@ def card(run=None, settings=None, **changes):
     config = types.SimpleNamespace(steps=1000, batch=40, seed=3, backbone="small_cnn()", pooling="flatten()",
                                    head="cosface(scale=8.0)", loss="")
     records = types.SimpleNamespace(name="photos", count=1797)
-    run = types.SimpleNamespace(records=records, config=config, rows=range(100), names=list("01234"),
-                                app=types.SimpleNamespace(config={"embedding": 64, **(settings or {})},
-                                                          network=types.SimpleNamespace(dimension=128)), **(run or {}))
+    app = types.SimpleNamespace(
+        config=ConfigDict({"embedding": 64, **config.__dict__, **(settings or {})}), kinds="identities",
+        floor="raw pixels", judged_by="pairs", network=types.SimpleNamespace(dimension=128),
+        about=lambda result: about_embedding(app, result))
+    run = types.SimpleNamespace(records=records, config=config, rows=range(100), names=list("01234"), app=app,
+                                **(run or {}))
     return model_card("verification", run, {**RESULT, **changes})
 
 

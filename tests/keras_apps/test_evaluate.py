@@ -30,7 +30,7 @@ def test_a_run_that_never_reached_a_checkpoint_is_refused(data, tmp_path):
     claim(str(tmp_path), Run(small_config(), str(data), tf.distribute.get_strategy()))
     with pytest.raises(ValueError, match="holds no checkpoint to evaluate; train first"):
         run_evaluate(data, tmp_path)
-    assert sorted(contents(tmp_path)) == ["config.json", "data.json"]
+    assert sorted(contents(tmp_path)) == ["config.json", "data.json", "images.json"]
 
 
 @pytest.mark.parametrize("harm", ["cut", "removed"])

@@ -44,7 +44,7 @@ def test_a_claimed_workdir_names_config_and_data_and_is_claimed_again_by_its_own
     run = make(data)
     claim(str(tmp_path / "new" / "run"), run)
     found = contents(tmp_path / "new" / "run")
-    assert sorted(found) == ["config.json", "data.json"]
+    assert sorted(found) == ["config.json", "data.json", "images.json"]
     assert json.loads(found["data.json"]) == {"name": "data", "sha256": run.records.manifest["data_sha256"],
                                               "trained": run.names}
     claim(str(tmp_path / "new" / "run"), run)

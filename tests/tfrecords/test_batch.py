@@ -264,3 +264,36 @@ def test_views_are_of_the_augmented_images():
     batch = take(batches(views=views, augment=(JitterAugment(),)).dataset(0), 1)[0]
     assert [view.shape for view in batch["views"]] == [(8, 2, 8, 8, 1), (8, 1, 4, 4, 1)]
     np.testing.assert_array_equal(batch["views"][0][:, 0], batch["image"])
+
+
+# ---- blocks, sizes
+
+@pytest.mark.parametrize("size, count, blocks", [
+    (8, 9000, [8192, 808]),             # 256 bytes an image: 32 MB would be 131,072 of them
+    (128, 1100, [512, 512, 76]),        # 64 kB: 512 are 32 MB
+    (512, 300, [256, 44]),              # 1 MB: to begin a pipeline costs as much as hundreds of small images
+])
+def test_much_is_decoded_in_blocks_of_32_mb_of_256_to_8192_images(size, count, blocks):
+    images, found = Images(Collection(), Decoder(size, 1), cache_mb=1e9), []
+    images._decode = lambda rows: found.append(len(rows)) or dict.fromkeys(rows, 0)
+    fresh = images._fresh(np.arange(count), None, images._decode)
+    assert found == blocks and sorted(fresh) == list(range(count))
+    assert images._fresh(np.arange(count), None, images._decode) is fresh and found == blocks, "kept in memory"
+
+
+def test_blocks_are_read_in_order_and_rows_come_as_often_as_they_are_asked_for(monkeypatch):
+    monkeypatch.setattr("tfrecords.batch.BLOCK_BYTES", 0)
+    images = Images(Collection(), Decoder(8, 1), cache_mb=0.0)
+    rows = np.random.default_rng(0).integers(0, 24, 700)
+    found = images.load(rows)
+    np.testing.assert_allclose(found[:, 0, 0, 0], rows * 10 / 255, atol=1e-6)
+    assert images.records.reads == 24, "each is decoded once"
+
+
+@pytest.mark.parametrize("low, high, size, unresized", [
+    ([8, 8], [8, 8], 8, True), ([8, 6], [8, 6], (8, 6), True), ([8, 8], [8, 8], 9, False),
+    ([8, 8], [8, 9], 8, False), ([7, 8], [8, 8], 8, False), ([8, 6], [8, 6], (6, 8), False)])
+def test_images_are_unresized_where_all_are_stored_in_the_size(low, high, size, unresized):
+    records = Collection()
+    records.manifest = {"sizes": {"minimum": low, "median": low, "maximum": high}}
+    assert Images(records, Decoder(size, 1)).unresized is unresized

@@ -432,3 +432,66 @@ def test_landmarks_that_lie_in_no_place_of_the_image_are_refused(points):
     decoder = Decoder(24, 3, aligned=32)
     with pytest.raises(tf.errors.InvalidArgumentError, match="do not lie in the image of 12 x 18 pixels"):
         decoder.images([IMAGES["rgb"]], landmarks=points[None].astype(np.float32))
+
+
+# ---- images of the very size alone
+
+def test_exactly_is_the_same_decoder_for_images_of_its_size():
+    decoder = Decoder((12, 18), 3)
+    exact = decoder.exactly()
+    for data in (IMAGES["rgb"], IMAGES["palette"], IMAGES["bmp"], IMAGES["gif"], IMAGES["jpeg"]):
+        np.testing.assert_array_equal(exact.images([data, data]), decoder.images([data, data]))
+        np.testing.assert_array_equal(exact.image(data), decoder.image(data))
+    values = COLOUR[None].astype(np.float32)
+    np.testing.assert_array_equal(exact.tensor(values), decoder.tensor(values))
+    assert exact.images(tf.constant([], tf.string)).shape == (0, 12, 18, 3)
+    assert decoder.images([encoded(COLOUR[:5])]).shape == (1, 12, 18, 3), "the other one is as it was"
+
+
+@pytest.mark.parametrize("image, text", [
+    (COLOUR[:11], r"an image of 11 x 18 pixels \(height x width\) cannot be judged: this model tells by single pixels "
+                  "and was trained on images of 12 x 18, so that resampling would mislead it; send an image of that "
+                  "size, as it was made"),
+    (COLOUR.transpose(1, 0, 2), "an image of 18 x 12 pixels"), (np.repeat(COLOUR, 2, 1), "an image of 12 x 36 pixels"),
+    (GREY, r"an image of 1 channels cannot be judged: this model was trained on images of 3 \(colour\); send such"),
+])
+def test_exactly_refuses_other_images_with_a_sentence(image, text):
+    exact = Decoder((12, 18), 3).exactly()
+    for call in (exact.image, lambda data: exact.images([IMAGES["rgb"], data]),
+                 tf.function(exact.image, input_signature=[tf.TensorSpec([], tf.string)]),
+                 lambda data: tf.function(exact.images, input_signature=[STRINGS])([IMAGES["rgb"], data])):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=text):
+            call(encoded(image))
+
+
+def test_exactly_refuses_colour_where_the_model_knows_grey():
+    exact = Decoder((12, 18), 1).exactly()
+    assert exact.images([IMAGES["grey"]]).shape == (1, 12, 18, 1)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"an image of 3 channels .* of 1 \(grey\)"):
+        exact.images([IMAGES["rgb"]])
+
+
+@pytest.mark.parametrize("channels, name", [(3, "alpha"), (1, "grey_alpha")])
+def test_alpha_is_dropped_by_exactly_too_as_the_training_drops_it(channels, name):
+    decoder = Decoder((12, 18), channels)
+    np.testing.assert_array_equal(decoder.exactly().images([IMAGES[name]]), decoder.images([IMAGES[name]]))
+
+
+def test_exactly_holds_for_numbers_and_in_a_saved_model(tmp_path):
+    exact = Decoder((12, 18), 3).exactly()
+    module = tf.Module()
+    module.images = tf.function(exact.images, input_signature=[STRINGS])
+    module.tensor = tf.function(exact.tensor, input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32)])
+    tf.saved_model.save(module, str(tmp_path))
+    loaded = tf.saved_model.load(str(tmp_path))
+    assert loaded.images(tf.constant([IMAGES["rgb"]] * 2)).shape == (2, 12, 18, 3)
+    assert loaded.tensor(tf.zeros([2, 12, 18, 3])).shape == (2, 12, 18, 3)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="an image of 12 x 17 pixels"):
+        loaded.tensor(tf.zeros([2, 12, 17, 3]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="an image of 1 channels"):
+        loaded.images(tf.constant([IMAGES["rgb"], IMAGES["grey"]]))
+    raw = Decoder((12, 18), 7, dtype="float32", raw=True, high=9.0).exactly()
+    np.testing.assert_array_equal(raw.images([RAW]), Decoder((12, 18), 7, dtype="float32", raw=True,
+                                                             high=9.0).images([RAW]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="an image of 11 x 18 pixels"):
+        raw.images([stored(examine(BANDS[1:]), raw=True)])

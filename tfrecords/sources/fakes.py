@@ -23,7 +23,8 @@ class FakesSource:
     must have one size already.
 
     A pool's last images are for the test, those before for validation. Of the real images those of the split `test`
-    are, where there is one, as many in each split as there are fakes.
+    are, where there is one, as many in each split as there are fakes; where they are dealt here, a track (else case) of
+    them lies in one split.
 
     Args:    reals: data folder of real images.  pools: data folders of generated ones, each of one `source`; or one
              folder that holds them.
@@ -65,6 +66,8 @@ class FakesSource:
                             "families": [pool.name for pool in found], "reals": real.manifest["name"],
                             "reals_sha256": real.manifest["data_sha256"],
                             "checkpoints": [pool.facts.get("weights_sha256", "") for pool in found]}
+        if real.synthetic:
+            self.description["synthetic"] = True
 
     def __len__(self):
         return len(self._rows)
@@ -111,6 +114,10 @@ class _Pool:
 def _frame(real, pools):
     """((H, W), fit) that all images are brought to."""
     told = {(tuple(pool.facts["size"]), pool.facts["fit"]) for pool in pools if pool.facts}
+    for pool in pools:
+        if _one_size(pool) == (0, 0):
+            raise ValueError(f"the pool {pool.directory} has images of several sizes but must have one, as a generator "
+                             "makes them; write each size as a pool of its own.")
     sizes = {pool.name: _one_size(pool) for pool in pools}
     if len(told) > 1 or len(set(sizes.values())) > 1:
         told = ", ".join(f"{height} x {width} ({name})" for name, (height, width) in sizes.items())
@@ -158,13 +165,39 @@ def _real_rows(real, counts):
     held = np.zeros(real.count, bool)
     if "test" in names:
         held = real.column("split") == names.index("test")
-    test, rest = (random.permutation(np.flatnonzero(mask)) for mask in (held, ~held))
+    units = _units(real)
+    test, rest = (_shuffled(np.flatnonzero(mask), units, random) for mask in (held, ~held))
     if not held.any():
-        test, rest = np.split(rest, [min(len(rest) // 4, counts["test"])])
-    validation, train = np.split(rest, [min(len(rest) // 4, counts["val"])])
+        test, rest = _cut(rest, units, min(len(rest) // 4, counts["test"]))
+    validation, train = _cut(rest, units, min(len(rest) // 4, counts["val"]))
     for split, rows in zip(ORDER, (train, validation, test)):
         for row in np.sort(rows[:counts[split]]).tolist():
             yield row, split
+
+
+def _units(real):
+    """[N]: what must not be split apart, the track, else the case, else the image."""
+    rows = np.arange(real.count)
+    column = next((name for name in ("track", "case") if real.has(name)), None)
+    if not column:
+        return rows
+    values = real.column(column)
+    return np.where(values < 0, values.max() + 1 + rows, values)
+
+
+def _shuffled(rows, units, random):
+    """The rows unit by unit, the units in random order."""
+    found, own = np.unique(units[rows], return_inverse=True)
+    place = np.empty(len(found), int)
+    place[np.searchsorted(found, random.permutation(found))] = np.arange(len(found))
+    return rows[np.argsort(place[own], kind="stable")]
+
+
+def _cut(rows, units, count):
+    """The first `count` rows, and what else is of the last one's unit, and the rest."""
+    while 0 < count < len(rows) and units[rows[count]] == units[rows[count - 1]]:
+        count += 1
+    return np.split(rows, [count])
 
 
 @functools.lru_cache(maxsize=64)

@@ -5,6 +5,9 @@
         --source="fakes(reals='build/data/fashion_mnist', pools='build/zoo/fashion_mnist/pools')"
     python -m keras_apps.train --config=keras_apps/configs/fake_image_detection/contrastive.py \\
         --config.held_out=wgan --data=build/data/fashion_mnist_fakes --workdir=build/fakes/wgan
+
+Rate and schedule were chosen on the validation images of cross_entropy.py alone, no family held out (AUC after 600 steps:
+.909 with adam(rate=1e-3) cut to a tenth after the pairs, as published, .900 with three times that, .919 as below).
 """
 
 from keras_apps.config import base
@@ -13,16 +16,16 @@ from keras_apps.config import base
 def get_config():
     config = base()
     config.update({
-        "app": "fake_image_detection", "steps": 600, "batch": 64, "checkpoint_every": 600, "size": 28,
+        "app": "fake_image_detection", "steps": 1000, "batch": 64, "checkpoint_every": 1000, "size": 28,
         "backbone": "deepfd_res(widths=(24, 32, 64), blocks=(2, 4, 3), stem=7, stem_stride=2)", "neck": "last()",
         "pooling": "average()", "code": 128, "domain": "pixels", "head": "",
         "loss": "contrastive(margin=0.5, distance='euclidean', normalise=False)", "pair_share": 0.13, "freeze": False,
         "held_out": "", "false_alarms": 0.01,
         "robustness": ("jpeg(share=1.0, quality=(75, 75))", "blur(share=1.0, sigma=(0.7, 0.7))",
                        "degrade(factor=(1.5, 1.5), blur=(0.0, 0.0), noise=(0.0, 0.0), share=1.0)"),
-        "schedule": "step(at=(0.13,), factor=0.1)", "ema": 0.98, "follow_every": 60,
+        "schedule": "cosine(warmup=50)", "ema": 0.98, "follow_every": 125,
     })
-    config.optimizers.network = "adam(rate=1e-3)"
+    config.optimizers.network = "adam(rate=3e-3)"
     config.data.update({
         "train_split": "train", "validation_split": "val", "test_split": "test",
         "sampler": "leave_one_source_out(by_label=True)",

@@ -11,7 +11,7 @@ from keras_apps.configs.image_generation.dcgan import get_config as dcgan
 def get_config():
     config = dcgan()
     config.update({"family": "hinge_sn", "loss": "hinge()", "critic": "dcgan(width=48, norm='spectral')",
-                   "conditional": True, "critic_steps": 2, "steps": 4400})
+                   "conditional": True, "critic_steps": 2, "steps": 3000})
     for group in ("generator", "critic"):
         config.optimizers[group] = "adam(rate=2e-4, beta_1=0.0, beta_2=0.9)"
     return config

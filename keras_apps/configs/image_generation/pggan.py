@@ -10,9 +10,9 @@ from keras_apps.configs.image_generation.dcgan import get_config as dcgan
 
 def get_config():
     config = dcgan()
-    config.update({"family": "pggan", "generator": "progressive(width=24, most=96)",
-                   "critic": "progressive(width=24, most=96)", "loss": "wasserstein_gp(weight=10.0, drift=1e-3)",
-                   "steps": 3400})
+    config.update({"family": "pggan", "generator": "progressive(width=16, most=64)",
+                   "critic": "progressive(width=16, most=64)", "loss": "wasserstein_gp(weight=10.0, drift=1e-3)",
+                   "steps": 2800})
     for group in ("generator", "critic"):
         config.optimizers[group] = "adam(rate=1e-3, beta_1=0.0, beta_2=0.99)"
     return config

@@ -10,7 +10,7 @@ from keras_apps.configs.image_generation.dcgan import get_config as dcgan
 
 def get_config():
     config = dcgan()
-    config.update({"family": "wgan", "loss": "wasserstein(clip=0.01)", "critic_steps": 3, "steps": 4400})
+    config.update({"family": "wgan", "loss": "wasserstein(clip=0.01)", "critic_steps": 2, "steps": 3800})
     for group in ("generator", "critic"):
-        config.optimizers[group] = "rmsprop(rate=2e-4)"
+        config.optimizers[group] = "rmsprop(rate=5e-4)"
     return config

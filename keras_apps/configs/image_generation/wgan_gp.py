@@ -10,6 +10,6 @@ from keras_apps.configs.image_generation.dcgan import get_config as dcgan
 
 def get_config():
     config = dcgan()
-    config.update({"family": "wgan_gp", "loss": "wasserstein_gp(weight=10.0)", "critic_steps": 3, "steps": 2900,
+    config.update({"family": "wgan_gp", "loss": "wasserstein_gp(weight=10.0)", "critic_steps": 2, "steps": 2400,
                    "critic": "dcgan(width=48, norm='layer')"})
     return config

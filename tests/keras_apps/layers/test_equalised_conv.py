@@ -56,7 +56,7 @@ def test_as_many_steps_of_adam_move_every_layer_by_the_same_share():
     """What it is for: the share does not depend on the channels."""
     shares = []
     for channels in (2, 32):
-        layer = EqualisedConvLayer(filters=4)
+        layer = EqualisedConvLayer(filters=64)
         x = np.random.default_rng(2).normal(size=[2, 4, 4, channels]).astype(np.float32)
         layer(x)
         before = layer.w.numpy()

@@ -65,7 +65,7 @@ def test_the_lowest_frequency_lies_in_the_middle_and_waves_beside_it():
     image = 5 + np.broadcast_to(wave, [16, 16])[None, :, :, None]
     y = SpectrumLayer()(image).numpy()[0, :, :, 0]
     assert y[8, 8] == y.max()
-    assert {tuple(place) for place in np.argwhere(y > y.max() - 0.6)} == {(8, 8), (8, 5), (8, 11)}
+    assert {tuple(place) for place in np.argwhere(y > 0)} == {(8, 8), (8, 5), (8, 11)}
 
 
 def test_images_enlarged_by_repeating_stand_out():

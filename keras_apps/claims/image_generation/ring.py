@@ -1,0 +1,31 @@
+"""Which GAN loss finds all of eight clouds around a circle?
+
+Claimed, of each loss: all eight are found, each by 3 % of the points or more that lie within the reach of its own.
+Nets of dense layers alike for all; with a penalty on the slope (WGAN-GP, or R1 beside another loss) and without.
+Source: the test of Metz et al., ICLR 2017, arXiv:1611.02163; that mode dropping is the rule without a penalty is known,
+so a loss that fails here says what it needs.
+Shrunk: 3,000 steps of 256 points (WGAN, WGAN-GP: 2,000 with three critic steps).
+"""
+
+from keras_apps.claims.claim import Arm, Claim
+
+SLOW = {"critic_steps": 3, "steps": 2000, "checkpoint_every": 2000}
+RMSPROP = {f"optimizers.{group}": "rmsprop(rate=5e-4)" for group in ("generator", "critic")}
+KINDS = {
+    "logistic": {"loss": "logistic()"},
+    "least_squares": {"loss": "least_squares()"},
+    "hinge": {"loss": "hinge()"},
+    "wasserstein": {"loss": "wasserstein(clip=0.1)", **SLOW, **RMSPROP},
+    "wasserstein_gp": {"loss": "wasserstein_gp(weight=1.0)", **SLOW},
+    "logistic_r1": {"loss": "logistic()", "r1": 1.0},
+    "hinge_r1": {"loss": "hinge()", "r1": 1.0},
+}
+
+CLAIM = Claim(
+    sets={"ring": "--source=ring"},
+    arms={name: Arm("image_generation/ring", "ring", {**own, "follow_every": 0}) for name, own in KINDS.items()},
+    metric="classes_covered",
+    also=("precision", "least_class_share"),
+    rules=tuple(f"{name} > 7.5" for name in KINDS),
+    minutes=12,
+)
