@@ -15,8 +15,9 @@ import sys
 import numpy as np
 from absl import flags
 
+from keras_apps.build import method_class
 from keras_apps.config import explain
-from keras_apps.run import commit, stored_app
+from keras_apps.run import commit, stored_app, stored_config
 from keras_apps.strategy import make_strategy
 from tfrecords import command, schema
 from tfrecords.read import file_sha256
@@ -65,9 +66,10 @@ class _Drawn:
         return np.uint8(np.round(image * 255))
 
 
-def facts_of(workdir, loop, config, data):
+def facts_of(loop, config, data):
     """What a pool's manifest says of the generator."""
-    path = loop.checkpoints.paths()[0] if loop.checkpoints else ""
+    # Not the newest: where that is damaged the one before was read.
+    path = os.path.join(loop.checkpoints.directory, f"ckpt-{loop.position()}")
     size = loop.app.info.shape[:2]
     return {"source": "generator", "location": config.family, "family": config.family, "generated": True,
             "checkpoint": os.path.basename(path), "checkpoint_sha256": file_sha256(f"{path}.index"),
@@ -87,14 +89,15 @@ def define_flags():
 
 
 def main(_):
+    name = stored_config(FLAGS.workdir).app
+    if not hasattr(method_class("apps", name), "drawn"):
+        raise ValueError(f"{FLAGS.workdir} holds a run of the app `{name}`, which makes no images; give the --workdir "
+                         "of an image_generation config.")
     app, loop, config, data = stored_app(FLAGS.workdir, make_strategy("one"))
-    if not hasattr(app, "drawn"):
-        raise ValueError(f"{FLAGS.workdir} holds a run of the app `{config.app}`, which makes no images; give the "
-                         "--workdir of an image_generation config.")
     if not loop.finished():
         print(f"warning: the generator stands at step {loop.position()} of {loop.steps}.", file=sys.stderr)
     with loop.averaged():
-        source = _Drawn(app, facts_of(FLAGS.workdir, loop, config, data), FLAGS.first, FLAGS.count)
+        source = _Drawn(app, facts_of(loop, config, data), FLAGS.first, FLAGS.count)
         manifest = write([source], FLAGS.out, FLAGS.shards, overwrite=FLAGS.overwrite)
     print("\n".join(line for line in report(manifest, FLAGS.out) if not line.startswith(("warning: the images are "
                                                                                          "not", "next:", "  python"))))

@@ -163,9 +163,12 @@ def _hashed_share(records, what, share):
     """Rows of about a share of the tracks, cases or single images."""
     if not share:
         return np.zeros(records.count, bool)
-    column = next((name for name in ("track", "case") if records.has(name)), None)
-    values = records.column(column) if column else np.full(records.count, -1)
-    keys = [f"{what} {column} {value}" if value >= 0 else f"{what} row {row}" for row, value in enumerate(values)]
+    keys = [f"{what} row {row}" for row in range(records.count)]
+    for column in ("case", "track"):        # a track counts before a case
+        names = records.names(column) if records.has(column) else []
+        for row, value in enumerate(records.column(column) if names else ()):
+            if value >= 0:
+                keys[row] = f"{what} {column} {names[value]}"
     return np.array([hashed(key) < share * 2 ** 64 for key in keys])
 
 

@@ -249,7 +249,8 @@ class ImageGenerationApp(App):
         fake, _ = self.drawn(0, count)
         if not np.isfinite(fake).all():
             raise ValueError("the generator's images are not finite; use a lower rate, with another --workdir.")
-        truth = np.searchsorted(np.unique(splits["train"].identities), train.identities)
+        classes = np.unique(splits["train"].identities)
+        truth = np.searchsorted(classes, train.identities)
         features, found = self.encode(real)[0], {}
         found.update(self._judged(features, truth, fake))
         floor = self._judged(features, truth, _gaussian(real, count))
@@ -258,9 +259,10 @@ class ImageGenerationApp(App):
             test = splits["test"].spread(count)
             held, predicted = self.encode(test.load())
             found["frechet_real"] = generation.frechet(features, held)
-            if predicted is not None:
-                truth = np.searchsorted(np.unique(splits["train"].identities), test.identities)
-                found["encoder_accuracy"] = float((predicted == truth).mean())
+            known = np.isin(test.identities, classes)       # an unlabelled image tells nothing of the judge
+            if predicted is not None and known.any():
+                right = predicted[known] == np.searchsorted(classes, test.identities[known])
+                found["encoder_accuracy"] = float(right.mean())
         found.update({"images": count, "encoder_steps": self.config.encoder_steps})
         self._found = {"real": real, "fake": fake, "features": features}
         return found
@@ -370,6 +372,11 @@ def _require_sound(config, info):
         raise ValueError("`conditional` is True but the data have no two classes; set conditional=False.")
     if not config.family.isidentifier():
         raise ValueError(f"`family` is {config.family!r} but must be a plain name such as dcgan.")
+    if config.family == "real":
+        raise ValueError("`family` is 'real' but that is what real images are called; name the generator.")
+    if config.evaluate_every:
+        raise ValueError(f"`evaluate_every` is {config.evaluate_every} but a generator is not judged on the way, nor a "
+                         "best one chosen; set it to 0, and `follow_every` to see images.")
 
 
 def _clip(variables, bound):

@@ -83,3 +83,42 @@ def test_sprite_places_images_row_by_row():
 def test_png_round_trip():
     pixels = RANDOM.integers(0, 255, (5, 7, 3), np.uint8)
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(charts.png(pixels)))), pixels)
+
+
+def test_a_mosaic_places_images_row_by_row_with_a_line_between_them():
+    images = np.stack([np.full((4, 6, 1), value) for value in (0.0, 0.25, 0.5, 0.75, 0.9)])
+    sheet = charts.mosaic(images, 3, least=0)
+    assert sheet.shape == (2 * 5 + 1, 3 * 7 + 1, 3) and sheet.dtype == np.uint8
+    for place, value in enumerate((0, 64, 128, 191, 230)):
+        y, x = divmod(place, 3)
+        assert (sheet[5 * y + 1:5 * y + 5, 7 * x + 1:7 * x + 7] == value).all()
+    assert (sheet[::5] == 255).all() and (sheet[:, ::7] == 255).all() and (sheet[6:, 15:] == 255).all()
+    large = charts.mosaic(images, 3)
+    zoom = large.shape[1] // 22
+    assert large.shape == (11 * zoom, 22 * zoom, 3) and 512 <= large.shape[1] < 512 + 22
+    np.testing.assert_array_equal(large[::zoom, ::zoom], sheet)
+    assert charts.mosaic(RANDOM.random((2, 600, 600, 3)), 2).shape == (602, 1203, 3), "never made smaller"
+
+
+def test_densities_name_every_set_with_its_mean(monkeypatch):
+    drawn(charts.densities({"a": RANDOM.random(50), "b": np.zeros(0), "c": np.ones(3)}, "distance", "Distances"))
+    drawn(charts.densities({"a": np.full(9, 0.5)}, "distance", "all equal"))
+    texts = []
+    monkeypatch.setattr(charts, "_pixels", lambda figure: texts.extend(
+        text.get_text() for text in figure.axes[0].get_legend().get_texts()))
+    charts.densities({"near": np.array([0.1, 0.3]), "none": np.zeros(0), "far": np.array([1.0])}, "distance", "x")
+    assert texts == ["near, mean 0.20", "far, mean 1.00"]
+
+
+def test_overlays_show_red_where_the_map_is_large_and_frame_the_box():
+    images = np.full((2, 8, 8, 3), 0.5)
+    maps = np.zeros((2, 8, 8))
+    maps[1, 2:6, 2:6] = 1.0
+    boxes = np.array([[0, 0, 3, 3], [2, 2, 4, 4]])
+    sheet = drawn(charts.overlays(images, maps, boxes)).astype(int)
+    red = (sheet[..., 0] > 150) & (sheet[..., 1] < 80)
+    blue = (abs(sheet - [0x3b, 0x7d, 0xd8]).sum(-1) < 40)
+    half, middle = sheet.shape[0] // 2, sheet.shape[1] // 2
+    assert red.sum() > 200 and not red[:half].any() and not red[:, :middle].any(), "below the second image only"
+    assert blue[:half].sum() > 20 and blue[half:].sum() > 20
+    assert charts.overlays(images[..., :1], maps, boxes).shape == sheet.shape

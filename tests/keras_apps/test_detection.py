@@ -89,14 +89,15 @@ def test_a_margin_head_tells_places_by_their_columns(pooling):
     np.testing.assert_allclose(network.logits(maps), network.head.logits(network.embeddings(maps)), atol=1e-6)
     flat = {name: tf.ones_like(one) * one[:, :1, :1] for name, one in maps.items()}
     if pooling == "average()":      # an image that is everywhere the same: each place says what all say
-        np.testing.assert_allclose(network.evidence(flat)[:, 1, 1], tf.nn.softmax(network.logits(flat))[:, 1], atol=1e-5)
+        together = tf.nn.softmax(network.logits(flat))[:, 1]
+        np.testing.assert_allclose(network.evidence(flat)[:, 1, 1], together, atol=1e-5)
 
 
 @pytest.mark.parametrize("neck, pooling", [
     ("multi_level()", "average()"), ("last()", "flatten()"), ("last()", "parts()"), ("bam(reduction=2)", "average()"),
     ("multi_level(levels=1, dimension=6)", "average()"), ("mffm(widths=(2, 2, 2), fused=2)", "average()")])
 def test_a_head_whose_evidence_has_no_places_is_refused(neck, pooling):
-    with pytest.raises(ValueError, match="^`head` is 'cosface.*' with neck .* the evidence of a place cannot be told; use"):
+    with pytest.raises(ValueError, match="^`head` is 'cosface.*' with neck .* evidence of a place cannot be told; use"):
         make(head="cosface()", neck=neck, pooling=pooling)
 
 
@@ -155,7 +156,7 @@ def test_black_and_white_and_equal_images_stay_finite():
 
 
 @pytest.mark.parametrize("words, told", [({"code": 1}, "^`code` is 1 but must be at least 2"),
-                                         ({"domain": "wavelets"}, "^`domain` is 'wavelets' but must be one of pixels, "),
+                                         ({"domain": "wavelets"}, "^`domain` is 'wavelets' but must be one of "),
                                          ({"backbone": "deepfd"}, "not a method of backbones"),
                                          ({"head": "cosface(margin=2)"}, "`margin` is 2")])
 def test_refusals(words, told):

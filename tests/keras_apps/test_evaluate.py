@@ -252,3 +252,40 @@ def test_the_command_says_one_sentence(files, tmp_path):
     assert done.returncode == 0 and "hit1" in done.stdout and (tmp_path / "scores.json").exists(), done.stderr
     done = said()
     assert done.returncode == 1 and done.stderr.splitlines()[-1].startswith("error: nothing to evaluate is given;")
+
+
+# ---- what was watched while training
+
+def rows_of(workdir, *rows):
+    (workdir / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_what_was_watched_becomes_a_chart(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(evaluate.charts, "curve", lambda steps, series, *words: drawn.append((steps, series)) or "chart")
+    rows_of(tmp_path, {"step": 1, "train/loss": 3.0}, {"step": 20, "follow/auc": 0.5}, {"step": 30, "train/loss": 2.0},
+            {"step": 40, "follow/auc": 0.7, "follow/f": 0.6})
+    assert evaluate.followed(tmp_path) == {"followed": "chart"}
+    (steps, series), = drawn
+    assert steps == [20, 40] and list(series) == ["auc", "f"] and series["auc"] == [0.5, 0.7]
+    assert np.isnan(series["f"][0]) and series["f"][1] == 0.6
+    monkeypatch.undo()
+    picture = evaluate.followed(tmp_path)["followed"]
+    assert picture.dtype == np.uint8 and picture.std() > 5
+
+
+def test_nothing_watched_or_once_is_no_chart(tmp_path):
+    assert evaluate.followed(tmp_path) == {}
+    rows_of(tmp_path, {"step": 1, "train/loss": 3.0}, {"step": 2, "train/loss": 2.0})
+    assert evaluate.followed(tmp_path) == {}
+    rows_of(tmp_path, {"step": 1, "follow/auc": 0.5}, {"step": 2, "train/loss": 2.0})
+    assert evaluate.followed(tmp_path) == {}
+
+
+def test_an_evaluation_leaves_a_page_with_its_figures_and_pictures(workdir, data):
+    (workdir / "evaluation.json").unlink()
+    run_evaluate(data, workdir)
+    page = (workdir / "report.html").read_text()
+    found = json.loads((workdir / "evaluation.json").read_text())
+    assert found["floor"] == "raw pixels" and f"{found['auc']:.4f}" in page and f"{found['floor_auc']:.4f}" in page
+    assert page.count("data:image/png;base64,") == len(list((workdir / "pictures").glob("*.png"))) >= 4

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keras_apps.config import base
-from keras_apps.splits import parse_identities, select
+from keras_apps.splits import Split, dealt, parse_identities, select
 
 
 class Collection:
@@ -232,3 +232,95 @@ def test_a_validation_that_could_judge_nothing_is_refused(collection, data):
     with pytest.raises(ValueError, match=rf"`data.validation` is {data['validation']} but of the \d+ identities to "
                                          "train on each side needs 2 with 2 images"):
         chosen(collection, **data)
+
+
+# ---- images instead of pairs
+
+def deal(collection, **data):
+    config = base()
+    config.data.update(data)
+    train, validation, test = dealt(collection, config.data)
+    assert not (train & validation).any() and not (train & test).any() and not (validation & test).any()
+    return [np.flatnonzero(mask).tolist() for mask in (train, validation, test)]
+
+
+def named(*names):
+    """Rows of splits, two of each in turn."""
+    order = sorted(set(names))
+    return Collection(np.zeros(2 * len(names), int), ["a"], split=np.repeat([order.index(name) for name in names], 2),
+                      split_names=order, column="label")
+
+
+def test_named_splits_are_dealt_as_they_are_named():
+    data = named("train", "val", "test", "spare")
+    words = {"train_split": "train", "validation_split": "val", "test_split": "test"}
+    assert deal(data, **words) == [[0, 1], [2, 3], [4, 5]]
+    assert deal(data, **{**words, "test_split": ""}) == [[0, 1], [2, 3], [4, 5, 6, 7]], "all that is in no named split"
+    assert deal(data, train_split="train") == [[0, 1], [], [2, 3, 4, 5, 6, 7]]
+    assert deal(data, test_split="test") == [[0, 1, 2, 3, 6, 7], [], [4, 5]]
+    assert deal(data, test_split="test", validation_split="val") == [[0, 1, 6, 7], [2, 3], [4, 5]]
+    for key in words:
+        with pytest.raises(ValueError, match=f"`data.{key}` is 'vla' but the data have the splits"):
+            deal(data, **{**words, key: "vla"})
+
+
+def images(count, **columns):
+    found = Collection(np.zeros(count, int), ["a"], column="label")
+    found.columns.update({name: np.asarray(values) for name, values in columns.items()})
+    found.texts.update({name: [f"{name} {value}" for value in range(count)] for name in columns})
+    return found
+
+
+def test_shares_of_images_are_dealt_by_hash_whatever_else_there_is():
+    train, validation, test = deal(images(2000), holdout=0.25, validation=0.2)
+    assert len(test) == pytest.approx(500, abs=60) and len(validation) == pytest.approx(300, abs=50)
+    assert sorted(train + validation + test) == list(range(2000))
+    assert deal(images(2000), holdout=0.25)[2] == test, "the test is the same with it"
+    assert deal(images(1000), holdout=0.25, validation=0.2)[2] == [row for row in test if row < 1000]
+    assert deal(images(50)) == [list(range(50)), [], []]
+    data = named(*["train"] * 200)
+    train, validation, test = deal(data, train_split="train", validation=0.2)
+    assert test == [] and len(validation) == pytest.approx(80, abs=25) and len(train) + len(validation) == 400
+
+
+@pytest.mark.parametrize("column", ["track", "case"])
+def test_a_track_or_case_lies_on_one_side(column):
+    groups = np.repeat(np.arange(200), 5)
+    data = images(1000, **{column: groups})
+    sides = deal(data, holdout=0.3, validation=0.2)
+    for side in sides:
+        others = set(range(1000)) - set(side)
+        assert side and not set(groups[side]) & set(groups[list(others)])
+    assert len(sides[2]) == pytest.approx(300, abs=80)
+
+
+def test_images_of_no_track_are_dealt_each_by_itself_or_by_their_case():
+    track = np.where(np.arange(1000) < 500, np.arange(1000) // 5, -1)
+    _, _, test = deal(images(1000, track=track), holdout=0.3)
+    alone = [row for row in test if row >= 500]
+    assert len(alone) == pytest.approx(150, abs=40) and len({row // 5 for row in alone}) > 60, "of a hundred fives"
+    case = np.arange(1000) // 10
+    _, _, test = deal(images(1000, track=track, case=case), holdout=0.3)
+    for row in test:
+        assert row < 500 or {other for other in range(1000) if case[other] == case[row]} <= set(test)
+
+
+def test_tracks_are_dealt_by_their_names_not_their_numbers():
+    """Written again with one more film, the films that were there lie where they lay."""
+    groups = np.repeat(np.arange(100), 3)
+    one, more = images(300, track=groups), images(303, track=np.r_[groups + 1, 0, 0, 0])
+    one.texts["track"] = [f"film {number:03d}" for number in range(100)]
+    more.texts["track"] = ["a new one", *one.texts["track"]]
+    assert [row for row in deal(more, holdout=0.3)[2] if row < 300] == deal(one, holdout=0.3)[2]
+
+
+def test_a_spread_is_drawn_once_and_for_all_and_says_what_it_left_out():
+    labels = np.tile(np.arange(10), 60)
+    split = Split(None, np.arange(600) + 7, labels, list("abcdefghij"), True, 5)
+    few = split.spread(100)
+    assert len(few.rows) == len(set(few.rows)) == 100 and (np.diff(few.rows) > 0).all()
+    np.testing.assert_array_equal(few.identities, (few.rows - 7) % 10)
+    assert few.left_out == 505 and few.unseen and few.names == split.names
+    np.testing.assert_array_equal(split.spread(100).rows, few.rows)
+    assert np.bincount(few.identities, minlength=10).min() >= 4, "not every sixth: of classes in turn some only"
+    assert split.spread(600) is split and split.spread(10_000) is split

@@ -1,3 +1,4 @@
+import contextlib
 import types
 
 import numpy as np
@@ -6,7 +7,7 @@ import tensorflow as tf
 
 from keras_apps.run import Run
 from keras_apps.strategy import make_strategy
-from keras_apps.watch import Profile, WatchCollapse, sample
+from keras_apps.watch import Follow, Profile, WatchCollapse, sample
 from tests.keras_apps.runs import small_config
 
 
@@ -183,3 +184,45 @@ def test_real_training_without_negatives_collapses_and_with_them_does_not(data, 
     run = Run(config, str(data), make_strategy("one"))
     run.loop(None, [WatchCollapse(run, 20)]).run()
     assert capsys.readouterr().err.count("look alike to the network") == warnings
+
+
+# ---- what an app wants watched
+
+class Board:
+    def __init__(self):
+        self.drawn = []
+
+    def pictures(self, step, pictures):
+        self.drawn.append((step, sorted(pictures)))
+
+
+def following(step, weights):
+    """A loop whose app says by which weights it was asked."""
+    @contextlib.contextmanager
+    def averaged():
+        weights.append("averaged")
+        yield
+        weights.pop()
+
+    def follow(splits, step):
+        return {"auc": 0.5 + step / 100, "averaged": float(weights == ["averaged"])}, {f"sheet of {splits}": None}
+    return types.SimpleNamespace(step=tf.constant(step), averaged=averaged, app=types.SimpleNamespace(follow=follow))
+
+
+def test_what_an_app_watches_is_asked_by_averaged_weights_every_so_often():
+    board, weights, found = Board(), [], {}
+    watcher = Follow(types.SimpleNamespace(splits="the splits"), 20, board)
+    for step in range(5, 60, 5):
+        logs = {"train/loss": 1.0}
+        watcher(following(step, weights), logs)
+        if len(logs) > 1:
+            found[step] = logs
+    assert list(found) == [5, 20, 40] and weights == []
+    assert found[20] == {"train/loss": 1.0, "follow/auc": pytest.approx(0.7), "follow/averaged": 1.0}
+    assert board.drawn == [(step, ["sheet of the splits"]) for step in (5, 20, 40)]
+
+
+def test_without_follow_every_nothing_is_watched():
+    board, logs = Board(), {"train/loss": 1.0}
+    Follow(None, 0, board)(types.SimpleNamespace(step=tf.constant(20)), logs)
+    assert logs == {"train/loss": 1.0} and board.drawn == []

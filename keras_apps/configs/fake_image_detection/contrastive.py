@@ -6,7 +6,7 @@
     python -m keras_apps.train --config=keras_apps/configs/fake_image_detection/contrastive.py \\
         --config.held_out=wgan --data=build/data/fashion_mnist_fakes --workdir=build/fakes/wgan
 
-Rate and schedule were chosen on the validation images of cross_entropy.py alone, no family held out (AUC after 600 steps:
+Rate and schedule were chosen on the validation images of cross_entropy.py alone, none held out (AUC after 600 steps:
 .909 with adam(rate=1e-3) cut to a tenth after the pairs, as published, .900 with three times that, .919 as below).
 """
 

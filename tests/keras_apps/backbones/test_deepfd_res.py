@@ -83,5 +83,5 @@ def test_every_variable_gets_a_gradient():
 @pytest.mark.parametrize("words", [{"widths": (4, 4)}, {"widths": (6, 4, 8)}, {"blocks": (1, 1)}, {"blocks": (1, 0, 1)},
                                    {"kernel": 0}, {"stem": 0}, {"stem_stride": 0}])
 def test_refusals(words):
-    with pytest.raises(ValueError, match=r"^deepfd_res\(widths=.*\) needs three widths that do not fall, .* numbers >= 1"):
+    with pytest.raises(ValueError, match=r"^deepfd_res\(widths=.*\) needs three widths that do not fall, "):
         make(**words)

@@ -4,7 +4,7 @@ import pytest
 
 from keras_apps import cells
 from keras_apps.build import ROOT, build
-from keras_apps.claims.claim import Arm, Claim, every, judge, load, parse, text_of
+from keras_apps.claims.claim import Arm, Claim, Difference, every, figures_of, judge, load, parse, text_of
 
 
 def claim(*rules, arms=("a", "b"), **words):
@@ -91,3 +91,42 @@ def test_every_claim_says_what_it_claims_and_fits_its_configs(name):
         build("schedules", config["schedule"], steps=config["steps"])       # shortened: is the warm-up too long now?
         if config["loss"]:
             build("losses/metric", config["loss"])
+
+
+# ---- differences, figures beside each other, curves
+
+def test_a_side_may_be_the_difference_of_two_figures():
+    rule = "a - b > a.seen - b.seen"
+    assert parse(rule) == (Difference(("a", ""), ("b", "")), ">", Difference(("a", "seen"), ("b", "seen")))
+    assert figures_of(rule) == [("a", ""), ("b", ""), ("a", "seen"), ("b", "seen")]
+    assert parse("a - 0.5 > b") == (Difference(("a", ""), 0.5), ">", ("b", ""))
+    assert figures_of("a - 0.5 < 0.1") == [("a", "")]
+    assert claim(rule).keys == ["auc", "floor_auc", "seen"]
+
+
+def test_differences_are_paired_seed_by_seed():
+    results = found(a=[{"auc": 0.9, "seen": 0.95}, {"auc": 0.8, "seen": 0.96}],
+                    b=[{"auc": 0.7, "seen": 0.94}, {"auc": 0.5, "seen": 0.91}])
+    verdict, (judged,) = judge(claim("a - b > a.seen - b.seen"), results)
+    # (0.2 - 0.01, 0.3 - 0.05) = (0.19, 0.25): mean 0.22, error 0.03.
+    assert verdict == "holds" and judged.mean == pytest.approx(0.22) and judged.error == pytest.approx(0.03)
+    assert judge(claim("a - b < a.seen - b.seen"), results)[0] == "fails"
+    assert judge(claim("a.seen - a < 0.3"), results)[0] == "holds"
+    assert judge(claim("a - b > 0.25"), results)[0] == "undecided"      # differences -0.05, 0.05
+    assert judge(claim("a - a.none > 0"), results)[0] == "undecided", "no such figure: nothing is decided"
+
+
+@pytest.mark.parametrize("rule, told", [
+    ("a - > b", "must be SIDE > SIDE"), ("a - b - a > b", "a SIDE may be `a - b`"), ("a + b > a", "must be SIDE"),
+    ("a -b > a", "must be SIDE"), ("a > b < a", "must be SIDE"), ("> a", "must be SIDE"), ("", "must be SIDE"),
+    ("a - c > b", "names 'c' but the arms are a, b"), ("a > b - c.f", "names 'c' but the arms are a, b"),
+])
+def test_differences_that_are_none_are_refused(rule, told):
+    with pytest.raises(ValueError, match=told):
+        claim(rule)
+
+
+def test_figures_beside_those_of_other_claims_are_kept_and_curves_are_not_figures():
+    found = claim("a > b", also=("eer",), beside=("precision", "recall"), curves=("f", "distance"))
+    assert found.keys == ["auc", "floor_auc", "eer", "precision", "recall"]
+    assert found.curves == ("f", "distance") and claim("a > b").curves == claim("a > b").beside == ()

@@ -6,7 +6,7 @@ from keras_apps.critics.mlp import MlpCritic
 
 def test_is_its_formula():
     network, images = MlpCritic((2, 3), 2, width=4, depth=3), np.random.default_rng(0).random([5, 2, 3, 2])
-    x, (*hidden, last) = images.reshape(5, 12) * 4 - 2, [l for l in network.net.layers if hasattr(l, "kernel")]
+    x, (*hidden, last) = images.reshape(5, 12) * 4 - 2, [one for one in network.net.layers if hasattr(one, "kernel")]
     assert len(hidden) == 3
     for layer in hidden:
         layer.bias.assign(np.full(4, 0.1))

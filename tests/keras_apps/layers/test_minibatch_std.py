@@ -88,7 +88,7 @@ def test_second_order_gradient_matches_central_differences():
 
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16, tf.float32])
 def test_equal_and_huge_images_stay_finite_in_the_dtype_of_the_map(dtype):
-    for images in (tf.zeros([5, 2, 2, 3]), tf.ones([5, 2, 2, 3]), 1e4 * tf.random.stateless_normal([5, 2, 2, 3], [0, 0])):
+    for images in (np.zeros([5, 2, 2, 3]), np.ones([5, 2, 2, 3]), 1e4 * MAPS[:5, :2, :2]):
         x = tf.cast(images, dtype)
         with tf.GradientTape() as tape:
             tape.watch(x)

@@ -142,5 +142,5 @@ def test_variables_and_a_known_shape():
 
 @pytest.mark.parametrize("words", [{"filters": 0}, {"kernel": 0}, {"stride": 0}])
 def test_wrong_settings_are_refused(words):
-    with pytest.raises(ValueError, match=r"^spectral_conv\(filters=.*, kernel=.*, stride=.*\) needs numbers of at least 1"):
+    with pytest.raises(ValueError, match=r"^spectral_conv\(filters=.*, kernel=.*, stride=.*\) needs numbers of at"):
         SpectralConvLayer(**words)

@@ -40,5 +40,5 @@ def test_no_momentum():
 @pytest.mark.parametrize("words", [{"rate": 0}, {"rate": 1, "rho": 1.0}, {"rate": 1, "rho": -0.1},
                                    {"rate": 1, "epsilon": 0}, {"rate": 1, "decay": -1}])
 def test_refusals(words):
-    with pytest.raises(ValueError, match=r"^rmsprop\(rate=.*\) needs rate and epsilon > 0, rho in \[0, 1\) and decay >="):
+    with pytest.raises(ValueError, match=r"^rmsprop\(rate=.*\) needs rate and epsilon > 0, rho in \[0, 1\)"):
         RmspropOptimizer(**words)
