@@ -78,8 +78,8 @@ def cautions(result):
         found.append("No identity was held back, so nothing is known about strangers: `verify` and `search` may take "
                      "them for someone. Hold identities back (4 or more are needed).")
     if not result.get("unseen_source", 1.0):
-        found.append("No generator was held back, so nothing is known of fakes of other generators; name one by "
-                     "`held_out`.")
+        found.append("No generator was kept unseen, so nothing is known of fakes of other generators; name one by "
+                     "`held_out`, and by `init` no run that was trained on it.")
     if result.get("resized"):
         found.append("The images are resized for the network, which blurs the traces that generators leave; use their "
                      "own `size`.")

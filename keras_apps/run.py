@@ -92,7 +92,7 @@ class Run:
                   "that are held out here cannot be told.", file=sys.stderr)
             return
         for name, split in self._held().items():
-            held = {split.names[i] for i in split.identities}
+            held = {split.names[i] for i in split.identities if i >= 0} if split.unseen else set()
             seen = held & set(before["trained"])
             if seen:
                 same = before.get("sha256") == self.records.manifest["data_sha256"]

@@ -43,10 +43,13 @@ def probe(images, fake, encoded):
     """How well single facts alone tell real from fake on held-back training images: the audit's probe.
 
     Args:    images: float [n,H,W,C].  fake: [n] bool.  encoded: [n] bytes as stored.
-    Returns: {"file size" | "mean colour" | "spectrum" | "thumbnail": `audit_probe.Score`}.
+    Returns: {"file size" | "mean colour" | "spectrum" | "thumbnail": `audit_probe.Score`}; {} where one kind has too
+             few images to hold any back.
     """
     classes, groups = fake.astype(int), np.arange(len(fake))
     fold = audit_probe.folds(classes, groups)
+    if fold is None:
+        return {}
     facts = {"file size": np.log([[len(data)] for data in encoded]), "mean colour": images.mean(axis=(1, 2)),
              "spectrum": np.stack([audit_probe.spectrum(image.mean(axis=2)) for image in images]),
              "thumbnail": thumbnails(images)}

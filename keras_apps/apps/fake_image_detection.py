@@ -106,7 +106,7 @@ class FakeImageDetectionApp(App):
             rows = np.flatnonzero(mask)
             if name in (HELD_OUT, SEEN_TEST):
                 rows = _balanced(rows, fake, config.data.test_images)
-            made[name] = splits.Split(images, rows, own[rows], names, name != HELD_OUT or bool(config.held_out),
+            made[name] = splits.Split(images, rows, own[rows], names, name == HELD_OUT and bool(config.held_out),
                                       int(mask.sum()) - len(rows) if config.data.test_images < mask.sum() else 0)
         return labels, made, ["real", FAKE]
 
@@ -184,7 +184,9 @@ class FakeImageDetectionApp(App):
         brief = train.only(chosen)
         encoded = brief.images.records.images(brief.rows)
         fake = brief.identities >= 0
-        formats = [shortcuts.codecs(np.array(encoded, object)[mask]) for mask in (~fake, fake)]
+        # Images that are stored as numbers have no format, nor a size that says anything.
+        formats = [[] if brief.images.decoder.raw else shortcuts.codecs(np.array(encoded, object)[mask])
+                   for mask in (~fake, fake)]
         found = shortcuts.probe(brief.load(), fake, encoded) if not brief.images.decoder.raw else {}
         self._probed = {f"probe_{name.replace(' ', '_')}": score.accuracy for name, score in found.items()}
         said = [f"shortcut probe: {name} alone tells real from fake in {score.accuracy:.1%} of the training images "
@@ -232,7 +234,7 @@ class FakeImageDetectionApp(App):
         if not hasattr(self, "_probed"):
             self.probe(splits)
         found.update(self._probed)
-        found.update({"images": len(fake), "unseen_source": float(bool(self.config.held_out)),
+        found.update({"images": len(fake), "unseen_source": float(test.unseen),
                       "resized": float(not test.images.unresized)})
         self._found = {"images": images, "scores": scores, "floor": small, "fake": fake}
         return found
@@ -378,7 +380,7 @@ class FakeImageDetectionApp(App):
     def about(self, result):
         config = self.config
         how = (f"fakes of `{config.held_out}`, of which none was trained on, and on real images never trained on"
-               if config.held_out else "fakes of generators it was trained on: nothing is known about others")
+               if result["unseen_source"] else "fakes of generators it was trained on: nothing is known about others")
         probes = ", ".join(f"{name[len('probe_'):].replace('_', ' ')} {value:.1%}" for name, value in result.items()
                            if name.startswith("probe_"))
         return (f"Judged on {how}. Fake is the positive class; figures without a suffix are at argmax. The threshold "

@@ -56,7 +56,7 @@ class ImageGenerationApp(App):
         _require_sound(config, info)
         self.calibration = {}
         self.conditions = info.classes if config.conditional else 0
-        facts = {"size": info.shape[:2], "channels": info.shape[2]}
+        facts = {"size": info.shape[:2], "channels": info.shape[2], "seed": config.seed}
         self.generator = build("generators", config.generator, **{**facts, "latent": config.latent + self.conditions})
         self.critic = build("critics", config.critic, **{**facts, "channels": info.shape[2] + self.conditions})
         self.loss = build("losses/adversarial", config.loss)

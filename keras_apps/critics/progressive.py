@@ -16,28 +16,30 @@ class ProgressiveCritic(tf.keras.Model):
 
     Every convolution is equalised and followed by LeakyReLU(0.2); halved = mean of 2 x 2.
 
-    Args:    size: of the largest images, as in configs.  channels: C; both the caller's facts.  width: channels of the
-             last stage.  most: channels of the first stages, at most.  group: images of the minibatch deviation.
+    Args:    size: of the largest images, as in configs.  channels: C.  seed: fixes the first
+             weights; all three the caller's facts.  width: channels of the last stage.  most: of the first stages, at
+             most.  group: images of the minibatch deviation.
     Call:    images [b, *sizes[stage], C] in [0, 1], stage (int; -1 = the last), fade in [0, 1], training -> scores [b].
     Raises:  ValueError for a size that cannot be halved, a width below 1 or a group below 2.
     Source:  Karras et al., ICLR 2018, arXiv:1710.10196, sections 2 and 3 and appendix A.
     Differs: as the generator.
     """
 
-    def __init__(self, size, channels, width=32, most=128, group=4):
+    def __init__(self, size, channels, width=32, most=128, group=4, seed=0):
         super().__init__()
         if not 1 <= width <= most:
             raise ValueError(f"progressive(width={width}, most={most}) needs 1 <= width <= most.")
         self.sizes = doublings(size)
+        first = 1000 * seed
         widths = [min(most, width * 2 ** (len(self.sizes) - 1 - place)) for place in range(len(self.sizes))]
-        self.entries = [EqualisedConvLayer(count, 1, seed=200 + place) for place, count in enumerate(widths)]
-        self.blocks = [[EqualisedConvLayer(own, 3, seed=300 + 2 * place),
-                        EqualisedConvLayer(below, 3, seed=301 + 2 * place)]
+        self.entries = [EqualisedConvLayer(count, 1, seed=first + 200 + place) for place, count in enumerate(widths)]
+        self.blocks = [[EqualisedConvLayer(own, 3, seed=first + 300 + 2 * place),
+                        EqualisedConvLayer(below, 3, seed=first + 301 + 2 * place)]
                        for place, (below, own) in enumerate(zip(widths, widths[1:]))]
         self.deviation = MinibatchStdLayer(group)
-        self.join = EqualisedConvLayer(widths[0], 3, seed=400)
-        self.dense = EqualisedConvLayer(widths[0], 1, seed=401)
-        self.score = EqualisedConvLayer(1, 1, 1.0, seed=402)
+        self.join = EqualisedConvLayer(widths[0], 3, seed=first + 400)
+        self.dense = EqualisedConvLayer(widths[0], 1, seed=first + 401)
+        self.score = EqualisedConvLayer(1, 1, 1.0, seed=first + 402)
         for stage in range(len(self.sizes)):
             self(tf.zeros([1, *self.sizes[stage], channels]), stage)
 

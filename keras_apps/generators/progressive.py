@@ -17,7 +17,8 @@ class ProgressiveGenerator(tf.keras.Model):
 
     Every convolution is equalised and followed by LeakyReLU(0.2) and pixel norm; rgb_s is a linear 1x1 convolution.
 
-    Args:    latent: z.  size: of the largest images, as in configs.  channels: C; all three the caller's facts.
+    Args:    latent: z.  size: of the largest images, as in configs.  channels: C.  seed: fixes the first
+             weights; all four the caller's facts.
              width: channels of the last stage.  most: channels of the first stages, at most.
     Call:    latents [b,z], stage (int, 0 to len(sizes) - 1; -1 = the last), fade in [0, 1], training
              -> images [b, *sizes[stage], C], about [0, 1]: not clipped, so that a gradient always passes.
@@ -27,19 +28,21 @@ class ProgressiveGenerator(tf.keras.Model):
     Differs: the first map is 4 pixels or, for 28, 7.
     """
 
-    def __init__(self, latent, size, channels, width=32, most=128):
+    def __init__(self, latent, size, channels, width=32, most=128, seed=0):
         super().__init__()
         if not 1 <= width <= most:
             raise ValueError(f"progressive(width={width}, most={most}) needs 1 <= width <= most.")
         self.sizes = doublings(size)
+        first = 1000 * seed
         widths = [min(most, width * 2 ** (len(self.sizes) - 1 - place)) for place in range(len(self.sizes))]
         self.first = (*self.sizes[0], widths[0])
         self.norm = PixelNormLayer()
         # 1x1 on a map of one place: a dense layer. The gain is the paper's for the latent.
-        self.project = EqualisedConvLayer(self.first[0] * self.first[1] * self.first[2], 1, 2.0 ** 0.5 / 4, seed=1)
-        self.blocks = [[EqualisedConvLayer(count, 3, seed=2 + 2 * place + half) for half in range(2)]
+        numbers = self.first[0] * self.first[1] * self.first[2]
+        self.project = EqualisedConvLayer(numbers, 1, 2.0 ** 0.5 / 4, seed=first + 1)
+        self.blocks = [[EqualisedConvLayer(count, 3, seed=first + 2 + 2 * place + half) for half in range(2)]
                        for place, count in enumerate(widths)]
-        self.images = [EqualisedConvLayer(channels, 1, 1.0, seed=100 + place) for place in range(len(widths))]
+        self.images = [EqualisedConvLayer(channels, 1, 1.0, seed=first + 100 + place) for place in range(len(widths))]
         for stage in range(len(self.sizes)):
             self(tf.zeros([1, latent]), stage)
 
