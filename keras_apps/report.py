@@ -19,7 +19,7 @@ section { background: white; border: 1px solid var(--line); border-radius: 10px;
 .numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; }
 .number { border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px; background: white; }
 .number b { display: block; font-size: 26px; } .number span { color: var(--quiet); font-size: 13px; }
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(320px, 1fr)); gap: 16px; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(400px, 1fr)); gap: 16px; }
 img.wide { width: 100%; height: auto; display: block; }
 table { border-collapse: collapse; width: 100%; } td, th { border-bottom: 1px solid var(--line); padding: 6px 8px;
   text-align: left; } td.n { font-variant-numeric: tabular-nums; } td img { height: 56px; image-rendering: pixelated; }

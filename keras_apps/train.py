@@ -48,7 +48,9 @@ def export_run(run, loop, result, models):
     assets = {"classes.json": run.names, "calibration.json": calibration,
               "config.json": json.loads(to_json(run.config)),
               "model_card.md": model_card(task, run, result), "metrics.json": result}
-    decoder = run.decoder.exactly() if run.app.exact and run.images.unresized else run.decoder
+    decoder = run.decoder
+    if run.app.exact and run.images.unresized:
+        decoder = decoder.exactly(run.images.unmixed)
     return export(models, task, signatures, decoder, run.app.served(), assets, requests)
 
 

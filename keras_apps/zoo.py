@@ -40,6 +40,8 @@ def plan(families, data, out, extra=()):
     """{family: Cell}.   Raises: ValueError for a family that has no config, or a flag that it does not take."""
     known = sorted(path.stem for path in CONFIGS.glob("*.py") if not path.stem.startswith("_"))
     found = {}
+    if not families:
+        raise ValueError(f"`--families` is empty but must name configs of image_generation, of {', '.join(known)}.")
     for family in families:
         if family not in known:
             raise ValueError(f"`--families` names {family!r} but must name configs of image_generation, of "
@@ -56,14 +58,19 @@ def plan(families, data, out, extra=()):
 def train(planned):
     """Trains what is not finished; {family: evaluation.json}.
 
-    Raises:  ValueError where a finished run is of another config; OSError where a training fails.
+    Raises:  ValueError where a finished run is of another config or other data; OSError where a training fails.
     """
     found = {family: cells.result(cell.workdir) for family, cell in planned.items()}
     for family, cell in planned.items():
+        if not found[family]:
+            continue
         stored = read_json(os.path.join(cell.workdir, "config.json"))
-        if found[family] and (others := changed(stored, cells.config_of(cell.config, cell.words))):
-            raise ValueError(f"{cell.workdir} holds a generator with another `{'`, `'.join(others)}`; use another "
-                             "--out, or remove that folder.")
+        others = [f"`{key}`" for key in changed(stored, cells.config_of(cell.config, cell.words))]
+        if found[family]["data_sha256"] != read_json(os.path.join(cell.data, "manifest.json"))["data_sha256"]:
+            others.append("data set")
+        if others:
+            raise ValueError(f"{cell.workdir} holds a generator with another {', '.join(others)}; use another --out, "
+                             "or remove that folder.")
     wanted = {family: cell for family, cell in planned.items() if not found[family]}
     with cells.watching(len(wanted)) as begin:
         for family, cell in wanted.items():
@@ -126,14 +133,14 @@ def table(found):
 
 def sheet(pools, real):
     """A row a family, the first images of its pool, none picked; the last row is of real images."""
-    rows = []
-    for folder in (*pools, real):
-        records = Records(folder)
-        size = tuple(Records(pools[0]).manifest["sizes"]["median"])
+    opened, rows = [Records(folder) for folder in (*pools, real)], []
+    count, size = min(ROW, *map(len, opened)), tuple(opened[0].manifest["sizes"]["median"])
+    for place, records in enumerate(opened):
         decoder = Decoder.of(records.manifest, size)
-        chosen = np.arange(ROW) if folder != real else np.sort(np.random.default_rng(0).permutation(len(records))[:ROW])
+        chosen = (np.arange(count) if place < len(pools) else
+                  np.sort(np.random.default_rng(0).permutation(len(records))[:count]))
         rows.append(np.stack([decoder.image(data).numpy() for data in records.images(chosen)]))
-    return charts.mosaic(np.concatenate(rows), ROW)
+    return charts.mosaic(np.concatenate(rows), count)
 
 
 def define_flags():

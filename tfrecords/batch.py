@@ -55,6 +55,14 @@ class Images:
         sizes = self.records.manifest["sizes"]
         return tuple(sizes["minimum"]) == tuple(sizes["maximum"]) == self.decoder.size
 
+    @property
+    def unmixed(self):
+        """Whether all images are stored with as many channels, alpha apart, as they are decoded to."""
+        if self.decoder.raw:
+            return True
+        channels = self.records.column("channels")
+        return bool((channels - 1 + channels % 2 == self.decoder.channels).all())
+
     def load(self, rows, describe=None):
         """float32 [n,H,W,C]; a progress bar named `describe` when there is much to decode.
 

@@ -53,7 +53,7 @@ class Decoder:
             raise ValueError(f"`high` is {high.tolist()} but must be above `low`, {low.tolist()}, in every channel.")
         self.size, self.channels, self.fit, self.dtype, self.raw = size, channels, fit, dtype, raw
         self.low, self.high, self.aligned = low, high, aligned
-        self.strict = False
+        self.strict = self.same_channels = False
 
     @classmethod
     def of(cls, manifest, size, fit="stretch"):
@@ -62,13 +62,15 @@ class Decoder:
         return cls(size, manifest["channels"], fit, manifest["dtype"], manifest["raw"], scaling["low"], scaling["high"],
                    manifest.get("aligned", 0))
 
-    def exactly(self):
+    def exactly(self, channels=True):
         """This decoder for images of the very size and channels alone: others are refused instead of resized.
 
         For models that tell by single pixels, which resampling would blur.
+
+        Args:    channels: False where images of grey and of colour were both trained on: then both are taken.
         """
         found = copy.copy(self)
-        found.strict = True
+        found.strict, found.same_channels = True, channels
         return found
 
     def image(self, data):
@@ -154,7 +156,7 @@ class Decoder:
 
     def _wanted_channels(self, values, as_float=True):
         """[..., c] of 1, 2, 3 or 4 channels -> float32 [..., C], or in their own type where no luma is taken."""
-        if self.strict:
+        if self.same_channels:
             with _after(_of_channels(tf.shape(values)[-1], self.channels)):
                 values = tf.identity(values)
         if self.channels == 3:

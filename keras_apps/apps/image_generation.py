@@ -26,8 +26,8 @@ class ImageGenerationApp(App):
     """A generator and a critic, trained in turns, and an encoder of our own by which the images are judged.
 
     Stages: "encoder" first, the judge: it learns the labels of the real images, or where they have none by how many
-    quarter turns an image was turned; its weights then stand still, and runs with one seed on the same data have the
-    same judge. Then one stage for each size the generator grows through, each step with `critic_steps` batches for the
+    quarter turns an image was turned; its weights then stand still. Runs with one seed on the same data have the same
+    judge, to the round-off that training amplifies (another number of threads is enough). Then one stage for each size the generator grows through, each step with `critic_steps` batches for the
     critic and one for the generator. A batch of real images gives the labels of its fakes where `conditional`.
 
     Config:  family (the name its images get in the column `source`), latent (z), generator, critic (of
@@ -48,7 +48,7 @@ class ImageGenerationApp(App):
     captions = {
         "samples": "Images of the seeds 0, 1, 2, ...; none was picked. Of conditional generators a column a class.",
         "interpolations": "Each row goes from one latent to another on the arc between them.",
-        "nearest": "Generated images above the training images nearest to them: a copy would show here.",
+        "nearest": "Rows of generated images, each above the training images nearest to them: a copy would show here.",
     }
 
     def __init__(self, config, info):
@@ -312,12 +312,14 @@ class ImageGenerationApp(App):
         return charts.mosaic(np.clip(images.numpy(), 0, 1), SHEET)
 
     def _nearest(self):
-        """Generated images above the training images nearest to them: a generator must not have learnt by heart."""
+        """Rows of generated images above the training images nearest to them: none must have been learnt by heart."""
         count = min(2 * SHEET, len(self._found["fake"]))
         fake = self._found["fake"][:count]
         made = self.encode(fake)[0]
         distance = ((made[:, None] - self._found["features"][None]) ** 2).sum(axis=2)
-        return charts.mosaic(np.concatenate([fake, self._found["real"][distance.argmin(axis=1)]]), count)
+        near = self._found["real"][distance.argmin(axis=1)]
+        rows = [one[start:start + SHEET] for start in range(0, count - SHEET + 1, SHEET) for one in (fake, near)]
+        return charts.mosaic(np.concatenate(rows), SHEET)
 
     # ---- serving
 

@@ -12,7 +12,8 @@ import tensorflow as tf
 
 from keras_apps.apps import verification
 from keras_apps.config import changed
-from keras_apps.run import Run, claim, commit, read_json, require_columns, stored_config
+from keras_apps.run import Run, claim, commit, read_json, require_columns, stored_app, stored_config
+from tests.keras_apps.fakes import small_detection, write_fakes
 from tests.keras_apps.runs import contents, small_config, write_data
 from tfrecords.read import Records
 
@@ -245,3 +246,56 @@ def test_identities_that_the_run_to_start_from_has_seen_are_not_unseen(data, tmp
     assert said in told and bool(said) == bool(told)
     earlier = (before(run, held) or {}).get("trained", [])
     assert run.trained_on == sorted({*run.names, *earlier}), "a third run is told of both"
+
+
+# ---- an app without its data
+
+def kept(data, folder):
+    """A detector's workdir with a checkpoint; the run and its loop."""
+    run = Run(small_detection(held_out="faint", data={"fit": "pad"}), data, tf.distribute.get_strategy())
+    claim(str(folder), run)
+    loop = run.loop(str(folder))
+    for place, (average, value) in enumerate(zip(loop.averages, loop.trained)):
+        average.assign(tf.ones_like(value) * place)
+    loop.step.assign(5)
+    loop.save()
+    return run, loop
+
+
+def test_an_app_is_built_again_from_its_workdir_alone(tmp_path):
+    data = write_fakes(tmp_path / "data", count=16)
+    run, loop = kept(data, tmp_path / "run")
+    shutil.rmtree(data)
+    app, again, config, told = stored_app(str(tmp_path / "run"), tf.distribute.get_strategy())
+    assert config.to_json() == run.config.to_json() and config.is_locked
+    assert told == {"name": "data", "sha256": run.records.manifest["data_sha256"], "trained": ["blocky", "checkered"]}
+    assert again.position() == 5 and not again.finished()
+    own, new = run.decoder, app.info.decoder
+    assert (new.size, new.channels, new.fit, new.dtype, new.raw, new.aligned) == (
+        own.size, own.channels, own.fit, own.dtype, own.raw, own.aligned) and app.info.names == run.names
+    np.testing.assert_array_equal([new.low, new.high], [own.low, own.high])
+    for one, two in zip(loop.trained, again.trained, strict=True):
+        np.testing.assert_array_equal(one, two)
+    with again.averaged():
+        for place, value in enumerate(again.trained):
+            assert (value.numpy() == place).all()
+
+
+def test_what_cannot_be_used_without_its_data_says_so(tmp_path):
+    data = write_fakes(tmp_path / "data", count=16)
+    kept(data, tmp_path / "run")
+    place = tmp_path / "run"
+    for name, told in (("checkpoints", "run holds no checkpoint; train it first by `python -m keras_apps.train`"),
+                       ("images.json", r"does not say what its images are \(images.json, data.json\); train it again"),
+                       ("config.json", "holds no config.json, so no run")):
+        (shutil.rmtree if name == "checkpoints" else os.remove)(place / name)
+        with pytest.raises(ValueError, match=told):
+            stored_app(str(place), tf.distribute.get_strategy())
+
+
+def test_a_workdir_says_what_its_images_are(data, tmp_path):
+    run = make(data)
+    claim(str(tmp_path), run)
+    facts = json.loads((tmp_path / "images.json").read_text())
+    assert facts == {"channels": 1, "dtype": "uint8", "raw": False, "aligned": None, "names": run.names,
+                     "scaling": run.records.manifest["scaling"]}

@@ -297,3 +297,12 @@ def test_images_are_unresized_where_all_are_stored_in_the_size(low, high, size, 
     records = Collection()
     records.manifest = {"sizes": {"minimum": low, "median": low, "maximum": high}}
     assert Images(records, Decoder(size, 1)).unresized is unresized
+
+
+@pytest.mark.parametrize("channels, stored, unmixed", [
+    (1, [1, 1, 1], True), (1, [1, 2, 1], True), (3, [3, 4, 3], True), (3, [3, 1, 3], False), (3, [4, 2, 3], False)])
+def test_images_are_unmixed_where_all_have_the_channels_alpha_apart(channels, stored, unmixed):
+    records = Collection()
+    records.column = {"channels": np.array(stored)}.get
+    assert Images(records, Decoder(8, channels)).unmixed is unmixed
+    assert Images(records, Decoder(8, 7, dtype="float32", raw=True)).unmixed, "of numbers there is one kind only"

@@ -495,3 +495,11 @@ def test_exactly_holds_for_numbers_and_in_a_saved_model(tmp_path):
                                                              high=9.0).images([RAW]))
     with pytest.raises(tf.errors.InvalidArgumentError, match="an image of 11 x 18 pixels"):
         raw.images([stored(examine(BANDS[1:]), raw=True)])
+
+
+def test_exactly_takes_grey_and_colour_where_both_were_trained_on():
+    both = Decoder((12, 18), 3).exactly(channels=False)
+    for name in ("rgb", "grey", "alpha", "grey_alpha"):
+        np.testing.assert_array_equal(both.images([IMAGES[name]]), Decoder((12, 18), 3).images([IMAGES[name]]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="an image of 11 x 18 pixels"):
+        both.images([encoded(GREY[1:])])
