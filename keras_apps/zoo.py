@@ -17,7 +17,7 @@ import sys
 
 import numpy as np
 from absl import flags
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from keras_apps import cells, charts
 from keras_apps.build import ROOT
@@ -33,7 +33,7 @@ FLAGS = flags.FLAGS
 CONFIGS = ROOT / "keras_apps" / "configs" / "image_generation"
 FAMILIES = "dcgan", "lsgan", "wgan", "wgan_gp", "pggan"
 FIGURES = "frechet", "precision", "recall", "classes_covered", "least_class_share"
-ROW = 16        # images of a family on the sheet
+ROW, MARGIN = 16, 64        # images of a family on the sheet; pixels for the names
 
 
 def plan(families, data, out, extra=()):
@@ -140,7 +140,17 @@ def sheet(pools, real):
         chosen = (np.arange(count) if place < len(pools) else
                   np.sort(np.random.default_rng(0).permutation(len(records))[:count]))
         rows.append(np.stack([decoder.image(data).numpy() for data in records.images(chosen)]))
-    return charts.mosaic(np.concatenate(rows), count)
+    return charts.mosaic(np.concatenate(rows), count, least=1024)
+
+
+def named(pixels, names):
+    """The sheet with a name beside each row: a PIL image."""
+    found = Image.new("RGB", (pixels.shape[1] + MARGIN, len(pixels)), "white")
+    found.paste(Image.fromarray(pixels), (MARGIN, 0))
+    pen, height = ImageDraw.Draw(found), len(pixels) / len(names)
+    for place, name in enumerate(names):
+        pen.text((6, (place + 0.4) * height), name, "black")
+    return found
 
 
 def define_flags():
@@ -166,7 +176,7 @@ def main(argv):
     combine(data, pools, fakes)
     lines = table(found)
     write_file(os.path.join(out, "zoo.md"), "\n".join(lines) + "\n")
-    Image.fromarray(sheet(pools, data)).save(os.path.join(out, "zoo.png"))
+    named(sheet(pools, data), [*planned, "real"]).save(os.path.join(out, "zoo.png"))
     print("\n".join(lines))
     place = pathlib.Path(fakes)
     print(f"\nwritten: {out}/zoo.md, zoo.png, pools/; real and fake images: {place}")

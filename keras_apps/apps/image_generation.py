@@ -27,8 +27,9 @@ class ImageGenerationApp(App):
 
     Stages: "encoder" first, the judge: it learns the labels of the real images, or where they have none by how many
     quarter turns an image was turned; its weights then stand still. Runs with one seed on the same data have the same
-    judge, to the round-off that training amplifies (another number of threads is enough). Then one stage for each size the generator grows through, each step with `critic_steps` batches for the
-    critic and one for the generator. A batch of real images gives the labels of its fakes where `conditional`.
+    judge, to the round-off that training amplifies (another number of threads is enough). Then one stage for each size
+    the generator grows through, each step with `critic_steps` batches for the critic and one for the generator. A batch
+    of real images gives the labels of its fakes where `conditional`.
 
     Config:  family (the name its images get in the column `source`), latent (z), generator, critic (of
              keras_apps/generators, critics), loss (of losses/adversarial), critic_steps, r1 (weight of half the squared

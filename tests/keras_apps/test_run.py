@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from keras_apps.apps import verification
-from keras_apps.config import changed
+from keras_apps.config import changed, to_json
 from keras_apps.run import Run, claim, commit, read_json, require_columns, stored_app, stored_config
 from tests.keras_apps.fakes import small_detection, write_fakes
 from tests.keras_apps.runs import contents, small_config, write_data
@@ -267,7 +267,7 @@ def test_an_app_is_built_again_from_its_workdir_alone(tmp_path):
     run, loop = kept(data, tmp_path / "run")
     shutil.rmtree(data)
     app, again, config, told = stored_app(str(tmp_path / "run"), tf.distribute.get_strategy())
-    assert config.to_json() == run.config.to_json() and config.is_locked
+    assert to_json(config) == to_json(run.config) and config.is_locked
     assert told == {"name": "data", "sha256": run.records.manifest["data_sha256"], "trained": ["blocky", "checkered"]}
     assert again.position() == 5 and not again.finished()
     own, new = run.decoder, app.info.decoder

@@ -78,7 +78,7 @@ class FakesSource:
     def between(self, start, stop):
         for directory, row, columns in self._rows[start:stop]:
             yield schema.Item(f"{columns['source']}/{row:07d}.png",
-                              functools.partial(_image, directory, row, self._frame), columns,
+                              functools.partial(_image, directory, row, self._frame, self._stamps[directory]), columns,
                               stamp=f"{self._stamps[directory]}-{row}")
 
 
@@ -201,15 +201,17 @@ def _cut(rows, units, count):
 
 
 @functools.lru_cache(maxsize=64)
-def _opened(directory, frame):
+def _opened(directory, frame, stamp):
     records = Records(directory)
+    if records.manifest["data_sha256"] != stamp:
+        raise ValueError(f"the data in {directory} were written anew while they were read; begin again.")
     size, fit = frame
     decoder = Decoder.of(records.manifest, size, fit)
     return records, tf.function(decoder.image, input_signature=[tf.TensorSpec([], tf.string)])
 
 
-def _image(directory, row, frame):
+def _image(directory, row, frame, stamp):
     """The one way of every image, real or fake: uint8 [H,W,C]."""
-    records, image = _opened(directory, frame)
+    records, image = _opened(directory, frame, stamp)
     pixels = image(records.images([row])[0]).numpy()
     return np.uint8(np.round(pixels * 255))

@@ -237,6 +237,21 @@ def test_other_pixels_have_another_stamp(reals, tmp_path):
     assert changed == {path for path in stamps[0] if path.startswith("one/")}
 
 
+def test_a_pool_that_is_written_anew_is_read_anew(reals, tmp_path):
+    first = list(FakesSource(reals, (pool(tmp_path, "one"),)))
+    first[0].read()
+    images = noise(20, seed=5)
+    write([Drawn(images, [{"source": "one"}] * 20)], tmp_path / "pools" / "one", shards=2, overwrite=True)
+    again = list(FakesSource(reals, (str(tmp_path / "pools" / "one"),)))
+    np.testing.assert_array_equal(again[0].read(), images[0])
+    stale = list(FakesSource(reals, (str(tmp_path / "pools" / "one"),)))
+    write([Drawn(noise(20, seed=6), [{"source": "one"}] * 20)], tmp_path / "pools" / "one", shards=2, overwrite=True)
+    again[0].read()         # still open
+    with pytest.raises(ValueError, match="one were written anew while they were read; begin again"):
+        pickle.loads(pickle.dumps(stale[0]._replace(read=functools.partial(
+            stale[0].read.func, *stale[0].read.args[:2], ((12, 12), "pad"), stale[0].read.args[3])))).read()
+
+
 def test_made_up_real_images_are_still_made_up(tmp_path):
     write([SyntheticSource("tail", classes=3, images=12, size=16)], tmp_path / "reals")
     records = written(tmp_path / "reals", (pool(tmp_path, "one", size=16, channels=3),), tmp_path)
