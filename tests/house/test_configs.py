@@ -13,6 +13,7 @@ from PIL import Image
 from keras_apps.config import base
 from keras_apps.run import Run
 from tfrecords.sources.folder import FolderSource
+from tfrecords.sources.ring import RingSource
 from tfrecords.write import write
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -27,31 +28,67 @@ def load(path):
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Thirty identities named by numbers, in three splits, seen by two cameras: what every config's keys are met by."""
-    folder, random = tmp_path_factory.mktemp("configs"), np.random.default_rng(0)
-    for identity in range(30):
-        for number in range(4):
-            split = "train" if identity < 20 else "val" if identity < 25 else "test"
-            path = folder / "images" / split / str(identity) / f"{number}_cam{number % 2 + 1}_{number // 2}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(random.integers(0, 255, (12, 12), np.uint8)).save(path)
+def data_of(tmp_path_factory):
+    """(config path) -> folder of tiny data that meet what the config's keys ask for, written when first asked for."""
+    written = {}
+
+    def find(path):
+        make = {"fake_image_detection": fakes, "image_generation": ring if path.stem == "ring" else objects}.get(
+            path.parent.name, identities)
+        if make not in written:
+            folder = tmp_path_factory.mktemp("configs")
+            write([make(folder)], folder / "data")
+            written[make] = folder / "data"
+        return written[make]
+    return find
+
+
+def images(folder, names):
+    """Noise of 12 x 12 pixels under these names."""
+    random = np.random.default_rng(0)
+    for name in names:
+        path = folder / "images" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 255, (12, 12), np.uint8)).save(path)
+    return folder / "images"
+
+
+def identities(folder):
+    """Thirty identities named by numbers, in three splits, seen by two cameras."""
+    names = [f"{'train' if identity < 20 else 'val' if identity < 25 else 'test'}/{identity}/"
+             f"{number}_cam{number % 2 + 1}_{number // 2}.png" for identity in range(30) for number in range(4)]
     pattern = r"(?P<split>train|val|test)/(?P<identity>\d+)/\d+_cam(?P<camera>\d)_(?P<orientation>\d)"
-    write([FolderSource(folder / "images", pattern)], folder / "data")
-    return folder / "data"
+    return FolderSource(images(folder, names), pattern)
+
+
+def objects(folder):
+    """Ten classes of twenty images, in two splits."""
+    names = [f"{'train' if number < 14 else 'test'}/{label}/{number}.png" for label in range(10) for number in range(20)]
+    return FolderSource(images(folder, names), r"(?P<split>train|test)/(?P<label>\d)/")
+
+
+def ring(folder):
+    return RingSource(points=20)
+
+
+def fakes(folder):
+    """Real images and those of three generators, in three splits."""
+    names = [f"{'train' if number < 14 else 'val' if number < 17 else 'test'}/{kind}/{number}.png"
+             for kind in ("real/real", "fake/a", "fake/b", "fake/c") for number in range(20)]
+    return FolderSource(images(folder, names), r"(?P<split>train|val|test)/(?P<label>real|fake)/(?P<source>\w+)/")
 
 
 def sized(path):
-    """Networks of published size take half a minute to build."""
-    large = np.max(load(path).get_config().size) > 128
+    """Networks of published size take up to half a minute to build."""
+    large = np.max(load(path).get_config().size) > 128 or path.stem.endswith("_64")
     return pytest.param(path, marks=[pytest.mark.slow] if large else [], id=f"{path.parent.name}/{path.stem}")
 
 
 @pytest.mark.parametrize("path", map(sized, CONFIGS))
-def test_a_config_builds_and_traces_one_step(path, data):
+def test_a_config_builds_and_traces_one_step(path, data_of):
     config = load(path).get_config()
     assert set(base()) <= set(config), "a config starts from config.base()"
-    run = Run(config, str(data), tf.distribute.get_strategy())
+    run = Run(config, str(data_of(path)), tf.distribute.get_strategy())
     loop = run.loop(None)
     for stage in loop.stages:
         iterator = iter(run.batches(stage).dataset(0))

@@ -262,7 +262,7 @@ def rows_of(workdir, *rows):
 
 def test_what_was_watched_becomes_a_chart(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(evaluate.charts, "curve", lambda steps, series, *words: drawn.append((steps, series)) or "chart")
+    monkeypatch.setattr(evaluate.charts, "curve", lambda steps, series, *_: drawn.append((steps, series)) or "chart")
     rows_of(tmp_path, {"step": 1, "train/loss": 3.0}, {"step": 20, "follow/auc": 0.5}, {"step": 30, "train/loss": 2.0},
             {"step": 40, "follow/auc": 0.7, "follow/f": 0.6})
     assert evaluate.followed(tmp_path) == {"followed": "chart"}

@@ -151,7 +151,7 @@ def test_a_folder_without_a_run_or_a_checkpoint_is_refused(workdir, tmp_path):
 
 def test_a_run_of_another_app_makes_no_images(digits_folder, tmp_path):
     claim(str(tmp_path / "run"), Run(small_config(size=8), digits_folder, tf.distribute.get_strategy()))
-    with pytest.raises(ValueError, match="holds a run of the app `verification`, which makes no images; give the --wor"):
+    with pytest.raises(ValueError, match="holds a run of the app `verification`, which makes no images; give the --wo"):
         draw(tmp_path / "run", tmp_path / "pool", 10)
 
 

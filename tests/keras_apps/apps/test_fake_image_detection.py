@@ -1,4 +1,4 @@
-"""Fake image detection on digits and fakes that leave a plain trace: rows, phases, figures, maps, shortcuts, serving."""
+"""Fake image detection on digits and fakes that leave a plain trace: rows, phases, figures, shortcuts, serving."""
 
 import io
 import json
@@ -571,7 +571,8 @@ def test_a_detector_of_resized_images_takes_any_size_and_says_what_that_costs(tm
         version / "assets" / "model_card.md").read_text()
     loaded = tf.saved_model.load(str(version))
     for size in (12, 16, 40):
-        assert loaded.signatures["detect"](image_bytes=[png(np.zeros((size, size, 1), np.uint8))])["score"].shape == (1,)
+        image = png(np.zeros((size, size, 1), np.uint8))
+        assert loaded.signatures["detect"](image_bytes=[image])["score"].shape == (1,)
 
 
 @pytest.mark.slow
@@ -599,14 +600,14 @@ def test_a_restart_comes_to_the_same_weights(data, tmp_path):
 # ---- refusals
 
 @pytest.mark.parametrize("changes, message", [
-    ({"held_out": "fainted"}, "`held_out` is 'fainted' but the fakes in .* are of blocky, checkered, faint; name one of"),
+    ({"held_out": "fainted"}, "`held_out` is 'fainted' but the fakes in .* are of blocky, checkered, faint; name one"),
     ({"held_out": "real"}, "`held_out` is 'real' but the fakes"),
     ({"pair_share": 0.0}, r"`pair_share` is 0.0 but must lie in \(0, 1\); use 0.13, or loss=\"\" for none"),
     ({"pair_share": 1.0}, "`pair_share` is 1.0 but"), ({"pair_share": float("nan")}, "`pair_share` is nan but"),
     ({"freeze": True, "loss": ""}, "`freeze` is True but `loss` is empty: nothing would teach what is frozen"),
     ({"false_alarms": 0.0}, r"`false_alarms` is 0.0 but must lie in \(0, 1\); use 0.01"),
     ({"false_alarms": 1.0}, "`false_alarms` is 1.0 but"),
-    ({"code": 1}, "`code` is 1 but must be at least 2"), ({"domain": "pixel"}, "`domain` is 'pixel' but must be one of"),
+    ({"code": 1}, "`code` is 1 but must be at least 2"), ({"domain": "pixel"}, "`domain` is 'pixel' but must be one"),
     ({"head": "cosface()", "pooling": "flatten()"}, "`head` is 'cosface.*' .* the evidence of a place cannot be told"),
     ({"robustness": ("blurr()",)}, "`blurr` is not a method of tfrecords/augment; did you mean blur"),
     ({"size": 0}, "`size` is 0 but must be pixels"), ({"size": (16, -1)}, r"`size` is \(16, -1\) but"),
@@ -654,7 +655,7 @@ def test_holding_out_the_only_generator_is_refused(tmp_path):
 
 def test_data_without_any_validation_are_refused(tmp_path):
     place = of(tmp_path / "data", REAL, FAKE)
-    with pytest.raises(ValueError, match="no real image to choose the threshold by .* check `data.holdout`, `data.vali"):
+    with pytest.raises(ValueError, match="no real image to choose the threshold by .* check `data.holdout`, `data.val"):
         make(place, data={"validation_split": "", "validation": 0.0})
 
 

@@ -548,7 +548,7 @@ def test_some_images_without_a_label_make_all_of_one_class(tmp_path):
     columns = [{"label": int(label)} if place else {} for place, label in enumerate(labels[:60])]
     write([Drawn(images[:60], columns)], tmp_path / "data")
     assert make(str(tmp_path / "data")).names == ["image"]
-    with pytest.raises(ValueError, match="1 images have no label but `conditional` is True; leave them out, or set con"):
+    with pytest.raises(ValueError, match="1 images have no label but `conditional` is True; leave them out, or set co"):
         make(str(tmp_path / "data"), conditional=True, data={"holdout": 0.0})
 
 

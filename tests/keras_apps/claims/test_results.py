@@ -135,9 +135,10 @@ def test_curves_are_drawn_as_means_over_the_seeds_a_line_an_arm(tmp_path, monkey
     np.testing.assert_allclose(lines["f"]["a (2 seeds)"], [[20, 0.25], [40, 0.45]])
     with Image.open(tmp_path / "claims" / "app" / "one" / "curves.png") as picture:
         assert np.asarray(picture.convert("L")).std() > 5
-    first = (tmp_path / "claims" / "app" / "one" / "curves.png").read_bytes()
+    path = tmp_path / "claims" / "app" / "one" / "curves.png"
+    first = path.read_bytes()
     results.draw_curves("app/one", CURVED, tmp_path)
-    assert (tmp_path / "claims" / "app" / "one" / "curves.png").read_bytes() == first, "the same figures, the same bytes"
+    assert path.read_bytes() == first, "the same figures, the same bytes"
 
 
 def test_the_document_shows_the_curves_that_are_there(folder, tmp_path):
