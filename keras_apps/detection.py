@@ -20,8 +20,8 @@ class DetectionNetwork(tf.keras.Model):
     what it classifies, and the evidence at a place is the head's logits for that place's column of map5 alone.
 
     Args:    backbone, neck, pooling: method strings.  code: numbers of the code.
-             shape: (H, W, C).  domain: "pixels" | "spectrum" (the image's frequencies, see layers/spectrum.py) |
-             "both" (side by side as channels).
+             shape: (H, W, C).  domain: "pixels" | "spectrum" (the image's frequencies, see layers/spectrum.py: then
+             the places of maps and evidence are frequencies) | "both" (side by side as channels).
              head: method string of keras_apps/heads, "" = the convolutional classifier.  seed: of the run.
     Raises:  ValueError for a code below 2 or an unknown domain; for a head whose evidence has no places.
     Source:  inspired by DeepFD (arXiv:1809.08754; ICIP 2019, pp. 3212-3216).
@@ -35,7 +35,7 @@ class DetectionNetwork(tf.keras.Model):
             raise ValueError(f"`code` is {code} but must be at least 2; use 128.")
         if domain not in DOMAINS:
             raise ValueError(f"`domain` is {domain!r} but must be one of {', '.join(DOMAINS)}.")
-        self.domain, self.shape_of_images = domain, tuple(shape)
+        self.domain = domain
         self.spectrum = SpectrumLayer() if domain != "pixels" else None
         channels = shape[2] * (2 if domain == "both" else 1)
         self.backbone = build("backbones", backbone, channels=channels)

@@ -60,6 +60,7 @@ class FakeImageDetectionApp(App):
                                         config.domain, config.head, config.seed)
         self.loss = config.loss and build("losses/metric", config.loss, classes=2, dimension=config.code,
                                           seed=config.seed)
+        self.maps_places = config.domain != "spectrum"      # there a place of the map is a frequency
         self.trials = {parse(text)[0]: build("tfrecords/augment", text) for text in config.robustness}
         self.calibration, self._floor, self._found = {}, [], {}
         self._graphs = types.SimpleNamespace()      # a module would make functions part of checkpoints
@@ -291,7 +292,7 @@ class FakeImageDetectionApp(App):
         real, fake = (np.flatnonzero(mask) for mask in (test.identities < 0, test.identities >= 0))
         count = min(PASTED, len(real) // 2, len(fake))
         height, width = self.info.shape[:2]
-        if count < 2 or min(height, width) < 4:
+        if not self.maps_places or count < 2 or min(height, width) < 4:
             return None
         random = np.random.default_rng(0)
         real, fake = (random.permutation(rows) for rows in (real, fake))
@@ -375,7 +376,8 @@ class FakeImageDetectionApp(App):
 
         def fake_map(images):
             return {"map": self.fake_map(images)}
-        return {"detect": {"function": detect, "images": 1}, "fake_map": {"function": fake_map, "images": 1}}
+        found = {"detect": {"function": detect, "images": 1}}
+        return {**found, "fake_map": {"function": fake_map, "images": 1}} if self.maps_places else found
 
     def about(self, result):
         config = self.config

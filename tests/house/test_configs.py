@@ -63,7 +63,8 @@ def identities(folder):
 
 def objects(folder):
     """Ten classes of twenty images, in two splits."""
-    names = [f"{'train' if number < 14 else 'test'}/{label}/{number}.png" for label in range(10) for number in range(20)]
+    names = [f"{'train' if number < 14 else 'test'}/{label}/{number}.png" for label in range(10)
+             for number in range(20)]
     return FolderSource(images(folder, names), r"(?P<split>train|test)/(?P<label>\d)/")
 
 
