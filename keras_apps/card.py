@@ -4,8 +4,7 @@
 def model_card(task, run, result):
     """Markdown: what was trained on what, how well it does beside the floor, and what it must not be trusted with."""
     records, config, app = run.records, run.config, run.app
-    rows = "\n".join(f"| {name} | {value:.4f} | {_floor(result, name)} |" for name, value in sorted(result.items())
-                     if isinstance(value, float) and not name.startswith(("floor_", "minutes", "unseen")))
+    rows = "\n".join(f"| {name} | {value} | {floor} |" for name, value, floor in sorted(figures(result)))
     held = ("identities that were never trained on" if result.get("unseen_identities", 1.0) else
             "other images of the trained identities: too few identities to hold any back")
     judged = f" Judged on {held}." if app.judged_by == "pairs" else ""
@@ -23,6 +22,14 @@ seed {config.seed}, in {result["minutes_wall"]:.1f} minutes.{judged}
 {warned}{app.about(result)}
 Commit `{result["commit"] or "unknown"}`.
 """
+
+
+def figures(result):
+    """(name, value, floor or "") of what was measured, as text."""
+    for name, value in result.items():
+        if isinstance(value, float) and not name.startswith(("floor_", "minutes", "unseen")):
+            floor = result.get(f"floor_{name}")
+            yield name, f"{value:.4f}", "" if floor is None else f"{floor:.4f}"
 
 
 def about_embedding(app, result):
@@ -80,6 +87,13 @@ def cautions(result):
     if not result.get("unseen_source", 1.0):
         found.append("No generator was kept unseen, so nothing is known of fakes of other generators; name one by "
                      "`held_out`, and by `init` no run that was trained on it.")
+    if result.get("shortcuts"):
+        found.append(f"Real and fake images can be told apart by {result['shortcuts']} alone: the detector may have "
+                     "learnt that; bring both kinds to one codec, size, framing and content.")
+    alarms, reals = result.get("false_alarms"), result.get("threshold_reals", 0)
+    if alarms and reals < 10 / alarms:
+        found.append(f"The threshold rests on {reals:,} real images, few for a share of {alarms:g} false alarms; hold "
+                     f"back more ({10 / alarms:,.0f} or more).")
     if result.get("resized"):
         found.append("The images are resized for the network, which blurs the traces that generators leave; use their "
                      "own `size`.")
@@ -100,8 +114,3 @@ def cautions(result):
         found.append(f"The threshold aims at a false-accept rate of {far:g} but has {result['far_at_threshold']:.3f} "
                      "on identities it was not fitted on; find one on more pairs of your own.")
     return found
-
-
-def _floor(result, name):
-    value = result.get(f"floor_{name}")
-    return "" if value is None else f"{value:.4f}"

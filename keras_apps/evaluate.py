@@ -22,7 +22,7 @@ from rich.table import Table
 from keras_apps import charts, report
 from keras_apps.actions import WriteHistory, WriteTensorBoard
 from keras_apps.build import build
-from keras_apps.card import cautions
+from keras_apps.card import cautions, figures
 from keras_apps.config import explain
 from keras_apps.metrics import protocols
 from keras_apps.run import Run, claim, commit, stored_config
@@ -55,7 +55,8 @@ def evaluate(run, loop, workdir, history, trained=None, reason="finished"):
         pictures = {**run.app.pictures(run.splits), **followed(workdir)}
         projection, scored = run.app.projection(run.splits), run.app.scored(run.splits)
     board = WriteTensorBoard(workdir)
-    board.evaluation(loop.position(), metrics, pictures, projection, scored)
+    numbers = {name: value for name, value in metrics.items() if not isinstance(value, str)}
+    board.evaluation(loop.position(), numbers, pictures, projection, scored)
     os.makedirs(os.path.join(workdir, "pictures"), exist_ok=True)
     drawn = {tag: charts.png(pixels) for tag, pixels in pictures.items()}
     for tag, data in drawn.items():
@@ -77,10 +78,8 @@ def followed(workdir):
 def show(result):
     """A table of the metrics with their floors, and what they warn of, on stdout."""
     table = Table("metric", "value", "floor")
-    for name, value in result.items():
-        if isinstance(value, float) and not name.startswith(("floor_", "minutes", "unseen")):
-            floor = result.get(f"floor_{name}")
-            table.add_row(name, f"{value:.4f}", "" if floor is None else f"{floor:.4f}")
+    for row in figures(result):
+        table.add_row(*row)
     Console().print(table)
     for caution in cautions(result):
         print(f"warning: {caution}")

@@ -5,7 +5,7 @@ import html
 import os
 import re
 
-from keras_apps.card import cautions
+from keras_apps.card import cautions, figures
 from tfrecords.shards import write_file
 
 STYLE = """
@@ -36,10 +36,8 @@ def page(run, result, pictures):
     """
     app = run.app
     title = f"{run.config.app} on {run.records.name}"
-    rows = "".join(
-        f'<tr><td>{html.escape(name)}</td><td class="n">{value:.4f}</td><td class="n">{_floor(result, name)}</td></tr>'
-        for name, value in sorted(result.items())
-        if isinstance(value, float) and not name.startswith(("floor_", "minutes", "unseen")))
+    rows = "".join(f'<tr><td>{html.escape(name)}</td><td class="n">{value}</td><td class="n">{floor}</td></tr>'
+                   for name, value, floor in sorted(figures(result)))
     warned = "".join(f'<p class="caution">{html.escape(caution)}</p>' for caution in cautions(result))
     shown = "".join(
         f'<section><h2>{html.escape(tag.replace("_", " "))}</h2>{_caption(app, tag)}'
@@ -63,11 +61,6 @@ to step {result["step"]}, seed {result["seed"]}; commit {html.escape(result["com
 def write(run, result, workdir, pictures):
     """<workdir>/report.html."""
     write_file(os.path.join(workdir, "report.html"), page(run, result, pictures))
-
-
-def _floor(result, name):
-    value = result.get(f"floor_{name}")
-    return "" if value is None else f"{value:.4f}"
 
 
 def _caption(app, tag):

@@ -221,6 +221,7 @@ def stored_app(workdir, strategy):
     Raises:  ValueError where the workdir holds no run, or none that can be used without its data.
     """
     config = settle(stored_config(workdir))
+    tf.keras.mixed_precision.set_global_policy(PRECISIONS[config.precision])
     facts, data = (read_json(os.path.join(workdir, f"{name}.json")) for name in ("images", "data"))
     if facts is None or data is None:
         raise ValueError(f"{workdir} does not say what its images are (images.json, data.json); train it again with "

@@ -39,18 +39,20 @@ def thumbnails(images):
     return small.reshape(len(small), -1)
 
 
-def probe(images, fake, encoded):
+def probe(images, fake, encoded, sizes):
     """How well single facts alone tell real from fake on held-back training images: the audit's probe.
 
     Args:    images: float [n,H,W,C].  fake: [n] bool.  encoded: [n] bytes as stored.
-    Returns: {"file size" | "mean colour" | "spectrum" | "thumbnail": `audit_probe.Score`}; {} where one kind has too
-             few images to hold any back.
+             sizes: [n,2] height and width as stored.
+    Returns: {"file size" | "height and width" | "mean colour" | "spectrum" | "thumbnail": `audit_probe.Score`}; {}
+             where one kind has too few images to hold any back.
     """
     classes, groups = fake.astype(int), np.arange(len(fake))
     fold = audit_probe.folds(classes, groups)
     if fold is None:
         return {}
-    facts = {"file size": np.log([[len(data)] for data in encoded]), "mean colour": images.mean(axis=(1, 2)),
+    facts = {"file size": np.log([[len(data)] for data in encoded]), "height and width": np.log(sizes),
+             "mean colour": images.mean(axis=(1, 2)),
              "spectrum": np.stack([audit_probe.spectrum(image.mean(axis=2)) for image in images]),
              "thumbnail": thumbnails(images)}
     return {name: audit_probe.score(values, classes, groups, fold, name) for name, values in facts.items()}

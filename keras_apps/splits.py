@@ -38,6 +38,11 @@ class Split:
         return dataclasses.replace(self, rows=self.rows[chosen], identities=self.identities[chosen],
                                    left_out=self.left_out + len(self.rows) - most)
 
+    def sound(self):
+        """These rows without those whose records are damaged; each is read once."""
+        self.keep_sound()
+        return self
+
     def only(self, chosen):
         """The rows of a mask."""
         return dataclasses.replace(self, rows=self.rows[chosen], identities=self.identities[chosen])

@@ -100,11 +100,23 @@ def _weights(workdir):
 
 
 def combine(data, pools, fakes):
-    """The real images beside the pools, made again where a pool has changed."""
+    """The real images beside the pools, made again where a pool has changed.
+
+    Raises:  ValueError where the folder holds something else, or fakes of a family that is not among the pools.
+    """
     shas = sorted(read_json(os.path.join(pool, "manifest.json"))["data_sha256"] for pool in pools)
-    stamp = os.path.join(fakes, "pools.json")
-    if os.path.exists(os.path.join(fakes, "manifest.json")) and read_json(stamp) == shas:
-        return
+    stamp, manifest = os.path.join(fakes, "pools.json"), read_json(os.path.join(fakes, "manifest.json"))
+    if manifest:
+        made = manifest["created_from"][0]
+        if made.get("source") != "fakes" or made.get("reals_sha256") != Records(data).manifest["data_sha256"]:
+            raise ValueError(f"`--fakes` is {fakes} but holds other data than fakes beside {data}; name another "
+                             "folder.")
+        lost = sorted(set(made["families"]) - {os.path.basename(pool) for pool in pools})
+        if lost:
+            raise ValueError(f"`--fakes` is {fakes} but holds fakes of {', '.join(lost)} as well, which would be lost; "
+                             "name those `--families` too, or another folder.")
+        if read_json(stamp) == shas:
+            return
     text = f"fakes(reals={str(data)!r}, pools={tuple(map(str, pools))!r})"
     _call("tfrecords.write", f"--source={text}", f"--out={fakes}", "--overwrite")
     write_file(stamp, json.dumps(shas))

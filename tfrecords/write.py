@@ -153,7 +153,9 @@ def report(manifest, out):
     name = "run" if manifest["name"] == "data" else manifest["name"]
     app = ("fake_image_detection" if "fake" in manifest["names"].get("label", ()) else
            "vehicle_reid" if len(manifest["names"].get("camera", ())) > 1 else "verification")
-    lines += ["next:", f"  python -m keras_apps.train --config=keras_apps/configs/{app}/folder.py "
+    made = any(source.get("source") == "fakes" for source in manifest["created_from"])
+    config = "contrastive" if made else "folder"        # the former takes the splits that are written
+    lines += ["next:", f"  python -m keras_apps.train --config=keras_apps/configs/{app}/{config}.py "
               f"--data={shlex.quote(place)} --workdir={shlex.quote(os.path.join('build', name))}"]
     return lines
 

@@ -14,6 +14,7 @@ from keras_apps.metrics import detection, verification
 FAKE = "fake"
 BLOCK = 256
 WATCHED = 600       # images of a kind that are looked at while training
+STRONG = 0.8        # balanced accuracy of a single fact from which on it is told as a shortcut
 PASTED = 200        # real images that get a patch to test the map
 SEEN, SEEN_TEST, HELD_OUT = "validation", "seen", "test"
 
@@ -26,10 +27,10 @@ class FakeImageDetectionApp(App):
     head, trains the classifier and, unless `freeze`, all below it. With loss "" there are no pairs: the classifier
     alone has all steps.
 
-    `held_out` names the generator whose fakes are never trained on, nor chosen or calibrated by; the test is on them
-    and on real images never trained on, the split "seen" on unseen fakes of the other generators. Without it the test
-    holds all generators. Score: the logit of fake minus that of real; argmax is 0. The exported threshold lets
-    `false_alarms` of the validation's real images be called fake, and is fitted on seen generators only.
+    `held_out` names the generator whose fakes are never trained on, nor chosen or calibrated by; the test is on
+    those of its fakes, and of the real images, that are held out, the split "seen" on held-out fakes of the others.
+    Without it the test holds all generators. Score: the logit of fake minus that of real; argmax is 0. The exported
+    threshold lets `false_alarms` of the validation's real images be called fake; seen generators alone fit it.
 
     Config:  held_out, loss (of losses/metric, on codes), pair_share, freeze, neck, code (numbers of the code), domain
              (pixels | spectrum | both), head ("" = convolutional), false_alarms, robustness (augmentations of
@@ -60,8 +61,11 @@ class FakeImageDetectionApp(App):
                                         config.domain, config.head, config.seed)
         self.loss = config.loss and build("losses/metric", config.loss, classes=2, dimension=config.code,
                                           seed=config.seed)
-        self.maps_places = config.domain != "spectrum"      # there a place of the map is a frequency
+        self.maps_places = config.domain == "pixels"        # elsewhere a place of the map is also a frequency
         self.trials = {parse(text)[0]: build("tfrecords/augment", text) for text in config.robustness}
+        if len(self.trials) < len(config.robustness):
+            raise ValueError(f"`robustness` is {tuple(config.robustness)} but names one augmentation twice, whose "
+                             "figures would have one name; leave one out.")
         self.calibration, self._floor, self._found = {}, [], {}
         self._graphs = types.SimpleNamespace()      # a module would make functions part of checkpoints
 
@@ -90,30 +94,31 @@ class FakeImageDetectionApp(App):
         if config.labels:
             train &= splits.first_of_each(fake.astype(int), train, config.labels, config.seed)
         labels[train] = fake[train]
+        judged = test & (~fake | held) if config.held_out else test
         for kind, mask in (("real", ~fake), (FAKE, fake)):
             for part, rows in (("train on", train), ("choose the threshold by", validation & ~held),
-                               ("judge by", (test & ~fake) if kind == "real" else held if config.held_out else test)):
+                               ("judge by", judged)):
                 if not (rows & mask).any():
                     raise ValueError(f"the data in {records.directory} have no {kind} image to {part} but both real "
                                      "and fake ones are needed for each; add some, or check `data.holdout`, "
                                      "`data.validation`, the splits and `held_out`.")
         own = np.where(fake, source, -1)
-        found = {"train": train, SEEN: validation & ~held,
-                 HELD_OUT: (test & ~fake) | (held if config.held_out else test & fake)}
+        found = {"train": train, SEEN: validation & ~held, HELD_OUT: judged}
         if config.held_out and (test & fake & ~held).any():
             found[SEEN_TEST] = test & ~held
         made = {}
         for name, mask in found.items():
             rows = np.flatnonzero(mask)
-            if name in (HELD_OUT, SEEN_TEST):
+            if name in (HELD_OUT, SEEN_TEST) or name == SEEN and len(rows) > config.data.test_images:
                 rows = _balanced(rows, fake, config.data.test_images)
+            left_out = int(mask.sum()) - len(rows) if config.data.test_images < mask.sum() else 0
             made[name] = splits.Split(images, rows, own[rows], names, name == HELD_OUT and bool(config.held_out),
-                                      int(mask.sum()) - len(rows) if config.data.test_images < mask.sum() else 0)
+                                      0 if name == "train" else left_out)
         return labels, made, ["real", FAKE]
 
     def stages(self):
         config = self.config
-        pairs = round(config.steps * config.pair_share) if config.loss else 0
+        pairs = min(max(1, round(config.steps * config.pair_share)), config.steps - 1) if config.loss else 0
         found = ({"name": "pairs", "steps": pairs, "phases": {"pairs": 1}, "batch": config.batch, "size": config.size},
                  {"name": "classifier", "steps": config.steps - pairs, "phases": {"classifier": 1},
                   "batch": config.batch, "size": config.size})
@@ -182,23 +187,27 @@ class FakeImageDetectionApp(App):
         """
         train = splits["train"]
         chosen = _balanced(np.arange(len(train.rows)), train.identities >= 0, shortcuts.BRIEF)
-        brief = train.only(chosen)
+        brief = train.only(chosen).sound()
         encoded = brief.images.records.images(brief.rows)
         fake = brief.identities >= 0
         # Images that are stored as numbers have no format, nor a size that says anything.
         formats = [[] if brief.images.decoder.raw else shortcuts.codecs(np.array(encoded, object)[mask])
                    for mask in (~fake, fake)]
-        found = shortcuts.probe(brief.load(), fake, encoded) if not brief.images.decoder.raw else {}
+        sizes = np.stack([brief.column(name) for name in ("height", "width")], axis=1)
+        found = shortcuts.probe(brief.load(), fake, encoded, sizes) if not brief.images.decoder.raw else {}
+        strong = [name for name, score in found.items() if score.low > score.chance and score.accuracy > STRONG]
         self._probed = {f"probe_{name.replace(' ', '_')}": score.accuracy for name, score in found.items()}
         said = [f"shortcut probe: {name} alone tells real from fake in {score.accuracy:.1%} of the training images "
                 f"held back (chance {score.chance:.0%})" for name, score in found.items()]
         if formats[0] != formats[1]:
+            strong.append("file format")
             said.append(f"warning: the real images are stored as {', '.join(formats[0])}, the fakes as "
                         f"{', '.join(formats[1])}: the detector will learn the file format; write both by "
                         "--source=\"fakes(...)\".")
-        said += [f"warning: {name} alone tells real from fake in {score.accuracy:.1%}: a shortcut that a detector will "
-                 "take; bring both kinds to one codec, size and framing." for name, score in found.items()
-                 if score.strong and name != "thumbnail"]
+        said += [f"warning: {name} alone tells real from fake in {found[name].accuracy:.1%}: a shortcut that a "
+                 "detector will take; bring both kinds to one codec, size, framing and content." for name in strong
+                 if name in found]
+        self._probed["shortcuts"] = ", ".join(strong)
         return said
 
     def evaluate(self, splits):
@@ -235,7 +244,9 @@ class FakeImageDetectionApp(App):
         if not hasattr(self, "_probed"):
             self.probe(splits)
         found.update(self._probed)
-        found.update({"images": len(fake), "unseen_source": float(test.unseen),
+        found.update({"images": len(fake), "unseen_source": float(test.unseen), "left_out": test.left_out,
+                      "threshold_reals": int((splits[SEEN].identities < 0).sum()),
+                      "false_alarms": self.config.false_alarms,
                       "resized": float(not test.images.unresized)})
         self._found = {"images": images, "scores": scores, "floor": small, "fake": fake}
         return found
@@ -268,7 +279,7 @@ class FakeImageDetectionApp(App):
 
     def _fitted_floor(self, train):
         if not self._floor:
-            chosen = train.only(_balanced(np.arange(len(train.rows)), train.identities >= 0, shortcuts.MOST))
+            chosen = train.only(_balanced(np.arange(len(train.rows)), train.identities >= 0, shortcuts.MOST)).sound()
             # In a list: what a module holds would be tracked.
             self._floor = (shortcuts.Thumbnail(chosen.load(), chosen.identities >= 0),)
         return self._floor[0]
@@ -326,17 +337,17 @@ class FakeImageDetectionApp(App):
                 "scores": charts.histogram(found["scores"], found["fake"], self.calibration["threshold"],
                                            ("real", "fake"), "images", "score (logit of fake minus logit of real)",
                                            "Scores of test images"),
-                "distances": _distance_chart(codes, found["fake"][shown]),
-                "maps": self._maps_picture(splits[HELD_OUT]), "mistakes": self._mistakes()}
+                "distances": _distance_chart(codes, found["fake"][shown]), **self._maps_picture(splits[HELD_OUT]),
+                "mistakes": self._mistakes()}
 
     def _maps_picture(self, test):
-        """Real images with a pasted fake patch (framed), above their maps."""
+        """{"maps": real images with a pasted fake patch (framed), above their maps}; {} where there are none."""
         pasted = self._pasted(test, self._found["images"])
         if pasted is None:
-            return charts.mosaic(self._found["images"][:8], 8)
+            return {}
         boxes, made = pasted
         images = made[""][:8]
-        return charts.overlays(images, self._over("fake_map", images), boxes[:8])
+        return {"maps": charts.overlays(images, self._over("fake_map", images), boxes[:8])}
 
     def _mistakes(self):
         """The worst mistakes: fakes that look most real above real images that look most fake."""
@@ -446,14 +457,19 @@ def _balanced(rows, fake, most):
 
 def _by_source(scores, split):
     """The share of each generator's fakes that argmax finds."""
-    return {f"recall_{split.names[source]}": float((scores[split.identities == source] >= 0).mean())
+    return {f"found_{split.names[source]}": float((scores[split.identities == source] >= 0).mean())
             for source in np.unique(split.identities[split.identities >= 0])}
 
 
 def _tracks(scores, split):
     """Frames of a track scored together; {} where there are no tracks of several images."""
     tracks = split.column("track")
-    if tracks is None or len(np.unique(tracks[tracks >= 0])) == (tracks >= 0).sum():
+    if tracks is None:
+        return {}
+    # A name that a real and a fake film share is two tracks.
+    pairs = np.stack([tracks, split.identities], axis=1)
+    tracks = np.where(tracks < 0, -1, np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1))
+    if len(np.unique(tracks[tracks >= 0])) == (tracks >= 0).sum():
         return {}
     mean, worst, first = detection.by_track(scores, tracks)
     fake = split.identities[first] >= 0
@@ -464,7 +480,8 @@ def _tracks(scores, split):
 
 def _pair_distances(codes, fake):
     """{"real-real" | "fake-fake" | "real-fake": distances} of the codes of a few hundred images."""
-    codes, fake = codes[:WATCHED], fake[:WATCHED]
+    chosen = _balanced(np.arange(len(fake)), fake, WATCHED)
+    codes, fake = codes[chosen], fake[chosen]
     distance = np.sqrt(np.maximum(0, ((codes[:, None] - codes[None]) ** 2).sum(axis=2)))
     upper = np.triu(np.ones_like(distance, bool), 1)
     same = fake[:, None] == fake[None]

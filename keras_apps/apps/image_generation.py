@@ -4,6 +4,7 @@ import types
 
 import numpy as np
 import tensorflow as tf
+from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
@@ -13,12 +14,14 @@ from keras_apps.build import build
 from keras_apps.embedding import EmbeddingNetwork
 from keras_apps.losses.adversarial import _penalties
 from keras_apps.metrics import generation
+from keras_apps.step import BATCH_NORMS
 
 BLOCK = 256             # images generated or encoded at once
 FLOOR_COMPONENTS = 64   # principal components of the Gaussian that is the floor
 SHEET = 8               # images a side of a sheet
 LEAST_SHARE = 0.03      # of the images that a class must have to be covered
 TURNS = 4
+MOST_ASKED = 1024       # images of one request to a served generator
 LATENT_STREAM = 77      # of the random numbers: a seed's latent is the same in training pictures, pools and servers
 
 
@@ -49,7 +52,8 @@ class ImageGenerationApp(App):
     captions = {
         "samples": "Images of the seeds 0, 1, 2, ...; none was picked. Of conditional generators a column a class.",
         "interpolations": "Each row goes from one latent to another on the arc between them.",
-        "nearest": "Rows of generated images, each above the training images nearest to them: a copy would show here.",
+        "nearest": "Rows of generated images, each above the nearest of the training images that they are judged by, a "
+                   "sample of all: a copy of one of those would show here.",
     }
 
     def __init__(self, config, info):
@@ -62,6 +66,7 @@ class ImageGenerationApp(App):
         self.critic = build("critics", config.critic, **{**facts, "channels": info.shape[2] + self.conditions})
         self.loss = build("losses/adversarial", config.loss)
         self.augment = [build("tfrecords/augment", text) for text in config.diff_augment]
+        self._require_fit()
         self.turned = info.classes < 2
         self.encoder = self.head = None
         if config.encoder_steps:
@@ -70,6 +75,27 @@ class ImageGenerationApp(App):
                               dimension=self.encoder.dimension, seed=0)
         self._found = {}
         self._graphs = types.SimpleNamespace()      # a module would make functions part of checkpoints
+
+    def _require_fit(self):
+        """Refuses parts that do not work together, before anything is trained."""
+        sizes = getattr(self.critic, "sizes", ())
+        if tuple(sizes) != tuple(self.generator.sizes):
+            raise ValueError(f"`critic` is {self.config.critic!r}, for images of {_sizes(sizes)}, but the generator "
+                             f"{self.config.generator!r} makes images of {_sizes(self.generator.sizes)}; use a pair of "
+                             "one name.")
+        if self.loss.penalised and any(isinstance(layer, BATCH_NORMS) for layer in self.critic.submodules):
+            raise ValueError(f"`critic` is {self.config.critic!r} with batch norm but `{self.config.loss}` has a "
+                             "penalty on the slope at each image, which must not see the others; use norm='layer' or "
+                             "'none'.")
+        for text, method in zip(self.config.diff_augment, self.augment):
+            images = tf.random.stateless_uniform([8, *self.info.shape], [0, 0])
+            with tf.GradientTape() as tape:
+                tape.watch(images)
+                changed = method(images, tf.constant([0, 1]), 1.0)
+            slope = tape.gradient(changed, images)
+            if slope is None or not np.any(slope.numpy()):
+                raise ValueError(f"`diff_augment` has {text!r} but no gradient passes through it, so that the "
+                                 "generator would learn nothing; leave it out.")
 
     @staticmethod
     def select(images, config):
@@ -157,7 +183,7 @@ class ImageGenerationApp(App):
 
     def weights(self, phase, step):
         names = {"encoder": ("encoder",), "generator": ("generator",)}.get(phase, ("critic", *(
-            ["penalty"] if hasattr(self.loss, "weight") else []), *(["r1"] if self.config.r1 else [])))
+            ["penalty"] if self.loss.penalised else []), *(["r1"] if self.config.r1 else [])))
         return dict.fromkeys(names, 1.0)
 
     def after_step(self, phase, carry):
@@ -245,7 +271,7 @@ class ImageGenerationApp(App):
         trained on, the best that can be wished for.
         """
         count = self.config.samples
-        train = splits["train"].spread(count)
+        train = splits["train"].spread(count).sound()
         real = train.load()
         fake, _ = self.drawn(0, count)
         if not np.isfinite(fake).all():
@@ -317,8 +343,7 @@ class ImageGenerationApp(App):
         count = min(2 * SHEET, len(self._found["fake"]))
         fake = self._found["fake"][:count]
         made = self.encode(fake)[0]
-        distance = ((made[:, None] - self._found["features"][None]) ** 2).sum(axis=2)
-        near = self._found["real"][distance.argmin(axis=1)]
+        near = self._found["real"][cdist(made, self._found["features"]).argmin(axis=1)]
         rows = [one[start:start + SHEET] for start in range(0, count - SHEET + 1, SHEET) for one in (fake, near)]
         return charts.mosaic(np.concatenate(rows), SHEET)
 
@@ -339,15 +364,29 @@ class ImageGenerationApp(App):
 
         @tf.autograph.experimental.do_not_convert
         def numbers(seed, label=None):
-            return {"image_tensor": self.generate(seed, label) * (high - low) + low}
+            return {"image_tensor": self._answered(seed, label) * (high - low) + low}
 
         @tf.autograph.experimental.do_not_convert
         def encoded(seed, label=None):
-            pixels = tf.cast(tf.round(self.generate(seed, label) * 255.0), tf.uint8)
+            pixels = tf.cast(tf.round(self._answered(seed, label) * 255.0), tf.uint8)
             return {"image_bytes": tf.map_fn(tf.io.encode_png, pixels,
                                              fn_output_signature=tf.TensorSpec([], tf.string))}
         found = {} if decoder.raw else {"generate": {"function": encoded, "inputs": inputs}}
         return {**found, "generate_tensor": {"function": numbers, "inputs": inputs}}
+
+    def _answered(self, seed, label):
+        """`generate` for a request, whose size and labels are bounded."""
+        checks = [tf.debugging.Assert(tf.size(seed) <= MOST_ASKED, [tf.strings.format(
+            f"`seed` has {{}} numbers but at most {MOST_ASKED} images are made together; ask several times",
+            (tf.size(seed),))])]
+        if self.conditions:
+            checks += [
+                tf.debugging.assert_equal(tf.size(seed), tf.size(label),
+                                          message="`label` must hold as many numbers as `seed`."),
+                tf.debugging.Assert(tf.reduce_all((label >= 0) & (label < self.conditions)), [
+                    f"`label` must lie in 0 to {self.conditions - 1}, the classes in assets/classes.json"])]
+        with tf.control_dependencies(checks):
+            return self.generate(tf.identity(seed), label)
 
     def about(self, result):
         config = self.config
@@ -369,6 +408,8 @@ def _require_sound(config, info):
                          "`steps`, which are those of all stages.")
     if config.r1 < 0 or not 0 <= config.fade <= 1:
         raise ValueError(f"`r1` is {config.r1} and `fade` {config.fade} but they must be >= 0 and in [0, 1].")
+    if config.init:
+        raise ValueError(f"`init` is {config.init!r} but a generator begins with no other run's encoder; leave it out.")
     if config.samples < 100:
         raise ValueError(f"`samples` is {config.samples} but judging needs at least 100 images; use 5000.")
     if config.conditional and info.classes < 2:
@@ -380,6 +421,10 @@ def _require_sound(config, info):
     if config.evaluate_every:
         raise ValueError(f"`evaluate_every` is {config.evaluate_every} but a generator is not judged on the way, nor a "
                          "best one chosen; set it to 0, and `follow_every` to see images.")
+
+
+def _sizes(sizes):
+    return ", ".join(f"{height} x {width}" for height, width in sizes) or "no known size"
 
 
 def _clip(variables, bound):

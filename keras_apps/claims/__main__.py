@@ -42,7 +42,7 @@ def data_sha(claim, data, name):
         words = claim.sets[name]
         if not words:
             raise ValueError(f"`--data` is `{data}` but has no set `{name}`; write it by `make data`, with SUITE_DATA "
-                             "naming the folder of the sets.")
+                             "naming the folder of the sets, or as the arms' configs say.")
         done = subprocess.run([sys.executable, "-m", "tfrecords.write", *words.split(), f"--out={place}"], cwd=ROOT,
                               capture_output=True, text=True)
         if done.returncode:

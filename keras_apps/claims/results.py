@@ -168,9 +168,9 @@ def draw_curves(name, claim, docs=DOCS):
             runs = [entry.get("curves", {}).get(key) for entry in entries.values()]
             runs = [run for run in runs if run]
             if runs:
-                length = min(map(len, runs))
-                values = [[run[place][1] for run in runs] for place in range(length)]
-                axes.plot([runs[0][place][0] for place in range(length)], list(map(statistics.fmean, values)),
+                tables = [dict(map(tuple, run)) for run in runs]
+                steps = sorted(set.intersection(*map(set, tables)))     # a restart may look at further ones
+                axes.plot(steps, [statistics.fmean(table[step] for table in tables) for step in steps],
                           label=f"{arm} ({len(runs)} seeds)", lw=1.6)
         axes.set(xlabel="step", ylabel=key.replace("_", " "))
         axes.grid(alpha=0.3)

@@ -19,6 +19,7 @@ class DcganCritic(tf.keras.Model):
              norm: "batch" | "layer" (over places and channels of one image: with a gradient penalty an image must not
              see the others) | "spectral" (in every layer) | "none".
     Call:    images [b,H,W,C] in [0, 1], stage, fade, training -> scores [b]. It has one stage; `fade` is not used.
+    State:   sizes: ((H, W),).
     Raises:  ValueError for a size that cannot be halved, a width below 1 or another norm.
     Source:  Radford et al., ICLR 2016, arXiv:1511.06434; layer norm: Gulrajani et al., arXiv:1704.00028, section 4;
              spectral: Miyato et al., ICLR 2018, arXiv:1802.05957.   Differs: 28 pixels end at 7.
@@ -31,7 +32,7 @@ class DcganCritic(tf.keras.Model):
         if norm not in NORMS:
             raise ValueError(f"`norm` is {norm!r} but must be one of {', '.join(NORMS)}.")
         start = tf.random_normal_initializer(stddev=0.02)
-        self.blocks = []
+        self.blocks, self.sizes = [], doublings(size)[-1:]
         count = len(doublings(size)) - 1
         for place in range(count):
             filters = width * 2 ** place

@@ -13,6 +13,7 @@ class MlpCritic(tf.keras.Model):
     Args:    size: of the images, as in configs.  channels: C; both the caller's facts.  width: of the hidden layers.
              depth: how many.
     Call:    images [b,H,W,C] in [0, 1], stage, fade, training -> scores [b]. It has one stage.
+    State:   sizes: ((H, W),).
     Raises:  ValueError for a width or depth below 1.
     Source:  Metz et al., ICLR 2017, arXiv:1611.02163, appendix.   Differs: no.
     """
@@ -21,6 +22,7 @@ class MlpCritic(tf.keras.Model):
         super().__init__()
         if min(width, depth) < 1:
             raise ValueError(f"mlp(width={width}, depth={depth}) needs numbers of at least 1.")
+        self.sizes = (height_and_width(size),)
         hidden = [layer for _ in range(depth) for layer in (
             layers.Dense(width, kernel_initializer="he_normal"), layers.LeakyReLU(0.2))]
         self.net = tf.keras.Sequential([layers.Flatten(), *hidden, layers.Dense(1)])

@@ -20,6 +20,7 @@ class ProgressiveCritic(tf.keras.Model):
              weights; all three the caller's facts.  width: channels of the last stage.  most: of the first stages, at
              most.  group: images of the minibatch deviation.
     Call:    images [b, *sizes[stage], C] in [0, 1], stage (int; -1 = the last), fade in [0, 1], training -> scores [b].
+    State:   sizes: ((h, w), ...) of the stages.
     Raises:  ValueError for a size that cannot be halved, a width below 1 or a group below 2.
     Source:  Karras et al., ICLR 2018, arXiv:1710.10196, sections 2 and 3 and appendix A.
     Differs: as the generator.

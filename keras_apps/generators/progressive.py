@@ -13,9 +13,10 @@ class ProgressiveGenerator(tf.keras.Model):
     """Progressive generator: at stage s it makes images of sizes[s], the newest layers faded in.
 
     x_0 = two 3x3 convolutions on the projected latent;   x_s = two 3x3 convolutions on x_(s-1) doubled (nearest)
-    image_s = (1 - fade) doubled(rgb_(s-1)(x_(s-1))) + fade rgb_s(x_s), then clipped linearly: (x + 1) / 2
+    image_s = (x + 1) / 2 of (1 - fade) doubled(rgb_(s-1)(x_(s-1))) + fade rgb_s(x_s)
 
-    Every convolution is equalised and followed by LeakyReLU(0.2) and pixel norm; rgb_s is a linear 1x1 convolution.
+    Every layer is equalised; the 3x3 convolutions are followed by LeakyReLU(0.2) and pixel norm, rgb_s is a linear 1x1
+    convolution.
 
     Args:    latent: z.  size: of the largest images, as in configs.  channels: C.  seed: fixes the first
              weights; all four the caller's facts.

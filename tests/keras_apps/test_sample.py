@@ -29,9 +29,21 @@ def digits_folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def workdir(digits_folder, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sample_run")
-    run_train(digits_folder, folder / "run", small_generation(**TINY))
-    return folder / "run"
+    return begun(digits_folder, tmp_path_factory.mktemp("sample_run") / "run")
+
+
+def begun(data, folder, **changes):
+    """A workdir as a training leaves it, with checkpoints of the steps 2 and 4, averages and weights apart."""
+    run = Run(small_generation(**TINY, **changes), data, tf.distribute.get_strategy())
+    claim(str(folder), run)
+    loop = run.loop(str(folder))
+    for step in (2, 4):
+        for value, average in zip(loop.trained, loop.averages):
+            value.assign(1.1 * value)
+            average.assign(value + 0.1)
+        loop.step.assign(step)
+        loop.save()
+    return folder
 
 
 def draw(workdir, out, count, **words):
@@ -88,8 +100,7 @@ def test_it_goes_on_from_any_seed_and_does_not_need_the_data(workdir, tmp_path, 
 
 
 def test_images_of_wanted_classes_have_their_label(digits_folder, tmp_path):
-    run_train(digits_folder, tmp_path / "run", small_generation(**TINY, conditional=True))
-    records = draw(tmp_path / "run", tmp_path / "pool", 25, first=3)
+    records = draw(begun(digits_folder, tmp_path / "run", conditional=True), tmp_path / "pool", 25, first=3)
     assert [int(label) for label in records.values("label", range(25))] == [(3 + place) % 10 for place in range(25)]
 
 
@@ -156,10 +167,11 @@ def test_a_run_of_another_app_makes_no_images(digits_folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_command_says_one_sentence(workdir, tmp_path):
+def test_the_command_draws_from_a_real_training_and_says_one_sentence(digits_folder, workdir, tmp_path):
     def said(*words):
         return subprocess.run([sys.executable, "-m", "keras_apps.sample", *words], capture_output=True, text=True)
-    done = said(f"--workdir={workdir}", f"--out={tmp_path / 'pool'}", "--count=10")
+    run_train(digits_folder, tmp_path / "run", small_generation(**TINY))
+    done = said(f"--workdir={tmp_path / 'run'}", f"--out={tmp_path / 'pool'}", "--count=10")
     assert done.returncode == 0 and "10 grey images" in done.stdout, done.stderr
     done = said(f"--workdir={tmp_path}", f"--out={tmp_path / 'other'}", "--count=10")
     assert done.returncode == 1 and done.stderr.strip().splitlines()[-1].startswith(f"error: {tmp_path} holds no conf")

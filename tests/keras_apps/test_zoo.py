@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import types
@@ -15,7 +16,7 @@ from keras_apps import cells, zoo
 from tests.keras_apps.fakes import Drawn, reals, write_digits
 from tests.keras_apps.runs import contents
 from tfrecords.read import Records
-from tfrecords.write import write
+from tfrecords.write import named_source, write
 
 ROOT = pathlib.Path(__file__).parents[2]
 FAMILIES = ("dcgan", "wgan")
@@ -87,8 +88,9 @@ def place(tmp_path, monkeypatch):
             source = Drawn(reals(count, seed=int(weights[:8], 16)), [{"source": name}] * count, **facts)
             write([source], given["out"], shards=1, overwrite="overwrite" in given)
         else:
-            zoo_call(module, *words)
-    zoo_call = zoo._call
+            assert given["source"].startswith("fakes(reals=") and "overwrite" in given
+            shutil.rmtree(given["out"], ignore_errors=True)
+            write([named_source(given["source"])], given["out"], shards=1)
     monkeypatch.setattr(zoo.cells, "train", train)
     monkeypatch.setattr(zoo, "_call", call)
     return tmp_path, called
@@ -103,27 +105,26 @@ def run(place, families=FAMILIES, count=20, extra=(), data="data", fakes=""):
 
 @pytest.fixture
 def quick(place, monkeypatch):
-    """As `place`; the fakes are written in this process."""
-    folder, called = place
+    """As `place`, without a picture, and the real and fake images are no more than said to be written."""
+    monkeypatch.setattr(zoo, "sheet", lambda pools, real: np.zeros([2, 2, 3], np.uint8))
     call = zoo._call
 
     def here(module, *words):
-        if module != "tfrecords.write":
+        if module != WRITE:
             return call(module, *words)
-        called.append(module)
-        text, out = (word.partition("=")[2] for word in words[:2])
-        assert text.startswith("fakes(reals=") and words[2:] == ("--overwrite",)
-        return write([zoo_source(text)], out, shards=2, overwrite=True)
-    from tfrecords.write import named_source as zoo_source
+        place[1].append(module)
+        out = pathlib.Path(words[1].removeprefix("--out="))
+        out.mkdir(exist_ok=True)
+        return (out / "manifest.json").write_text("{}")
     monkeypatch.setattr(zoo, "_call", here)
-    return folder, called
+    return place
 
 
 SAMPLE, WRITE = "keras_apps.sample", "tfrecords.write"
 
 
-def test_a_second_call_makes_nothing_anew(quick, capsys):
-    folder, called = quick
+def test_a_second_call_makes_nothing_anew(place, capsys):
+    folder, called = place
     run(folder)
     assert called == ["dcgan", "wgan", SAMPLE, SAMPLE, WRITE]
     said = capsys.readouterr().out
@@ -135,6 +136,8 @@ def test_a_second_call_makes_nothing_anew(quick, capsys):
     assert fakes.names("source") == ["dcgan", "real", "wgan"] and fakes.manifest["created_from"][0]["families"] == [
         "dcgan", "wgan"]
     assert capsys.readouterr().out == said
+    with Image.open(folder / "zoo" / "zoo.png") as picture:
+        assert np.asarray(picture.convert("L")).std() > 5
 
 
 def test_only_what_has_changed_is_made_again(quick):
@@ -184,10 +187,16 @@ def test_what_is_typed_wrongly_is_one_sentence(words, told, quick):
     assert called == [] and not (folder / "zoo").exists()
 
 
-def test_a_command_that_fails_is_one_sentence(tmp_path):
-    with pytest.raises(OSError, match="holds no config.json, so no run; give the --workdir of") as raised:
-        zoo._call("keras_apps.sample", f"--workdir={tmp_path}", f"--out={tmp_path / 'pool'}", "--count=10")
-    assert not str(raised.value).startswith("error")
+@pytest.mark.parametrize("said, told", [("step 3\nerror: `x` is 1 but must be 2.\n", "`x` is 1 but must be 2."),
+                                        ("Killed\n", "Killed"), ("", "it does not say why")])
+def test_a_command_that_fails_is_one_sentence(said, told, monkeypatch):
+    words = []
+    monkeypatch.setattr(zoo.subprocess, "run", lambda command, **_: words.extend(command) or types.SimpleNamespace(
+        returncode=1, stderr=said))
+    with pytest.raises(OSError) as raised:
+        zoo._call("keras_apps.sample", "--workdir=w", "--count=10")
+    assert str(raised.value) == told and words == [sys.executable, "-m", "keras_apps.sample", "--workdir=w",
+                                                   "--count=10"]
 
 
 # ---- what is shown

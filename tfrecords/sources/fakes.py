@@ -46,6 +46,7 @@ class FakesSource:
         found = [_Pool(place) for place in pools]
         frame = _frame(real, found)
         _require_apart(real, found)
+        _require_one_codec(real, found)
         self._rows = []         # (directory, row, columns)
         counts = dict.fromkeys(ORDER, 0)
         for pool in found:
@@ -135,6 +136,18 @@ def _frame(real, pools):
                              "but all must be of 8 bits and, as the real ones, of "
                              f"{real.manifest['channels']} channels.")
     return size, fit
+
+
+def _require_one_codec(real, pools):
+    """Refuses a pool of unknown making that is stored as another format: JPEG leaves its blocks in the pixels."""
+    for pool in pools:
+        if not pool.facts and _is_jpeg(real.directory) != _is_jpeg(pool.directory):
+            raise ValueError(f"the images in {real.directory} and {pool.directory} are stored as JPEG on one side "
+                             "only: its traces would tell real and fake apart; bring both through one codec before.")
+
+
+def _is_jpeg(directory):
+    return Records(directory).images([0])[0][:3] == b"\xff\xd8\xff"
 
 
 def _one_size(entry):

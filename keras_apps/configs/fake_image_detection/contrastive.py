@@ -1,6 +1,8 @@
 """Which images of 28 pixels did a generator make? Contrastive pairs, then the classifier; one family held out.
 
-    python -m keras_apps.zoo --data=build/data/fashion_mnist --out=build/zoo/fashion_mnist
+The data: `python -m keras_apps.zoo --data=build/data/fashion_mnist --out=build/zoo/fashion_mnist` trains the generators
+and writes them; or, of pools that are there,
+
     python -m tfrecords.write --out=build/data/fashion_mnist_fakes \\
         --source="fakes(reals='build/data/fashion_mnist', pools='build/zoo/fashion_mnist/pools')"
     python -m keras_apps.train --config=keras_apps/configs/fake_image_detection/contrastive.py \\

@@ -1,7 +1,8 @@
 """DeepFD at the size that is published: colour, 64 pixels, 400,000 images, 2 + 13 epochs. Never run here.
 
-    python -m keras_apps.zoo --families=dcgan_64,lsgan_64,wgan_64,wgan_gp_64,pggan_64 --data=build/data/faces \\
-        --out=build/zoo/faces --count=200000 --fakes=build/data/faces_fakes
+The data are those of `python -m keras_apps.zoo --families=dcgan_64,lsgan_64,wgan_64,wgan_gp_64,pggan_64 --count=40000`
+(see image_generation/dcgan_64.py), 200,000 fakes beside as many real images; or, of pools that are there,
+
     python -m tfrecords.write --source="fakes(reals='build/data/faces', pools='build/zoo/faces/pools')" \\
         --out=build/data/faces_fakes
     python -m keras_apps.train --config=keras_apps/configs/fake_image_detection/deepfd_64.py --config.held_out=wgan \\

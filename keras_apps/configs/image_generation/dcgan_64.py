@@ -1,10 +1,13 @@
-"""DCGAN at the size that is published: colour, 64 pixels, batches of 64, 50 epochs of 200,000 images. Never run here.
+"""DCGAN at the size that is published: colour, 64 pixels, batches of 64, 50 epochs of 200,000 images. Not run here.
 
     python -m tfrecords.write --images=celeba.zip --out=build/data/faces
     python -m keras_apps.train --config=keras_apps/configs/image_generation/dcgan_64.py --data=build/data/faces \\
         --workdir=build/zoo/faces/dcgan
     python -m keras_apps.zoo --families=dcgan_64,lsgan_64,wgan_64,wgan_gp_64,pggan_64 --data=build/data/faces \\
-        --out=build/zoo/faces --count=200000
+        --out=build/zoo/faces --count=40000
+
+Each critic step draws its own batch, so that WGAN's five make five times as many epochs. 200,000 fakes of each:
+--count=200000; a detector takes as many fakes of all together as there are real images.
 
 Its judge learns quarter turns where the images have no labels. Days on CPUs; meant for GPUs (--strategy=mirrored).
 """

@@ -12,4 +12,6 @@ from keras_apps.configs.image_generation.wgan import get_config as small
 def get_config():
     config = published(small())
     config.update({"generator": "dcgan(width=64)", "critic": "dcgan(width=64)", "critic_steps": 5})
+    for group in ("generator", "critic"):
+        config.optimizers[group] = "rmsprop(rate=2e-4)"
     return config

@@ -16,7 +16,7 @@ class HingeLoss:
     Differs: the critic's loss is halved, so that real and fake together weigh as one image.
     """
 
-    clip = 0.0
+    clip, penalised = 0.0, False
 
     def critic(self, real, fake):
         real, fake = geometry.wide(real), geometry.wide(fake)

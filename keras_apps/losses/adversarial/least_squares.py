@@ -15,7 +15,7 @@ class LeastSquaresLoss:
     Source:  Mao et al., ICCV 2017, arXiv:1611.04076, eq. 9 (a = 0, b = c = 1).   Differs: no.
     """
 
-    clip = 0.0
+    clip, penalised = 0.0, False
 
     def critic(self, real, fake):
         real, fake = geometry.wide(real), geometry.wide(fake)

@@ -20,6 +20,8 @@ class WassersteinLoss:
     Source:  Arjovsky, Chintala, Bottou, ICML 2017, arXiv:1701.07875, algorithm 1.   Differs: no.
     """
 
+    penalised = False
+
     def __init__(self, clip=0.01):
         if not (math.isfinite(clip) and clip > 0):
             raise ValueError(f"`clip` is {clip} but must be a finite number above 0; use 0.01.")

@@ -25,7 +25,7 @@ class WassersteinGpLoss:
              arXiv:1710.10196, appendix A.1.   Differs: no.
     """
 
-    clip = 0.0
+    clip, penalised = 0.0, True
 
     def __init__(self, weight=10.0, drift=0.0):
         if not (math.isfinite(weight) and weight > 0 and math.isfinite(drift) and drift >= 0):

@@ -1,5 +1,6 @@
 """Fake image detection on digits and fakes that leave a plain trace: rows, phases, figures, shortcuts, serving."""
 
+import contextlib
 import io
 import json
 import shutil
@@ -39,6 +40,12 @@ def make(folder, **changes):
     return Run(small_detection(**changes), str(folder), STRATEGY)
 
 
+@pytest.fixture(scope="module")
+def plain(data):
+    """A run with a held-out generator whose weights no test moves."""
+    return make(data, held_out="faint")
+
+
 def evaluated(run):
     return run.app.evaluate(run.splits)
 
@@ -70,8 +77,8 @@ def told(run, rows):
 
 # ---- which images
 
-def test_the_held_out_generator_is_never_trained_on_nor_chosen_by(data):
-    run = make(data, held_out="faint", data={"sampler": "leave_one_source_out(by_label=True)"})
+def test_the_held_out_generator_is_never_trained_on_nor_chosen_by(plain):
+    run = plain
     drawn = {row for stage in run.app.stages() for batch in run.batches(stage).dataset(0).take(40).as_numpy_iterator()
              for row in batch["index"].tolist()}
     assert drawn <= set(run.rows.tolist()) and len(drawn) > 0.9 * len(run.rows)
@@ -85,8 +92,8 @@ def test_the_held_out_generator_is_never_trained_on_nor_chosen_by(data):
     np.testing.assert_array_equal(run.labels[run.rows], fake)
 
 
-def test_the_test_is_on_all_of_its_fakes_beside_as_many_unseen_real_images(data):
-    run = make(data, held_out="faint")
+def test_the_test_is_on_all_of_its_fakes_beside_as_many_unseen_real_images(plain):
+    run = plain
     test, seen = run.splits["test"], run.splits["seen"]
     rows = told(run, test.rows)
     assert rows.count(("real", "test")) == 48 and sum(source == "faint" for source, _ in rows) == 48
@@ -167,8 +174,8 @@ def test_both_phases_lower_their_loss_and_the_pairs_teach_no_classifier(data):
             assert same(values(getattr(app.network, name)), before[name]) == (name not in moved), (phase, name)
 
 
-def test_pairs_are_of_codes_and_say_which_still_count(data):
-    app = (run := make(data)).app
+def test_pairs_are_of_codes_and_say_which_still_count(plain):
+    app, run = plain.app, plain
     terms, _ = app.losses("pairs", batch_of(run), SEED, 0)
     assert set(terms) == {"pairs", "active"} and app.weights("pairs", 0) == {"pairs": 1.0} and app.across()
     np.testing.assert_array_equal(terms["active"], np.float32(terms["pairs"].numpy() > 0))
@@ -184,8 +191,7 @@ def test_without_pairs_the_classifier_has_all_steps(data):
     play(run, run.loop(None), batch_of(run), "classifier")
 
 
-@pytest.mark.parametrize("own", [{}, {"classifier": "adam(rate=1e-2)"}])
-@pytest.mark.parametrize("head", ["", "cosface()"])
+@pytest.mark.parametrize("head, own", [("", {"classifier": "adam(rate=1e-2)"}), ("cosface()", {})])
 def test_freeze_leaves_all_below_the_classifier_as_it_is(data, head, own):
     run = make(data, freeze=True, head=head, optimizers=own)
     app, loop, batch = run.app, run.loop(None), batch_of(run)
@@ -209,7 +215,7 @@ def test_a_classifier_may_have_a_rate_of_its_own(data):
 
 
 @pytest.mark.parametrize("changes", [
-    {"head": "cosface()"}, {"domain": "both"}, {"domain": "spectrum"}, {"head": "linear()", "domain": "both"},
+    {"head": "cosface()", "domain": "both"}, {"domain": "both"}, {"domain": "spectrum"},
     {"loss": "triplet(margin=0.8, mining='batch_hard', normalise=False)",
      "backbone": "cffn(stem_width=4, units=(1, 1, 1, 1), transitions=(4, 4, 4), growth=4, stem_stride=1)"}],
     ids=lambda changes: "-".join(changes.values())[:30])
@@ -229,9 +235,11 @@ def test_every_choice_takes_both_steps_scores_and_says_where(data, changes):
 def trained(data, tmp_path_factory):
     """A finished run that has learnt the traces, watched, changed images judged, exported."""
     place = tmp_path_factory.mktemp("run")
-    config = small_detection(steps=60, ema=0.9, held_out="faint", log_every=5, checkpoint_every=60, follow_every=10,
+    config = small_detection(steps=60, ema=0.9, held_out="faint", log_every=5, checkpoint_every=60, follow_every=20,
                              false_alarms=0.1, robustness=("blur(share=1.0, sigma=(0.7, 0.7))",))
-    run_train(data, place / "run", config, str(place / "models"))
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        run_train(data, place / "run", config, str(place / "models"))
+    (place / "said.txt").write_text(said.getvalue())
     return place
 
 
@@ -328,7 +336,7 @@ def test_pasted_patches_are_where_the_boxes_say(live):
 
 def test_the_held_out_generator_is_watched_while_training(trained):
     rows = [row for row in WriteHistory.read(trained / "run") if "follow/auc" in row]
-    assert [row["step"] for row in rows] == [1, 10, 20, 30, 40, 50, 60]
+    assert [row["step"] for row in rows] == [1, 20, 40, 60]
     keys = {"auc", "f", "precision", "recall", "distance_real_real", "distance_fake_fake", "distance_real_fake"}
     assert all(keys == {name[7:] for name in row if name.startswith("follow/")} for row in rows)
     assert rows[-1]["follow/distance_real_fake"] > 2 * rows[-1]["follow/distance_real_real"]
@@ -419,8 +427,8 @@ def test_the_probe_warns_where_the_kinds_differ_in_their_file_format(tmp_path):
     assert any("file size alone tells real from fake in" in sentence for sentence in warned)
 
 
-def test_the_probe_says_what_each_fact_tells_and_warns_of_no_thumbnail(data, capsys):
-    run = make(data, held_out="faint")
+def test_the_probe_says_what_each_fact_tells_and_warns_of_no_thumbnail(plain):
+    run = plain
     said = run.app.probe(run.splits)
     assert len([sentence for sentence in said if sentence.startswith("shortcut probe: ")]) == 4
     assert not any("stored as" in sentence or "warning: thumbnail" in sentence for sentence in said)
@@ -431,11 +439,10 @@ def test_the_probe_says_what_each_fact_tells_and_warns_of_no_thumbnail(data, cap
         assert f"{found[f'probe_{name}']:.1%}" in sentence
 
 
-def test_the_training_says_what_the_probe_found(tmp_path, capsys):
-    place = stored(tmp_path / "data", ("JPEG", "PNG"))
-    run_train(place, tmp_path / "run", small_detection(steps=2, checkpoint_every=2, pair_share=0.1, loss=""))
-    told = capsys.readouterr().err
-    assert "warning: the real images are stored as JPEG" in told and "shortcut probe: spectrum alone tells" in told
+def test_the_training_begins_with_what_the_probe_found(trained):
+    said = (trained / "said.txt").read_text()
+    assert said.count("shortcut probe: ") == 4 and "warning: spectrum alone tells real from fake in" in said
+    assert said.index("shortcut probe: ") < said.index("trained to step 60")
 
 
 def test_images_that_are_stored_as_numbers_are_judged_too(tmp_path):
@@ -474,7 +481,6 @@ def test_a_run_that_was_not_trained_on_it_is_fine(data, tmp_path, capsys):
         run = make(data, held_out=name, init=str(tmp_path / "without"))
         assert run.splits["test"].unseen == unseen, name
         assert ("of the test split" in capsys.readouterr().err) == (not unseen)
-    assert evaluated(make(data, held_out="blocky", init=str(tmp_path / "without")))["unseen_source"] == 1.0
 
 
 # ---- serving

@@ -40,6 +40,12 @@ def make(folder, **changes):
     return Run(small_generation(**changes), folder, STRATEGY)
 
 
+@pytest.fixture(scope="module")
+def plain(data):
+    """A run whose weights no test moves."""
+    return make(data)
+
+
 def batch_of(run, name="images"):
     """A batch of the first stage whose name begins so."""
     stage = next(stage for stage in run.app.stages() if stage["name"].startswith(name))
@@ -108,17 +114,17 @@ def test_every_family_has_its_terms_and_trains_on_all_but_the_scores(data, loss,
     assert "penalty" not in more or (terms := run.app.losses("critic", batch, SEED, 0)[0])["penalty"].numpy().min() >= 0
 
 
-def test_the_terms_are_those_of_the_loss_on_the_scores(data):
-    run = make(data)
-    terms, _ = run.app.losses("critic", batch_of(run), SEED, tf.constant(0, tf.int64))
-    np.testing.assert_allclose(terms["critic"], run.app.loss.critic(terms["real_score"], terms["fake_score"]))
-    terms, _ = run.app.losses("generator", batch_of(run), SEED, tf.constant(0, tf.int64))
-    np.testing.assert_allclose(terms["generator"], run.app.loss.generator(terms["fake_score"]))
+def test_the_terms_are_those_of_the_loss_on_the_scores(plain):
+    app, batch = plain.app, batch_of(plain)
+    terms, _ = app.losses("critic", batch, SEED, tf.constant(0, tf.int64))
+    np.testing.assert_allclose(terms["critic"], app.loss.critic(terms["real_score"], terms["fake_score"]))
+    terms, _ = app.losses("generator", batch, SEED, tf.constant(0, tf.int64))
+    np.testing.assert_allclose(terms["generator"], app.loss.generator(terms["fake_score"]))
 
 
-def test_fakes_hang_on_the_seed_that_the_loop_gives(data):
-    run = make(data)
-    one, two, other = (run.app.losses("generator", batch_of(run), seed, 0)[0]["fake_score"].numpy()
+def test_fakes_hang_on_the_seed_that_the_loop_gives(plain):
+    batch = batch_of(plain)
+    one, two, other = (plain.app.losses("generator", batch, seed, 0)[0]["fake_score"].numpy()
                        for seed in (SEED, SEED, SEED + 1))
     np.testing.assert_array_equal(one, two)
     assert np.abs(one - other).max() > 0
@@ -225,16 +231,14 @@ def test_real_images_are_blurred_as_long_as_the_new_layers_are_faded_out():
     np.testing.assert_allclose(image_generation._faded(images, 0.25), 0.75 * blurred + 0.25 * images, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["images_4", "images_8", "images_16"])
-def test_every_stage_of_a_growing_generator_takes_a_step(large, name):
+def test_every_stage_of_a_growing_generator_has_batches_of_its_size(large):
     run = make(large, **PROGRESSIVE, steps=10, encoder_steps=2)
-    batch = batch_of(run, name)
-    side = int(name.rpartition("_")[2])
-    assert batch["image"].shape == (16, side, side, 1)
-    stage = next(stage for stage in run.app.stages() if stage["name"] == name)
-    for phase in ("critic", "generator"):
-        terms, _ = run.app.losses(phase, batch, SEED, tf.constant(2 + stage["steps"], tf.int64))
-        assert all(np.isfinite(term).all() for term in terms.values())
+    for side in (4, 8, 16):
+        batch = batch_of(run, f"images_{side}")
+        assert batch["image"].shape == (16, side, side, 1)
+        for phase in ("critic", "generator"):
+            terms, _ = run.app.losses(phase, batch, SEED, tf.constant(4, tf.int64))
+            assert all(np.isfinite(term).all() for term in terms.values())
 
 
 @pytest.mark.slow
@@ -297,8 +301,8 @@ def test_conditional_signatures_ask_for_the_label(conditional):
 
 # ---- images of a seed
 
-def test_the_images_of_a_seed_do_not_depend_on_those_beside_them(data):
-    app = make(data).app
+def test_the_images_of_a_seed_do_not_depend_on_those_beside_them(plain):
+    app = plain.app
     many, labels = app.drawn(0, 300)
     assert many.shape == (300, 8, 8, 1) and labels.tolist() == [0] * 300
     np.testing.assert_array_equal(np.round(many * 255), many * 255)
@@ -504,30 +508,43 @@ def test_the_exported_generator_answers_with_the_images_of_the_live_one(trained,
 
 # ---- points
 
-def test_points_are_learnt_and_the_clouds_that_are_found_are_counted(tmp_path):
-    write([RingSource(modes=4, points=100)], tmp_path / "ring")
+def points(**changes):
     config = ring.get_config()
     config.update({"steps": 6, "batch": 32, "checkpoint_every": 6, "samples": 200, "follow_every": 3, "log_every": 3,
-                   "generator": "mlp(width=8)", "critic": "mlp(width=8)"})
-    run_train(tmp_path / "ring", tmp_path / "run", config, str(tmp_path / "models"))
-    found = json.loads((tmp_path / "run" / "evaluation.json").read_text())
-    assert all(np.isfinite(found[key]) for key in (*JUDGED, *COVERED, "frechet_real")) and found["synthetic"]
+                   "generator": "mlp(width=8)", "critic": "mlp(width=8)", **changes})
+    return config
+
+
+def test_points_are_learnt_and_the_clouds_that_are_found_are_counted(tmp_path):
+    write([RingSource(modes=4, points=100)], tmp_path / "ring")
+    run = Run(points(), str(tmp_path / "ring"), STRATEGY)
+    before = values(run.app.generator)
+    assert run.loop(None).run() == "finished" and not same(before, values(run.app.generator))
+    found = run.app.evaluate(run.splits)
+    assert all(np.isfinite(found[key]) for key in (*JUDGED, *COVERED, "frechet_real"))
     assert found["encoder_steps"] == 0 and found["classes_covered"] <= 4
+    assert set(run.app.pictures(run.splits)) == {"samples", "interpolations", "nearest"}
+    assert list(run.app.signatures()) == ["generate_tensor"]
+
+
+@pytest.mark.slow
+def test_exported_points_are_numbers_in_the_datas_own_units(tmp_path):
+    write([RingSource(modes=4, points=100)], tmp_path / "ring")
+    run_train(tmp_path / "ring", tmp_path / "run", points(), str(tmp_path / "models"))
+    assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["synthetic"]
     loaded = tf.saved_model.load(str(tmp_path / "models" / "image_generation" / "1"))
     assert sorted(set(loaded.signatures) - {"serving_default"}) == ["generate_tensor"], "points are no PNG"
-    points = loaded.signatures["generate_tensor"](seed=[0, 1, 2])["image_tensor"].numpy()
-    assert points.shape == (3, 1, 1, 2) and np.abs(points).max() < 3, "in the data's own units"
+    found = loaded.signatures["generate_tensor"](seed=[0, 1, 2])["image_tensor"].numpy()
+    assert found.shape == (3, 1, 1, 2) and np.abs(found).max() < 3
 
 
 def test_points_that_are_drawn_from_the_clouds_cover_them_all(tmp_path):
     write([RingSource(modes=4, points=100)], tmp_path / "ring")
-    config = ring.get_config()
-    config.update({"samples": 200, "generator": "mlp(width=8)", "critic": "mlp(width=8)"})
-    run = Run(config, str(tmp_path / "ring"), STRATEGY)
-    points = run.splits["train"].spread(200)
+    run = Run(points(), str(tmp_path / "ring"), STRATEGY)
+    real = run.splits["train"].spread(200)
     for kept, covered in ((range(4), 4), ((0, 2), 2)):
-        shown = np.isin(points.identities, kept)
-        images = np.resize(points.load()[shown], (200, 1, 1, 2))
+        shown = np.isin(real.identities, kept)
+        images = np.resize(real.load()[shown], (200, 1, 1, 2))
         run.app.drawn = lambda first, count, images=images: (images, None)
         found = run.app.evaluate(run.splits)
         assert found["classes_covered"] == covered and (found["least_class_share"] > 0.2) == (covered == 4)
