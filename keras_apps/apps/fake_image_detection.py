@@ -193,7 +193,8 @@ class FakeImageDetectionApp(App):
         # Images that are stored as numbers have no format, nor a size that says anything.
         formats = [[] if brief.images.decoder.raw else shortcuts.codecs(np.array(encoded, object)[mask])
                    for mask in (~fake, fake)]
-        sizes = np.stack([brief.column(name) for name in ("height", "width")], axis=1)
+        records = brief.images.records
+        sizes = np.stack([records.column(name)[brief.rows] for name in ("height", "width")], axis=1)
         found = shortcuts.probe(brief.load(), fake, encoded, sizes) if not brief.images.decoder.raw else {}
         strong = [name for name, score in found.items() if score.low > score.chance and score.accuracy > STRONG]
         self._probed = {f"probe_{name.replace(' ', '_')}": score.accuracy for name, score in found.items()}
