@@ -9,7 +9,7 @@ from PIL import Image
 from keras_apps import shortcuts
 from tests.keras_apps.fakes import checkered, reals
 
-FACTS = {"file size", "mean colour", "spectrum", "thumbnail"}
+FACTS = {"file size", "height and width", "mean colour", "spectrum", "thumbnail"}
 
 
 def encoded(images, kind="PNG", **words):
@@ -21,8 +21,9 @@ def encoded(images, kind="PNG", **words):
     return found
 
 
-def probed(images, fake, data=None):
-    return shortcuts.probe((images[..., None] / 255).astype(np.float32), fake, data or encoded(images))
+def probed(images, fake, data=None, sizes=None):
+    sizes = np.full((len(images), 2), 16) if sizes is None else sizes
+    return shortcuts.probe((images[..., None] / 255).astype(np.float32), fake, data or encoded(images), sizes)
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,12 @@ def test_each_fact_tells_what_it_sees(change, told, images):
     assert found[told].accuracy > 0.95
     if told == "spectrum":
         assert found["spectrum"].strong and found["mean colour"].accuracy < 0.7, "a checkerboard has no colour"
+
+
+def test_another_stored_size_shows(images):
+    fake = half(160)
+    found = probed(images, fake, sizes=np.where(fake[:, None], [[256, 256]], [[800, 1000]]))
+    assert found["height and width"].accuracy == 1.0 and found["thumbnail"].accuracy < 0.7
 
 
 def test_another_codec_shows_in_the_size_of_the_files(images):

@@ -115,7 +115,10 @@ def quick(place, monkeypatch):
         place[1].append(module)
         out = pathlib.Path(words[1].removeprefix("--out="))
         out.mkdir(exist_ok=True)
-        return (out / "manifest.json").write_text("{}")
+        families = sorted(path.name for path in (place[0] / "zoo" / "pools").iterdir() if path.name in words[0])
+        sha = Records(place[0] / "data").manifest["data_sha256"]
+        return (out / "manifest.json").write_text(json.dumps({
+            "created_from": [{"source": "fakes", "reals_sha256": sha, "families": families}]}))
     monkeypatch.setattr(zoo, "_call", here)
     return place
 
@@ -161,6 +164,17 @@ def test_fakes_may_lie_elsewhere(quick):
     folder, _ = quick
     run(folder, fakes=str(folder / "mine"))
     assert (folder / "mine" / "manifest.json").exists() and not (folder / "data_fakes").exists()
+
+
+def test_nothing_that_is_not_ours_is_overwritten(quick):
+    folder, called = quick
+    run(folder, fakes=str(folder / "mine"))
+    with pytest.raises(ValueError, match="`--fakes` is .*mine but holds fakes of wgan as well, which would be lost; na"):
+        run(folder, ("dcgan",), fakes=str(folder / "mine"))
+    before = contents(folder / "data")
+    with pytest.raises(ValueError, match="`--fakes` is .*data but holds other data than fakes beside .*; name another"):
+        run(folder, fakes=str(folder / "data"))
+    assert contents(folder / "data") == before and called.count(WRITE) == 1
 
 
 def test_a_finished_generator_of_something_else_is_not_taken_for_ours(quick):
@@ -235,6 +249,13 @@ def test_the_sheet_shows_the_first_of_each_pool_and_real_images_below(count, acr
     for row, value in enumerate((50, 120, 200)):
         assert (small[9 * row + 5, 5::9] == value).all()
     assert small[1, 1::9].tolist()[:across] == list(range(across)), "none was picked"
+
+
+def test_each_row_of_the_sheet_has_its_name():
+    sheet = np.full((60, 40, 3), 90, np.uint8)
+    found = np.asarray(zoo.named(sheet, ["dcgan", "wgan", "real"]))
+    assert found.shape == (60, 40 + zoo.MARGIN, 3) and (found[:, zoo.MARGIN:] == 90).all()
+    assert all(found[start:start + 20, :zoo.MARGIN].min() < 100 for start in (0, 20, 40)), "something is written"
 
 
 @pytest.mark.slow

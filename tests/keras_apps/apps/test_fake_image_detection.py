@@ -92,11 +92,11 @@ def test_the_held_out_generator_is_never_trained_on_nor_chosen_by(plain):
     np.testing.assert_array_equal(run.labels[run.rows], fake)
 
 
-def test_the_test_is_on_all_of_its_fakes_beside_as_many_unseen_real_images(plain):
+def test_the_test_is_on_its_held_out_fakes_beside_as_many_unseen_real_images(plain):
     run = plain
     test, seen = run.splits["test"], run.splits["seen"]
     rows = told(run, test.rows)
-    assert rows.count(("real", "test")) == 48 and sum(source == "faint" for source, _ in rows) == 48
+    assert rows.count(("real", "test")) == 16 and rows.count(("faint", "test")) == 16
     assert {source for source, _ in rows} == {"real", "faint"}
     assert [test.names[i] if i >= 0 else "real" for i in test.identities] == [source for source, _ in rows]
     assert test.unseen and test.left_out == 0 and not set(test.rows) & set(run.rows)
@@ -118,7 +118,10 @@ def test_as_many_of_both_kinds_are_judged_up_to_a_number(data):
     for name in ("test", "seen"):
         split = run.splits[name]
         assert len(split.rows) == 20 and (split.identities < 0).sum() == 10
-    assert run.splits["test"].left_out == 48 + 64 - 20, "48 real and all 64 fakes of the held-out one"
+    assert run.splits["test"].left_out == 48 + 16 - 20, "48 real and the 16 held-out fakes"
+    assert run.splits["seen"].left_out == 48 + 32 - 20 and run.splits["train"].left_out == 0
+    few = run.splits["validation"]
+    assert len(few.rows) == 20 and (few.identities < 0).sum() == 10
     again = make(data, held_out="faint", data={"test_images": 20})
     np.testing.assert_array_equal(run.splits["test"].rows, again.splits["test"].rows)
 
@@ -155,7 +158,7 @@ def test_own_folders_need_neither_splits_nor_sources(unsplit):
     assert 0.45 < len(parts[0]) / 140 < 0.8 and len(parts[1]) and len(run.splits["test"].rows)
     assert run.names == ["real", "fake"], "whatever the real ones are called"
     assert len(batch_of(run)["label"]) == 16
-    assert "recall_fake" in evaluated(run)
+    assert "found_fake" in evaluated(run)
 
 
 # ---- training
@@ -227,6 +230,20 @@ def test_every_choice_takes_both_steps_scores_and_says_where(data, changes):
     score, places = run.app.score(batch["image"]).numpy(), run.app.fake_map(batch["image"]).numpy()
     assert score.shape == (16,) and np.isfinite(score).all()
     assert places.shape == (16, 16, 16) and 0 <= places.min() and places.max() <= 1
+    assert run.app.maps_places == ("domain" not in changes), "of a spectrum a place is a frequency"
+
+
+def test_without_places_there_is_no_map(data):
+    run = make(data, held_out="faint", domain="both")
+    found = evaluated(run)
+    assert not any("patch" in name for name in found) and "maps" not in run.app.pictures(run.splits)
+    assert list(run.app.signatures()) == ["detect"]
+
+
+def test_a_few_steps_have_both_stages(data):
+    for steps, share, wanted in ((2, 0.01, [1, 1]), (2, 0.99, [1, 1]), (100, 0.13, [13, 87]), (1, 0.5, [1])):
+        stages = make(data, steps=steps, pair_share=share).app.stages()
+        assert [stage["steps"] for stage in stages] == wanted and stages[-1]["name"] == "classifier"
 
 
 # ---- figures
@@ -273,11 +290,13 @@ def test_figures_stand_beside_a_floor(found):
         for key in (name, f"{name}_seen", f"floor_{name}", f"floor_{name}_seen"):
             assert 0 <= found[key] <= 1, key
     for name in ("precision_at_threshold", "recall_at_threshold", "f_at_threshold", "apcer", "bpcer", "acer",
-                 "recall_checkered", "recall_blocky", "recall_faint", "auc_blur", "auc_seen_blur", "patch_mass",
+                 "found_checkered", "found_blocky", "found_faint", "auc_blur", "auc_seen_blur", "patch_mass",
                  "patch_mass_control", "floor_patch_mass", "probe_file_size", "probe_mean_colour", "probe_spectrum",
-                 "probe_thumbnail"):
+                 "probe_thumbnail", "probe_height_and_width"):
         assert 0 <= found[name] <= 1, name
-    assert found["floor"] == "8 x 8 thumbnail" and found["images"] == 96 and found["step"] == 60
+    assert found["floor"] == "8 x 8 thumbnail" and found["images"] == 32 and found["step"] == 60
+    assert found["left_out"] == 0 and found["threshold_reals"] == 29 and found["false_alarms"] == 0.1
+    assert "spectrum" in found["shortcuts"].split(", ") and "height and width" not in found["shortcuts"]
     assert found["unseen_source"] == 1.0 and found["resized"] == 0.0 and "auc_track_mean" not in found
     assert found["auc"] > 0.95 and found["auc"] > found["floor_auc"] - 0.05, "such traces are learnt in 60 steps"
 
@@ -286,14 +305,14 @@ def test_figures_are_those_of_the_scores(live, found):
     test, seen = live.splits["test"], live.splits["seen"]
     scores, fake = live.app.score(test.load()).numpy(), test.identities >= 0
     called = scores >= 0
-    assert found["precision"] == pytest.approx(fake[called].mean(), abs=0.03)
-    assert found["recall"] == pytest.approx(called[fake].mean(), abs=0.03) == found["recall_faint"]
-    assert found["recall_real"] == pytest.approx((~called[~fake]).mean(), abs=0.03)
+    assert found["precision"] == pytest.approx(fake[called].mean(), abs=0.07)
+    assert found["recall"] == pytest.approx(called[fake].mean(), abs=0.07) == found["found_faint"]
+    assert found["recall_real"] == pytest.approx((~called[~fake]).mean(), abs=0.07)
     pairs = (scores[fake][:, None] > scores[~fake]).mean()
     assert found["auc"] == pytest.approx(pairs, abs=1e-3)
     called = live.app.score(seen.load()).numpy() >= 0
     names = np.array([seen.names[i] for i in seen.identities])
-    assert found["recall_blocky"] == pytest.approx(called[names == "blocky"].mean(), abs=0.07)
+    assert found["found_blocky"] == pytest.approx(called[names == "blocky"].mean(), abs=0.07)
 
 
 def test_the_threshold_lets_so_many_real_validation_images_be_called_fake_and_no_more(live, found):
@@ -306,8 +325,8 @@ def test_the_threshold_lets_so_many_real_validation_images_be_called_fake_and_no
     assert found["threshold"] == pytest.approx(threshold, abs=1e-3) and live.app.calibration["false_alarms"] == 0.1
     test = live.splits["test"]
     scores, real = live.app.score(test.load()).numpy(), test.identities < 0
-    assert found["bpcer"] == pytest.approx((scores[real] >= threshold).mean(), abs=0.03)
-    assert found["apcer"] == pytest.approx((scores[~real] < threshold).mean(), abs=0.03)
+    assert found["bpcer"] == pytest.approx((scores[real] >= threshold).mean(), abs=0.07)
+    assert found["apcer"] == pytest.approx((scores[~real] < threshold).mean(), abs=0.07)
 
 
 def test_the_map_lies_on_a_patch_of_a_fake_more_than_on_one_of_another_real_image(found):
@@ -320,7 +339,7 @@ def test_pasted_patches_are_where_the_boxes_say(live):
     test = live.splits["test"]
     images = test.load()
     boxes, made = live.app._pasted(test, images)
-    assert boxes.shape == (24, 4) and (boxes[:, 2:] == 8).all() and len({tuple(box) for box in boxes}) > 5
+    assert boxes.shape == (8, 4) and (boxes[:, 2:] == 8).all() and len({tuple(box) for box in boxes}) > 4
     real, fake = images[test.identities < 0], images[test.identities >= 0]
     for place, (y, x, height, width) in enumerate(boxes[:6]):
         outside = np.ones((16, 16), bool)
@@ -348,7 +367,7 @@ def test_pictures_and_page(trained, live):
     page = (trained / "run" / "report.html").read_text()
     assert "Nothing was chosen by them." in page and "blue frame" not in page and page.count("data:image/png") == 6
     vectors, labels, images = live.app.projection(live.splits)
-    assert vectors.shape == (96, 8) and set(labels) == {"real", "faint"} and images.shape == (96, 16, 16, 1)
+    assert vectors.shape == (32, 8) and set(labels) == {"real", "faint"} and images.shape == (32, 16, 16, 1)
     scores, fake = live.app.scored(live.splits)["fakes"]
     assert 0 <= scores.min() and scores.max() <= 1 and detection.auc(scores, fake) == pytest.approx(
         detection.auc(live.app._found["scores"], fake), abs=1e-3)
@@ -359,8 +378,12 @@ def test_codes_of_pairs_are_measured_kind_by_kind():
     found = fake_image_detection._pair_distances(codes, np.array([False, False, True, True]))
     assert found["real-real"].tolist() == found["fake-fake"].tolist() == [0.0]
     np.testing.assert_allclose(found["real-fake"], [2 ** 0.5] * 4)
-    one = fake_image_detection._distances(codes[:3], np.array([False, False, True]))
-    assert set(one) == {"distance_real_real", "distance_real_fake"}, "no pair of fakes, no figure"
+    one = fake_image_detection._distances(codes[1:3], np.array([False, True]))
+    assert set(one) == {"distance_real_fake"}, "no pair of one kind, no figure"
+    many = np.concatenate([np.zeros((900, 2)), np.ones((900, 2))])
+    found = fake_image_detection._pair_distances(many, np.arange(1800) >= 900)
+    assert {name: len(values) for name, values in found.items()} == {
+        "real-real": 300 * 299 // 2, "fake-fake": 300 * 299 // 2, "real-fake": 300 * 300}, "as many of both kinds"
 
 
 def test_the_best_checkpoint_may_be_chosen_by_seen_generators(data):
@@ -382,6 +405,20 @@ def test_tracks_are_judged_as_one(tracked):
         joined = np.array([one(scores[rows]) for rows in firsts.values()])
         wanted = (joined[fake][:, None] > joined[~fake]).mean() + (joined[fake][:, None] == joined[~fake]).mean() / 2
         assert found[f"auc_track_{name}"] == pytest.approx(wanted, abs=1e-6)
+
+
+def test_a_name_that_a_real_and_a_fake_film_share_is_two_tracks(tmp_path):
+    images = np.concatenate([reals(48), checkered(reals(48, seed=1))])
+    columns = [{"label": "real" if row < 48 else "fake", "track": f"film {row % 48 // 4}",
+                "split": ("train", "val", "test")[row % 48 // 4 % 3]} for row in range(96)]
+    write([Drawn(images, columns)], tmp_path / "data")
+    run = make(tmp_path / "data", data={"sampler": "balanced()"})
+    found, test = evaluated(run), run.splits["test"]
+    scores, fake = run.app.score(test.load()).numpy(), test.identities >= 0
+    means = scores.reshape(-1, 4).mean(axis=1)
+    truth = fake.reshape(-1, 4)
+    assert (truth == truth[:, :1]).all() and truth[:, 0].sum() == len(truth) / 2 == 4
+    assert found["auc_track_mean"] == pytest.approx(detection.auc(means, truth[:, 0]), abs=1e-6)
 
 
 # ---- shortcuts
@@ -425,23 +462,27 @@ def test_the_probe_warns_where_the_kinds_differ_in_their_file_format(tmp_path):
     assert any("the real images are stored as JPEG, the fakes as PNG: the detector will learn the file format; write "
                "both by --source=\"fakes(...)\"." in sentence for sentence in warned)
     assert any("file size alone tells real from fake in" in sentence for sentence in warned)
+    shortcuts = evaluated(run)["shortcuts"].split(", ")
+    assert "file format" in shortcuts and "file size" in shortcuts
 
 
-def test_the_probe_says_what_each_fact_tells_and_warns_of_no_thumbnail(plain):
+def test_the_probe_says_what_each_fact_tells_and_warns_of_those_that_tell_much(plain):
     run = plain
     said = run.app.probe(run.splits)
-    assert len([sentence for sentence in said if sentence.startswith("shortcut probe: ")]) == 4
-    assert not any("stored as" in sentence or "warning: thumbnail" in sentence for sentence in said)
+    assert len([sentence for sentence in said if sentence.startswith("shortcut probe: ")]) == 5
+    assert not any("stored as" in sentence or "warning: height" in sentence for sentence in said)
     assert any(sentence.startswith("warning: spectrum alone tells") for sentence in said), "a checkerboard does"
     found = evaluated(run)
-    for sentence in said[:4]:
+    warned = [sentence.removeprefix("warning: ").partition(" alone")[0] for sentence in said if "warning" in sentence]
+    assert ", ".join(warned) == found["shortcuts"]
+    for sentence in said[:5]:
         name = sentence.removeprefix("shortcut probe: ").partition(" alone")[0].replace(" ", "_")
         assert f"{found[f'probe_{name}']:.1%}" in sentence
 
 
 def test_the_training_begins_with_what_the_probe_found(trained):
     said = (trained / "said.txt").read_text()
-    assert said.count("shortcut probe: ") == 4 and "warning: spectrum alone tells real from fake in" in said
+    assert said.count("shortcut probe: ") == 5 and "warning: spectrum alone tells real from fake in" in said
     assert said.index("shortcut probe: ") < said.index("trained to step 60")
 
 
@@ -537,7 +578,8 @@ def test_the_card_says_how_it_was_judged(version, found):
                   "Judged on fakes of `faint`, of which none was trained on, and on real images never trained on.",
                   "lets 10% of the real validation images be called fake", f"calls {found['bpcer']:.1%} of the real",
                   "The answer is evidence, not proof.", "code of 8; pairs `contrastive(margin=0.5",
-                  "Shortcut probe, share of training images that one fact alone tells: file size"):
+                  "Shortcut probe, share of training images that one fact alone tells: file size",
+                  "Real and fake images can be told apart by", "The threshold rests on 29 real images, few for a share of"):
         assert words in card, words
     assert "Judged on identities" not in card and "No generator was kept unseen" not in card
 
@@ -615,6 +657,7 @@ def test_a_restart_comes_to_the_same_weights(data, tmp_path):
     ({"false_alarms": 1.0}, "`false_alarms` is 1.0 but"),
     ({"code": 1}, "`code` is 1 but must be at least 2"), ({"domain": "pixel"}, "`domain` is 'pixel' but must be one"),
     ({"head": "cosface()", "pooling": "flatten()"}, "`head` is 'cosface.*' .* the evidence of a place cannot be told"),
+    ({"robustness": ("blur(sigma=(1.0, 1.0))", "blur()")}, "`robustness` is .* but names one augmentation twice, whose"),
     ({"robustness": ("blurr()",)}, "`blurr` is not a method of tfrecords/augment; did you mean blur"),
     ({"size": 0}, "`size` is 0 but must be pixels"), ({"size": (16, -1)}, r"`size` is \(16, -1\) but"),
     ({"data": {"validation_split": "vla"}}, "`data.validation_split` is 'vla' but the data have the splits"),
@@ -647,11 +690,17 @@ REAL, FAKE = {"label": "real", "source": "real"}, {"label": "fake", "source": "a
     (({**REAL, "split": "train"}, FAKE), "no real image to choose the threshold by"),
     (({**REAL, "split": "val"}, FAKE), "no real image to train on"),
     ((REAL, {**FAKE, "split": "test"}), "no fake image to train on"),
+    ((REAL, {**FAKE, "split": "train"}, {**FAKE, "split": "val", "source": "b"}), "no fake image to judge by"),
 ])
 def test_data_that_cannot_be_learnt_from_or_judged_are_refused(kinds, message, tmp_path):
     with pytest.raises(ValueError, match=message) as raised:
         make(of(tmp_path / "data", *kinds))
     assert "\n" not in str(raised.value)
+
+
+def test_a_held_out_generator_without_held_out_images_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no fake image to judge by but both real and fake ones are needed"):
+        make(of(tmp_path / "data", REAL, FAKE, {**FAKE, "source": "b", "split": "train"}), held_out="b")
 
 
 def test_holding_out_the_only_generator_is_refused(tmp_path):

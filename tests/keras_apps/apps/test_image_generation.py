@@ -297,6 +297,21 @@ def test_conditional_signatures_ask_for_the_label(conditional):
     found = conditional.app.signatures()
     assert all(set(entry["inputs"]) == {"seed", "label"} for entry in found.values())
     assert conditional.app.requests()["generate"] == {"seed": [0], "label": [0]}
+    seeds = tf.constant([4, 4], tf.int64)
+    numbers = found["generate_tensor"]["function"](seed=seeds, label=tf.constant([2, 3]))["image_tensor"]
+    np.testing.assert_allclose(numbers, conditional.app.generate(seeds, tf.constant([2, 3])) * 255, atol=1e-3)
+    for labels, told in (([2, 10], "`label` must lie in 0 to 9, the classes in"), ([-1, 2], "`label` must lie in 0 to"),
+                         ([2], "`label` must hold as many numbers as `seed`")):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=told):
+            found["generate_tensor"]["function"](seed=seeds, label=tf.constant(labels))
+
+
+def test_a_request_is_bounded(plain, monkeypatch):
+    found = plain.app.signatures()["generate"]["function"]
+    monkeypatch.setattr(plain.app, "generate", lambda seed, label: tf.zeros([tf.size(seed), 8, 8, 1]))
+    assert found(seed=tf.range(1024, dtype=tf.int64))["image_bytes"].shape == (1024,)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="`seed` has 1025 numbers but at most 1024 images are made"):
+        found(seed=tf.range(1025, dtype=tf.int64))
 
 
 # ---- images of a seed
@@ -584,6 +599,10 @@ def test_some_images_without_a_label_make_all_of_one_class(tmp_path):
     ({"loss": "logistics()"}, "`logistics` is not a method of losses/adversarial; did you mean logistic"),
     ({"critic": "dcgan(norm='group')"}, "`norm` is 'group' but must be one of batch, layer, spectral, none"),
     ({"size": 6}, "`size` is .6, 6. but this network doubles a map .* both sides must be even and at least 8"),
+    ({"init": "build/other"}, "`init` is 'build/other' but a generator begins with no other run's encoder; leave it"),
+    ({"critic": "progressive()"}, "`critic` is 'progressive.*', for images of 4 x 4, 8 x 8, but the generator .* makes"),
+    ({"loss": "wasserstein_gp()"}, "`critic` is 'dcgan.*' with batch norm but `wasserstein_gp.*` has a penalty on the"),
+    ({"diff_augment": ("jpeg()",)}, "`diff_augment` has 'jpeg.*' but no gradient passes through it"),
     ({"evaluate_every": 2, "data": {"validation": 0.2}}, "`evaluate_every` is 2 but .* is not judged on the way"),
     ({"data": {"train_split": "train"}}, "`data.train_split` is 'train' but the data have the splits"),
     ({"optimizers": {"network": "adam(rate=1e-3)"}}, "`optimizers.network` names no group that is trained; these are"),

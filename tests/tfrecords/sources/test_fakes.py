@@ -133,6 +133,16 @@ def test_tracks_and_cases_of_real_images_stay_and_lie_on_one_side(tmp_path):
     assert counts == {"test": 15, "val": 9, "train": 36}
 
 
+def test_jpegs_on_one_side_are_refused_where_the_generator_is_not_known(tmp_path):
+    jpegs = tmp_path / "jpegs"
+    jpegs.mkdir()
+    for place, image in enumerate(noise(30, 12, 1, 8)):
+        Image.fromarray(image[..., 0]).save(jpegs / f"{place}.jpg", quality=90)
+    write([FolderSource(str(jpegs))], tmp_path / "photos")
+    refused("are stored as JPEG on one side only: its traces would tell real and fake apart", str(tmp_path / "photos"),
+            (pool(tmp_path, "one", count=24),))
+
+
 def test_both_kinds_are_of_one_codec_one_framing_and_one_number_of_channels(reals, tmp_path):
     """What would give fakes away without a look at their pixels, read from the records that were written."""
     jpegs = tmp_path / "jpegs"
@@ -140,7 +150,8 @@ def test_both_kinds_are_of_one_codec_one_framing_and_one_number_of_channels(real
     for place, image in enumerate(noise(30, 12, 1, 8)):
         Image.fromarray(image[..., 0]).save(jpegs / f"{place}.jpg", quality=90)
     write([FolderSource(str(jpegs))], tmp_path / "photos")      # real images that are stored as JPEG
-    records = written(tmp_path / "photos", (pool(tmp_path, "one", count=24),), tmp_path)
+    told = of_generator(tmp_path / "photos", "aa")
+    records = written(tmp_path / "photos", (pool(tmp_path, "one", count=24, facts=told),), tmp_path)
     rows = np.arange(len(records))
     fake = records.column("label") == records.names("label").index("fake")
     assert fake.any() and not fake.all()
