@@ -169,7 +169,7 @@ def test_fakes_may_lie_elsewhere(quick):
 def test_nothing_that_is_not_ours_is_overwritten(quick):
     folder, called = quick
     run(folder, fakes=str(folder / "mine"))
-    with pytest.raises(ValueError, match="`--fakes` is .*mine but holds fakes of wgan as well, which would be lost; na"):
+    with pytest.raises(ValueError, match="`--fakes` is .*mine but holds fakes of wgan as well, which would be lost"):
         run(folder, ("dcgan",), fakes=str(folder / "mine"))
     before = contents(folder / "data")
     with pytest.raises(ValueError, match="`--fakes` is .*data but holds other data than fakes beside .*; name another"):

@@ -1,6 +1,6 @@
 """Which GAN loss finds all of eight clouds around a circle?
 
-Claimed, of each loss: all eight are found, each by 3 % of the points or more that lie within the reach of its own.
+Claimed: of each loss, all eight are found, each by 3 % of the points or more that lie within the reach of its own.
 Nets of dense layers alike for all; with a penalty on the slope (WGAN-GP, or R1 beside another loss) and without.
 Source: the test of Metz et al., ICLR 2017, arXiv:1611.02163; that mode dropping is the rule without a penalty is known,
 so a loss that fails here says what it needs.

@@ -6,6 +6,8 @@ from keras_apps import cells
 from keras_apps.build import ROOT, build
 from keras_apps.claims.claim import Arm, Claim, Difference, every, figures_of, judge, load, parse, text_of
 
+LOSSES = {"image_generation": "losses/adversarial"}
+
 
 def claim(*rules, arms=("a", "b"), **words):
     arms = {name: Arm("verification/digits", "digits") for name in arms}
@@ -90,7 +92,7 @@ def test_every_claim_says_what_it_claims_and_fits_its_configs(name):
         config = cells.config_of(arm.path, arm.words(0))
         build("schedules", config["schedule"], steps=config["steps"])       # shortened: is the warm-up too long now?
         if config["loss"]:
-            build("losses/metric", config["loss"])
+            build(LOSSES.get(config["app"], "losses/metric"), config["loss"])
 
 
 # ---- differences, figures beside each other, curves
