@@ -21,9 +21,9 @@ from tfrecords.write import write
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-    assert {"config.json", "data.json", "images.json", "evaluation.json", "metrics.jsonl", "report.html", "checkpoints",
-            "pictures", "tensorboard"} == {path.name for path in trained.iterdir()}
-            "tensorboard"} == {path.name for path in trained.iterdir()}
+def test_without_models_nothing_is_exported(trained):
+    assert {"config.json", "data.json", "images.json", "evaluation.json", "metrics.jsonl", "report.html",
+            "checkpoints", "pictures", "tensorboard"} == {path.name for path in trained.iterdir()}
     assert [row["step"] for row in WriteHistory.read(trained)] == [1, 2, 4]
 
 
