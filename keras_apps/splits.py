@@ -149,7 +149,7 @@ def dealt(records, settings):
 
     By the splits that `data.train_split`, `validation_split` and `test_split` name. Where no test split is named, all
     that is in no named split is held out, or with none named the share `data.holdout`; of what is left to train on the
-    share `data.validation` is to choose by. Shares are dealt by hash, of the track, else the case, else the image.
+    share `data.validation` is to choose by. Shares are dealt by hash, of the case, else the track, else the image.
     """
     named = {key: _of_split(records, key, settings[key]) if settings[key] else None
              for key in ("train_split", "validation_split", "test_split")}
@@ -169,7 +169,7 @@ def _hashed_share(records, what, share):
     if not share:
         return np.zeros(records.count, bool)
     keys = [f"{what} row {row}" for row in range(records.count)]
-    for column in ("case", "track"):        # a track counts before a case
+    for column in ("track", "case"):        # a case counts before a track: a patient may have several films
         names = records.names(column) if records.has(column) else []
         for row, value in enumerate(records.column(column) if names else ()):
             if value >= 0:
