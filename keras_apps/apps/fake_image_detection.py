@@ -335,8 +335,8 @@ class FakeImageDetectionApp(App):
         shown = _balanced(np.arange(len(found["fake"])), found["fake"], 2 * WATCHED)
         codes = self._over("code", found["images"][shown])
         return {"roc": charts.roc(curves, "false-alarm rate (real called fake)", "fakes found", "ROC on test images"),
-                "scores": charts.histogram(found["scores"], found["fake"], self.calibration["threshold"],
-                                           ("real", "fake"), "images", "score (logit of fake minus logit of real)",
+                "scores": charts.histogram(found["scores"], ~found["fake"], self.calibration["threshold"],
+                                           ("fake", "real"), "images", "score (logit of fake minus logit of real)",
                                            "Scores of test images"),
                 "distances": _distance_chart(codes, found["fake"][shown]), **self._maps_picture(splits[HELD_OUT]),
                 "mistakes": self._mistakes()}
