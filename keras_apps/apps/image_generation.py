@@ -120,7 +120,7 @@ class ImageGenerationApp(App):
         labels[train] = np.searchsorted(present, classes[train])
         found = {name: splits.Split(images, rows, classes[rows], names, True)
                  for name, rows in (("train", np.flatnonzero(train)), ("test", np.flatnonzero(test))) if len(rows)}
-        if len(found.get("train", splits.Split(images, (), (), names, True)).rows) < 2:
+        if train.sum() < 2:
             raise ValueError(f"the data in {records.directory} leave fewer than 2 images to train on; check "
                              "`data.train_split` and `data.holdout`.")
         if "test" in found:
@@ -136,7 +136,7 @@ class ImageGenerationApp(App):
             found.append({"name": "encoder", "steps": config.encoder_steps, "phases": {"encoder": 1},
                           "batch": config.encoder_batch, "size": self.info.shape[:2]})
         left, share = config.steps - config.encoder_steps, len(sizes) + 1       # the last size has two shares
-        ends = [left * (place + 1) // share for place in range(len(sizes) - 1)] + [left] if len(sizes) > 1 else [left]
+        ends = [*(left * (place + 1) // share for place in range(len(sizes) - 1)), left]
         for size, first, last in zip(sizes, [0, *ends], ends):
             found.append({"name": f"images_{size[0]}", "steps": last - first, "batch": config.batch, "size": size,
                           "phases": {"critic": config.critic_steps, "generator": 1}})
