@@ -1,8 +1,13 @@
 """The contract between an application and the training loop."""
 
+import types
+
+import numpy as np
 import tensorflow as tf
 
 from keras_apps import splits
+
+BLOCK = 256     # images that go through a network at once outside the training
 
 
 class App(tf.Module):
@@ -30,6 +35,20 @@ class App(tf.Module):
         super().__init__()
         self.config = config
         self.info = info
+        self._graphs = types.SimpleNamespace()      # a module would make functions part of checkpoints
+
+    def compiled(self, name, *specs):
+        """`self.<name>`, a function of images [n,H,W,C] or of what `specs` say, as one graph for any n."""
+        if not hasattr(self._graphs, name):
+            specs = specs or (tf.TensorSpec([None, *self.info.shape], tf.float32),)
+            setattr(self._graphs, name, tf.function(getattr(self, name), autograph=False, input_signature=specs))
+        return getattr(self._graphs, name)
+
+    def over(self, name, images):
+        """`self.<name>` of many images, block by block, as an array."""
+        function = self.compiled(name)
+        return np.concatenate([function(images[start:start + BLOCK]).numpy()
+                               for start in range(0, len(images), BLOCK)])
 
     @staticmethod
     def select(images, config):

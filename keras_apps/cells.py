@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from keras_apps.build import ROOT
-from keras_apps.config import explain, to_json
+from keras_apps.config import changed, explain, to_json
 from keras_apps.run import read_json
 
 
@@ -105,6 +105,46 @@ def result(workdir):
     if found and losses:
         found["loss"] = losses[-1]
     return found
+
+
+def finished(cell, data_sha256):
+    """`result` of a cell; None where it has not ended.
+
+    Raises:  ValueError where it is one of another config, or of other data than those of that hash.
+    """
+    found = result(cell.workdir)
+    if found:
+        stored = read_json(os.path.join(cell.workdir, "config.json")) or {}
+        others = [f"`{key}`" for key in changed(stored, config_of(cell.config, cell.words))]
+        if found["data_sha256"] != data_sha256:
+            others.append("data set")
+        if others:
+            raise ValueError(f"{cell.workdir} holds a training with another {', '.join(others)}; use another --out, or "
+                             "remove that folder.")
+    return found
+
+
+def require_words(words):
+    """Refuses words behind `--` that `keras_apps.train` does not take.   Raises: ValueError."""
+    for word in words:
+        if not word.startswith("--") or "=" not in word:
+            raise ValueError(f"`{word}` is not a flag of `keras_apps.train`; every setting is written --name=value.")
+
+
+def data_sha(data):
+    """The hash of the data in a folder.   Raises: ValueError where it holds none."""
+    manifest = read_json(os.path.join(data, "manifest.json"))
+    if manifest is None:
+        raise ValueError(f"`--data` is `{data}` but holds no manifest.json; write it by `python -m tfrecords.write`.")
+    return manifest["data_sha256"]
+
+
+def call(module, *words):
+    """Runs another command of the project.   Raises: OSError with its last line where it fails."""
+    done = subprocess.run([sys.executable, "-m", module, *words], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or ["it does not say why"]
+        raise OSError(lines[-1].removeprefix("error: "))
 
 
 @contextlib.contextmanager

@@ -237,6 +237,8 @@ def rates(config, stages):
     highest = max(float(schedule(tf.constant(step, tf.int64))) for step in np.linspace(0, steps - 1, 101, dtype=int))
     found = []
     for group, text in config.optimizers.items():
+        if not text:
+            continue
         name, words = parse(text)
         if name not in USUAL or "rate" not in words or group == "center":     # centres move by means, not by slopes
             continue

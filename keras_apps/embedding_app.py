@@ -1,12 +1,10 @@
 """What apps share whose network turns an image into a vector: terms, vectors of a split, threshold, signatures."""
 
-import types
-
 import numpy as np
 import tensorflow as tf
 
 from keras_apps import charts
-from keras_apps.app import App
+from keras_apps.app import BLOCK, App
 from keras_apps.card import about_embedding
 from keras_apps.metrics import verification
 from keras_apps.splits import episodes, hashed
@@ -34,7 +32,6 @@ class EmbeddingApp(App):
         super().__init__(config, info)
         self.calibration = {}
         self._held = {}
-        self._compiled = types.SimpleNamespace()        # a module would make a function part of checkpoints
 
     def grouped(self, methods):
         """{group: [variables]} of the network and of methods {group: method or ""} that have variables.
@@ -60,26 +57,19 @@ class EmbeddingApp(App):
         """Unit vectors [n,D] of images that ask."""
         return self.matcher.asked(images, self.look) if self.matcher else self.look(images)[1]
 
-    def compiled(self, name="embed"):
-        """`embed` or `ask` as one graph for images of any number."""
-        if not hasattr(self._compiled, name):
-            setattr(self._compiled, name, tf.function(getattr(self, name), autograph=False, input_signature=[
-                tf.TensorSpec([None, *self.info.shape], tf.float32)]))
-        return getattr(self._compiled, name)
-
     def asked_of(self, split):
         """The vectors [n,D] by which a split's images ask; None where they are those of `vectors_of`."""
         if not self.matcher:
             return None
         ask = self.compiled("ask")
-        return np.concatenate([ask(split.load(slice(start, start + 256))).numpy()
-                               for start in range(0, len(split.rows), 256)])
+        return np.concatenate([ask(split.load(slice(start, start + BLOCK))).numpy()
+                               for start in range(0, len(split.rows), BLOCK)])
 
     def vectors_of(self, split):
         """Embeddings [n,D] and the floor: pixels [n,P] of at most 48 x 48, each image about its own mean."""
-        embed, vectors, pixels = self.compiled(), [], []
-        for start in range(0, len(split.rows), 256):
-            images = split.load(slice(start, start + 256))
+        embed, vectors, pixels = self.compiled("embed"), [], []
+        for start in range(0, len(split.rows), BLOCK):
+            images = split.load(slice(start, start + BLOCK))
             vectors.append(embed(images).numpy())
             pixels.append(self.pixels(images))
         return np.concatenate(vectors), np.concatenate(pixels)

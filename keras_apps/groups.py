@@ -27,13 +27,15 @@ class Groups:
                 for group, variables in app.variables(stage["name"], phase).items():
                     seen = groups.setdefault(group, [])
                     seen += [v for v in variables if not any(v is old for old in seen)]
-        missing = set(groups) - set(config.optimizers)
+        given = [group for group, text in config.optimizers.items() if text]     # "" = none
+        missing = set(groups) - set(given)
         if missing:
             raise ValueError(f"`optimizers` has no entry for {sorted(missing)}; add one such as "
-                             f"\"adam(rate=1e-3)\" (it has {sorted(config.optimizers)}).")
-        for group in config.optimizers:
+                             f"\"adam(rate=1e-3)\" (it has {sorted(given)}).")
+        for group in given:
             if group not in groups:
-                raise ValueError(f"`optimizers.{group}` names no group that is trained; these are {', '.join(groups)}.")
+                raise ValueError(f"`optimizers.{group}` names no group that is trained; these are {', '.join(groups)}. "
+                                 "Leave it out, or set it to \"\".")
         self.optimizers, self.locals, self.trained, self.averages, self._key = {}, {}, [], [], {}
         # Keras lists the parts of a variable that is dealt over parameter servers.
         paths = paths_of(app)

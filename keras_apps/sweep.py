@@ -21,8 +21,7 @@ from matplotlib.figure import Figure
 from keras_apps import cells
 from keras_apps.actions import write_hyper
 from keras_apps.charts import QUIET
-from keras_apps.config import changed
-from keras_apps.run import commit, read_json
+from keras_apps.run import commit
 from tfrecords import command
 from tfrecords.shards import write_file
 
@@ -63,21 +62,10 @@ def run(planned, data):
     Returns: {key: result}, {key: sentence of what failed}.
     Raises:  ValueError where a finished cell is of another config or of other data than the same cell now.
     """
-    manifest = read_json(os.path.join(data, "manifest.json"))
-    if manifest is None:
-        raise ValueError(f"`--data` is `{data}` but holds no manifest.json; write it by `python -m tfrecords.write`.")
-    found, failed = {}, {}
-    for key, cell in planned.items():
-        done = cells.result(cell.workdir)
-        if not done:
-            continue
-        stored = read_json(os.path.join(cell.workdir, "config.json")) or {}
-        same = not changed(stored, cells.config_of(cell.config, cell.words))
-        if not same or done["data_sha256"] != manifest["data_sha256"]:
-            raise ValueError(f"{cell.workdir} holds a training with another {'data set' if same else 'config'}; use "
-                             "another --out, or remove that folder.")
-        found[key] = done
-    wanted = {key: cell for key, cell in planned.items() if key not in found}
+    sha, failed = cells.data_sha(data), {}
+    found = {key: cells.finished(cell, sha) for key, cell in planned.items()}
+    wanted = {key: planned[key] for key, done in found.items() if not done}
+    found = {key: done for key, done in found.items() if done}
     with cells.watching(len(wanted)) as begin:
         for key, cell in wanted.items():
             try:
@@ -214,9 +202,7 @@ def explain(error, argv):
 
 def main(argv):
     extra, out = argv[1:], os.path.abspath(FLAGS.out)
-    for word in extra:
-        if not word.startswith("--") or "=" not in word:
-            raise ValueError(f"`{word}` is not a flag of `keras_apps.train`; every setting is written --name=value.")
+    cells.require_words(extra)
     if not all(label.isdigit() for label in FLAGS.labels):
         raise ValueError(f"`--labels` is {','.join(FLAGS.labels)} but must be whole numbers of images a class, such as "
                          "40,250; 0 = all.")

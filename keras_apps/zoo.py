@@ -12,7 +12,6 @@ the same command goes on where a killed one stopped.
 import json
 import os
 import pathlib
-import subprocess
 import sys
 
 import numpy as np
@@ -22,7 +21,7 @@ from PIL import Image, ImageDraw
 from keras_apps import cells, charts
 from keras_apps.build import ROOT
 from keras_apps.checkpoints import checkpoints_in
-from keras_apps.config import changed, explain
+from keras_apps.config import explain
 from keras_apps.run import read_json
 from tfrecords import command
 from tfrecords.decode import Decoder
@@ -55,22 +54,13 @@ def plan(families, data, out, extra=()):
     return found
 
 
-def train(planned):
+def train(planned, data):
     """Trains what is not finished; {family: evaluation.json}.
 
     Raises:  ValueError where a finished run is of another config or other data; OSError where a training fails.
     """
-    found = {family: cells.result(cell.workdir) for family, cell in planned.items()}
-    for family, cell in planned.items():
-        if not found[family]:
-            continue
-        stored = read_json(os.path.join(cell.workdir, "config.json"))
-        others = [f"`{key}`" for key in changed(stored, cells.config_of(cell.config, cell.words))]
-        if found[family]["data_sha256"] != read_json(os.path.join(cell.data, "manifest.json"))["data_sha256"]:
-            others.append("data set")
-        if others:
-            raise ValueError(f"{cell.workdir} holds a generator with another {', '.join(others)}; use another --out, "
-                             "or remove that folder.")
+    sha = cells.data_sha(data)
+    found = {family: cells.finished(cell, sha) for family, cell in planned.items()}
     wanted = {family: cell for family, cell in planned.items() if not found[family]}
     with cells.watching(len(wanted)) as begin:
         for family, cell in wanted.items():
@@ -89,7 +79,8 @@ def draw(planned, out, count):
                 cell.workdir):
             continue
         print(f"drawing {count:,} images of {family}", file=sys.stderr, flush=True)
-        _call("keras_apps.sample", f"--workdir={cell.workdir}", f"--out={place}", f"--count={count}", "--overwrite")
+        cells.call("keras_apps.sample", f"--workdir={cell.workdir}", f"--out={place}", f"--count={count}",
+                   "--overwrite")
     return pools
 
 
@@ -118,15 +109,8 @@ def combine(data, pools, fakes):
         if read_json(stamp) == shas:
             return
     text = f"fakes(reals={str(data)!r}, pools={tuple(map(str, pools))!r})"
-    _call("tfrecords.write", f"--source={text}", f"--out={fakes}", "--overwrite")
+    cells.call("tfrecords.write", f"--source={text}", f"--out={fakes}", "--overwrite")
     write_file(stamp, json.dumps(shas))
-
-
-def _call(module, *words):
-    done = subprocess.run([sys.executable, "-m", module, *words], cwd=ROOT, capture_output=True, text=True)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["it does not say why"]
-        raise OSError(lines[-1].removeprefix("error: "))
 
 
 def table(found):
@@ -175,14 +159,11 @@ def define_flags():
 
 def main(argv):
     extra, out, data = argv[1:], os.path.abspath(FLAGS.out), os.path.abspath(FLAGS.data)
-    for word in extra:
-        if not word.startswith("--") or "=" not in word:
-            raise ValueError(f"`{word}` is not a flag of `keras_apps.train`; every setting is written --name=value.")
-    if not os.path.exists(os.path.join(data, "manifest.json")):
-        raise ValueError(f"`--data` is `{data}` but holds no manifest.json; write it by `python -m tfrecords.write`.")
+    cells.require_words(extra)
+    cells.data_sha(data)        # refuses a folder without data before anything else is done
     planned = plan(FLAGS.families, data, out, extra)
     os.makedirs(out, exist_ok=True)
-    found = train(planned)
+    found = train(planned, data)
     pools = draw(planned, out, FLAGS.count)
     fakes = os.path.abspath(FLAGS.fakes) if FLAGS.fakes else f"{data.rstrip('/')}_fakes"
     combine(data, pools, fakes)

@@ -1,18 +1,15 @@
 """Fake image detection: was an image made by a generator, also by one that was never trained on?"""
 
-import types
-
 import numpy as np
 import tensorflow as tf
 
 from keras_apps import charts, shortcuts, splits
-from keras_apps.app import App
+from keras_apps.app import BLOCK, App
 from keras_apps.build import build, parse
 from keras_apps.detection import DetectionNetwork
 from keras_apps.metrics import detection, verification
 
 FAKE = "fake"
-BLOCK = 256
 WATCHED = 600       # images of a kind that are looked at while training
 STRONG = 0.8        # balanced accuracy of a single fact from which on it is told as a shortcut
 PASTED = 200        # real images that get a patch to test the map
@@ -67,7 +64,6 @@ class FakeImageDetectionApp(App):
             raise ValueError(f"`robustness` is {tuple(config.robustness)} but names one augmentation twice, whose "
                              "figures would have one name; leave one out.")
         self.calibration, self._floor, self._found = {}, [], {}
-        self._graphs = types.SimpleNamespace()      # a module would make functions part of checkpoints
 
     # ---- which images
 
@@ -169,15 +165,6 @@ class FakeImageDetectionApp(App):
     def code(self, images):
         return self.network.codes(self.network.maps(images))
 
-    def _over(self, name, images):
-        """A function of the above over many images."""
-        if not hasattr(self._graphs, name):
-            setattr(self._graphs, name, tf.function(getattr(self, name), autograph=False, input_signature=[
-                tf.TensorSpec([None, *self.info.shape], tf.float32)]))
-        function = getattr(self._graphs, name)
-        return np.concatenate([function(images[start:start + BLOCK]).numpy()
-                               for start in range(0, len(images), BLOCK)])
-
     # ---- judging
 
     def probe(self, splits):
@@ -221,7 +208,7 @@ class FakeImageDetectionApp(App):
         test = splits[HELD_OUT]
         images, fake = test.load(), test.identities >= 0
         self._calibrate(splits[SEEN])
-        scores = self._over("score", images)
+        scores = self.over("score", images)
         found = {**self._figures(scores, fake), **self._at_threshold(scores, test)}
         floor = self._fitted_floor(splits["train"])
         small = floor(images)
@@ -230,7 +217,7 @@ class FakeImageDetectionApp(App):
         if SEEN_TEST in splits:
             seen = splits[SEEN_TEST]
             shown, truth = seen.load(), seen.identities >= 0
-            on_seen = self._over("score", shown)
+            on_seen = self.over("score", shown)
             found.update({f"{name}_seen": value for name, value in self._figures(on_seen, truth).items()})
             found.update({f"floor_{name}_seen": value for name, value in self._figures(floor(shown), truth).items()})
             found.update(_by_source(on_seen, seen))
@@ -239,7 +226,7 @@ class FakeImageDetectionApp(App):
                     (("_seen", splits[SEEN_TEST], shown),) if SEEN_TEST in splits else ())):
                 changed = np.concatenate([trial(pixels[i:i + BLOCK], [0, i], 1.0).numpy()
                                           for i in range(0, len(pixels), BLOCK)])
-                found[f"auc{kind}_{name}"] = detection.auc(self._over("score", changed), split.identities >= 0)
+                found[f"auc{kind}_{name}"] = detection.auc(self.over("score", changed), split.identities >= 0)
         found.update(self._patches(test, images))
         found.update(_tracks(scores, test))
         if not hasattr(self, "_probed"):
@@ -253,7 +240,7 @@ class FakeImageDetectionApp(App):
         return found
 
     def _brief(self, split):
-        scores, fake = self._over("score", split.load()), split.identities >= 0
+        scores, fake = self.over("score", split.load()), split.identities >= 0
         found = detection.at_threshold(scores, fake, 0.0)
         return {"auc": detection.auc(scores, fake), **{name: found[name] for name in ("f", "precision", "recall")}}
 
@@ -264,7 +251,7 @@ class FakeImageDetectionApp(App):
 
     def _calibrate(self, split):
         """Threshold and probability, from real and fake images of seen generators that were not trained on."""
-        scores, fake = self._over("score", split.load()), split.identities >= 0
+        scores, fake = self.over("score", split.load()), split.identities >= 0
         # As float32 arithmetic has it: what is served compares float32 numbers.
         threshold = detection.threshold_at_false_alarms(scores.astype(np.float32), fake, self.config.false_alarms)
         self.calibration = {"threshold": float(threshold), "false_alarms": self.config.false_alarms,
@@ -294,7 +281,7 @@ class FakeImageDetectionApp(App):
         if pasted is None:
             return {}
         boxes, made = pasted
-        found = {f"patch_mass{name}": float(detection.mass_in_box(self._over("fake_map", one), boxes).mean())
+        found = {f"patch_mass{name}": float(detection.mass_in_box(self.over("fake_map", one), boxes).mean())
                  for name, one in made.items()}
         area = boxes[:, 2] * boxes[:, 3] / np.prod(self.info.shape[:2])
         return {**found, "floor_patch_mass": float(area.mean())}
@@ -324,7 +311,7 @@ class FakeImageDetectionApp(App):
         test = splits[HELD_OUT]
         brief = test.only(_balanced(np.arange(len(test.rows)), test.identities >= 0, 2 * WATCHED))
         images, fake = brief.load(), brief.identities >= 0
-        codes = self._over("code", images)
+        codes = self.over("code", images)
         found = {**self._brief(brief), **{name: float(value) for name, value in _distances(codes, fake).items()}}
         return found, {"distances": _distance_chart(codes, fake)}
 
@@ -333,7 +320,7 @@ class FakeImageDetectionApp(App):
         curves = {"detector": verification.roc(found["scores"], found["fake"])[:2],
                   "8 x 8 thumbnail": verification.roc(found["floor"], found["fake"])[:2]}
         shown = _balanced(np.arange(len(found["fake"])), found["fake"], 2 * WATCHED)
-        codes = self._over("code", found["images"][shown])
+        codes = self.over("code", found["images"][shown])
         return {"roc": charts.roc(curves, "false-alarm rate (real called fake)", "fakes found", "ROC on test images"),
                 "scores": charts.histogram(found["scores"], ~found["fake"], self.calibration["threshold"],
                                            ("fake", "real"), "images", "score (logit of fake minus logit of real)",
@@ -348,7 +335,7 @@ class FakeImageDetectionApp(App):
             return {}
         boxes, made = pasted
         images = made[""][:8]
-        return {"maps": charts.overlays(images, self._over("fake_map", images), boxes[:8])}
+        return {"maps": charts.overlays(images, self.over("fake_map", images), boxes[:8])}
 
     def _mistakes(self):
         """The worst mistakes: fakes that look most real above real images that look most fake."""
@@ -368,7 +355,7 @@ class FakeImageDetectionApp(App):
         shown = _balanced(np.arange(len(test.rows)), test.identities >= 0, 2000)
         names = [test.names[i] if i >= 0 else "real" for i in test.identities[shown]]
         images = self._found["images"][shown]
-        return self._over("code", images), names, images
+        return self.over("code", images), names, images
 
     # ---- serving
 

@@ -1,7 +1,5 @@
 """Image generation: images that look as though they were of the data, by a generator and a critic."""
 
-import types
-
 import numpy as np
 import tensorflow as tf
 from scipy.spatial.distance import cdist
@@ -9,14 +7,13 @@ from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
 from keras_apps import charts, splits
-from keras_apps.app import App
+from keras_apps.app import BLOCK, App
 from keras_apps.build import build
 from keras_apps.embedding import EmbeddingNetwork
 from keras_apps.losses.adversarial import _penalties
 from keras_apps.metrics import generation
 from keras_apps.step import BATCH_NORMS
 
-BLOCK = 256             # images generated or encoded at once
 FLOOR_COMPONENTS = 64   # principal components of the Gaussian that is the floor
 SHEET = 8               # images a side of a sheet
 LEAST_SHARE = 0.03      # of the images that a class must have to be covered
@@ -74,7 +71,6 @@ class ImageGenerationApp(App):
             self.head = build("heads", "linear()", classes=TURNS if self.turned else info.classes,
                               dimension=self.encoder.dimension, seed=0)
         self._found = {}
-        self._graphs = types.SimpleNamespace()      # a module would make functions part of checkpoints
 
     def _require_fit(self):
         """Refuses parts that do not work together, before anything is trained."""
@@ -156,7 +152,6 @@ class ImageGenerationApp(App):
         real, labels = batch["image"], batch["label"]
         stage = self.generator.sizes.index(tuple(real.shape[1:3]))
         fade = self._fade(stage, step)
-        real = _faded(real, fade if stage else None)
         seeds = [tf.random.experimental.stateless_fold_in(seed, place) for place in range(4)]
         latents = tf.random.stateless_normal([tf.shape(real)[0], self.config.latent], seeds[0])
         fake = self.generator(self._told(latents, labels), stage, fade, training=True)
@@ -172,6 +167,8 @@ class ImageGenerationApp(App):
             found = score(fake, seeds[1])
             return {"generator": self.loss.generator(found), "fake_score": found}, None
         fake = tf.stop_gradient(fake)
+        if stage:
+            real = _faded(real, fade)
         on_real, on_fake = score(real, seeds[1]), score(fake, seeds[2])
         terms = {"critic": self.loss.critic(on_real, on_fake), "real_score": on_real, "fake_score": on_fake}
         penalty = self.loss.penalty(score, real, fake, seeds[3])
@@ -237,8 +234,7 @@ class ImageGenerationApp(App):
 
         Returns: float32 [count,H,W,C], labels int32 [count].
         """
-        function = self._compiled("generate", self.generate, tf.TensorSpec([None], tf.int64),
-                                  tf.TensorSpec([None], tf.int32))
+        function = self.compiled("generate", tf.TensorSpec([None], tf.int64), tf.TensorSpec([None], tf.int32))
         labels = ((first + np.arange(count)) % max(1, self.conditions)).astype(np.int32)
         blocks = [function(tf.range(start, min(start + BLOCK, first + count), dtype=tf.int64),
                            tf.constant(labels[start - first:start - first + BLOCK])).numpy()
@@ -250,16 +246,8 @@ class ImageGenerationApp(App):
         """(features [n,D], predicted class [n] or None where there is no such judge)."""
         if not self.encoder:
             return images.reshape(len(images), -1), None
-        look = self._compiled("encoder", self.encoder, tf.TensorSpec([None, *self.info.shape]))
-        found = np.concatenate([look(tf.constant(images[start:start + BLOCK])).numpy()
-                                for start in range(0, len(images), BLOCK)])
+        found = self.over("encoder", images)
         return found, None if self.turned else self.head.logits(found).numpy().argmax(axis=1)
-
-    def _compiled(self, name, function, *specs):
-        """The function as one graph for any number of images."""
-        if not hasattr(self._graphs, name):
-            setattr(self._graphs, name, tf.function(function, autograph=False, input_signature=specs))
-        return getattr(self._graphs, name)
 
     # ---- judging
 
@@ -299,7 +287,7 @@ class ImageGenerationApp(App):
         precision, recall = generation.precision_recall(features, made)
         found = {"frechet": generation.frechet(features, made), "precision": precision, "recall": recall}
         if predicted is None and self.info.classes > 1:
-            predicted = generation.nearest_class(features, truth, made)
+            predicted = generation.nearest_mode(features, truth, made)
         if predicted is not None:
             shares = generation.class_shares(predicted, self.info.classes)
             cover = generation.coverage(shares, min(LEAST_SHARE, 0.3 / self.info.classes))
@@ -437,8 +425,6 @@ def _clip(variables, bound):
 
 def _faded(images, fade):
     """Images as a growing network sees them: what it cannot draw yet is blurred away."""
-    if fade is None:
-        return images
     small = tf.nn.avg_pool2d(images, 2, 2, "VALID")
     return tf.repeat(tf.repeat(small, 2, axis=1), 2, axis=2) * (1 - fade) + images * fade
 

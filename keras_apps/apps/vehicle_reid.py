@@ -229,7 +229,7 @@ class VehicleReidApp(EmbeddingApp):
 
     def _restyled(self, vectors, pixels, split, sides, asked):
         """The same search among held-out images that are changed before they are embedded."""
-        places, embed = np.flatnonzero(sides[1]), self.compiled()
+        places, embed = np.flatnonzero(sides[1]), self.compiled("embed")
         asked, plain = vectors if asked is None else asked, pixels
         vectors, pixels = vectors.copy(), pixels.copy()
         for start in range(0, len(places), 256):

@@ -12,7 +12,6 @@ its config or its data have changed. Exit 0 only where the claim holds; with --a
 import os
 import pathlib
 import shutil
-import subprocess
 import sys
 import tempfile
 
@@ -43,11 +42,10 @@ def data_sha(claim, data, name):
         if not words:
             raise ValueError(f"`--data` is `{data}` but has no set `{name}`; write it by `make data`, with SUITE_DATA "
                              "naming the folder of the sets, or as the arms' configs say.")
-        done = subprocess.run([sys.executable, "-m", "tfrecords.write", *words.split(), f"--out={place}"], cwd=ROOT,
-                              capture_output=True, text=True)
-        if done.returncode:
-            lines = done.stderr.strip().splitlines() or ["it does not say why"]
-            raise OSError(f"the set `{name}` cannot be written: {lines[-1].removeprefix('error: ')}")
+        try:
+            cells.call("tfrecords.write", *words.split(), f"--out={place}")
+        except OSError as error:
+            raise OSError(f"the set `{name}` cannot be written: {error}") from error
         manifest = read_json(os.path.join(place, "manifest.json"))
     return manifest["data_sha256"]
 

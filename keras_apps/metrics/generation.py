@@ -6,6 +6,7 @@ Features are rows of numbers: the embeddings of an encoder, or the points themse
 import numpy as np
 from scipy.spatial.distance import cdist
 
+THREE_DEVIATIONS = 1 - np.exp(-4.5)     # the share of a round Gaussian in the plane that lies within them
 _BLOCK = 1 << 22  # entries of one block of squared distances: 32 MB
 
 
@@ -52,7 +53,8 @@ def precision_recall(real, fake, neighbours=5):
              neighbours below 1.
     Source:  Kynkaanniemi et al., NeurIPS 2019, arXiv:1904.06991, section 2.   Differs: k = 5, there 3.
     """
-    _refuse_neighbours(neighbours)
+    if neighbours != int(neighbours) or neighbours < 1:
+        raise ValueError(f"`neighbours` is {neighbours} but must be a whole number of at least 1; use 5.")
     (real, fake), _ = _features(real, fake, neighbours + 1, neighbours + 1)
     around_real, around_fake = _radii(real, neighbours), _radii(fake, neighbours)
     precise, recalled = np.empty(len(fake), bool), np.zeros(len(real), bool)
@@ -62,30 +64,36 @@ def precision_recall(real, fake, neighbours=5):
     return float(precise.mean()), float(recalled.mean())
 
 
-def nearest_class(real, labels, fake, neighbours=5):
-    """The class of each fake's nearest real, where the fake lies in that real's ball; a classifier for points.
+def nearest_mode(real, labels, fake, share=THREE_DEVIATIONS):
+    """The class of the mean that is nearest to each fake, where the fake lies as near as the class's own points do.
 
-    class_j = label_i if |f_j - r_i| <= radius_i else -1,  i = argmin_i |f_j - r_i|,  radius as in `precision_recall`
+    class_j = k if |f_j - mean_k| <= reach_k else -1,  k = argmin_k |f_j - mean_k|
+    reach_k = the distance from mean_k that `share` of the class's reals keep
 
-    Of reals that are equally near the first counts.
+    The usual rule for points from Gaussian clouds, without having to know the clouds: of a round cloud in the plane the
+    default is a reach of three deviations. Of means that are equally near the smaller class counts.
 
-    Args:    real: [n, D].  labels: [n] int.  fake: [m, D].  neighbours: k >= 1, counted over all classes.
+    Args:    real: [n, D].  labels: [n] int.  fake: [m, D].  share: in (0, 1].
     Returns: [m] int; -1 = of no class.
-    Raises:  ValueError for shapes that do not fit, labels that are no whole numbers, fewer than neighbours + 1 reals,
-             no fake, values that are not finite, neighbours below 1.
+    Raises:  ValueError for shapes that do not fit, labels that are no whole numbers, no real, no fake, values that are
+             not finite, a share outside (0, 1].
+    Source:  Srivastava et al., NeurIPS 2017, arXiv:1705.07761, section 4 (within three deviations of a mode).
+    Differs: mean and reach are those of the real points.
     """
-    _refuse_neighbours(neighbours)
-    (real, fake), _ = _features(real, fake, neighbours + 1, 1)
+    if not 0 < share <= 1:
+        raise ValueError(f"`share` is {share} but must lie in (0, 1]; use {THREE_DEVIATIONS:.4f}.")
+    (real, fake), _ = _features(real, fake, 1, 1)
     labels = np.asarray(labels)
     if labels.shape != (len(real),) or labels.dtype.kind not in "iu":
         raise ValueError(f"`labels` is {labels.dtype} {labels.shape} but must be whole numbers [{len(real)}]; give one "
                          "a real.")
-    around, found = _radii(real, neighbours), np.empty(len(fake), np.int64)
-    for part, squares in _blocks(fake, real):
-        nearest = squares.argmin(axis=1)
-        inside = squares[np.arange(len(squares)), nearest] <= around[nearest]
-        found[part] = np.where(inside, labels[nearest], -1)
-    return found
+    classes = np.unique(labels)
+    means = np.stack([real[labels == one].mean(axis=0) for one in classes])
+    reach = np.array([np.quantile(np.linalg.norm(real[labels == one] - mean, axis=1), share)
+                      for one, mean in zip(classes, means)])
+    distance = cdist(fake, means)
+    nearest = distance.argmin(axis=1)
+    return np.where(distance[np.arange(len(fake)), nearest] <= reach[nearest], classes[nearest], -1).astype(np.int64)
 
 
 def class_shares(predicted, classes):
@@ -93,7 +101,7 @@ def class_shares(predicted, classes):
 
     share_k = |{j: predicted_j = k}| / m
 
-    Args:    predicted: [m] int, the classes a classifier or `nearest_class` saw; -1 = none: it counts in m, so the
+    Args:    predicted: [m] int, the classes a classifier or `nearest_mode` saw; -1 = none: it counts in m, so the
              shares add up to less than 1.  classes: K >= 1.
     Returns: [K] float64 in [0, 1].
     Raises:  ValueError for no image, predictions that are no whole numbers in [-1, K), classes below 1.
@@ -127,11 +135,6 @@ def coverage(shares, least=0.03):
     if not 0 < least <= 1:
         raise ValueError(f"`least` is {least} but must lie in (0, 1]; use 0.03.")
     return {"classes_covered": int(np.count_nonzero(shares >= least)), "least_class_share": float(shares.min())}
-
-
-def _refuse_neighbours(neighbours):
-    if neighbours != int(neighbours) or neighbours < 1:
-        raise ValueError(f"`neighbours` is {neighbours} but must be a whole number of at least 1; use 5.")
 
 
 def _features(real, fake, least_real, least_fake):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import pytest
 
@@ -150,3 +151,15 @@ def test_watching_tells_a_line_a_cell_where_there_is_no_terminal(capsys):
         begin("first")("step 1 of 2")
         begin("second")
     assert capsys.readouterr().err == "1 of 2: first\n2 of 2: second\n"
+
+
+@pytest.mark.parametrize("said, told", [("step 3\nerror: `x` is 1 but must be 2.\n", "`x` is 1 but must be 2."),
+                                        ("Killed\n", "Killed"), ("", "it does not say why")])
+def test_a_command_that_fails_is_one_sentence(said, told, monkeypatch):
+    words = []
+    monkeypatch.setattr(cells.subprocess, "run", lambda command, **_: words.extend(command) or types.SimpleNamespace(
+        returncode=1, stderr=said))
+    with pytest.raises(OSError) as raised:
+        cells.call("keras_apps.sample", "--workdir=w", "--count=10")
+    assert str(raised.value) == told and words == [sys.executable, "-m", "keras_apps.sample", "--workdir=w",
+                                                   "--count=10"]

@@ -148,6 +148,18 @@ def test_an_optimizer_without_a_group_is_refused():
         looped(groups=("network", "head"))
 
 
+def test_an_empty_optimizer_is_none():
+    config = dummy_config(steps=1, optimizer=PLAIN, groups=("network", "head"))
+    with config.unlocked():
+        config.optimizers = {"network": PLAIN, "head": ""}
+    app = LayersApp(config)
+    assert list(Loop(app, config, app.data, STRATEGY, None, ()).groups.optimizers) == ["network"]
+    with config.unlocked():
+        config.optimizers = {"network": ""}
+    with pytest.raises(ValueError, match=r"`optimizers` has no entry for \['network'\].* \(it has \[\]\)"):
+        Loop(app, config, app.data, STRATEGY, None, ())
+
+
 def test_each_group_has_an_optimizer_of_its_own():
     config = dummy_config(steps=1, groups=("network", "classes"))
     with config.unlocked():

@@ -80,7 +80,7 @@ def test_a_second_call_trains_what_is_missing_only(place):
 def test_a_finished_training_of_something_else_is_not_taken_for_ours(place):
     place, _ = place
     sweep.run(planned(place, seeds=1), str(place / "data"))
-    with pytest.raises(ValueError, match="digits-4-0 holds a training with another config; use another --out"):
+    with pytest.raises(ValueError, match="digits-4-0 holds a training with another `steps`; use another --out"):
         sweep.run(planned(place, seeds=1, extra=("--config.steps=7",)), str(place / "data"))
     (place / "data" / "manifest.json").write_text('{"data_sha256": "aa"}')
     with pytest.raises(ValueError, match="digits-4-0 holds a training with another data set"):

@@ -92,7 +92,7 @@ def place(tmp_path, monkeypatch):
             shutil.rmtree(given["out"], ignore_errors=True)
             write([named_source(given["source"])], given["out"], shards=1)
     monkeypatch.setattr(zoo.cells, "train", train)
-    monkeypatch.setattr(zoo, "_call", call)
+    monkeypatch.setattr(zoo.cells, "call", call)
     return tmp_path, called
 
 
@@ -107,7 +107,7 @@ def run(place, families=FAMILIES, count=20, extra=(), data="data", fakes=""):
 def quick(place, monkeypatch):
     """As `place`, without a picture, and the real and fake images are no more than said to be written."""
     monkeypatch.setattr(zoo, "sheet", lambda pools, real: np.zeros([2, 2, 3], np.uint8))
-    call = zoo._call
+    call = zoo.cells.call
 
     def here(module, *words):
         if module != WRITE:
@@ -119,7 +119,7 @@ def quick(place, monkeypatch):
         sha = Records(place[0] / "data").manifest["data_sha256"]
         return (out / "manifest.json").write_text(json.dumps({
             "created_from": [{"source": "fakes", "reals_sha256": sha, "families": families}]}))
-    monkeypatch.setattr(zoo, "_call", here)
+    monkeypatch.setattr(zoo.cells, "call", here)
     return place
 
 
@@ -180,11 +180,11 @@ def test_nothing_that_is_not_ours_is_overwritten(quick):
 def test_a_finished_generator_of_something_else_is_not_taken_for_ours(quick):
     folder, called = quick
     run(folder)
-    with pytest.raises(ValueError, match="zoo/dcgan holds a generator with another `steps`; use another --out, or rem"):
+    with pytest.raises(ValueError, match="zoo/dcgan holds a training with another `steps`; use another --out, or rem"):
         run(folder, extra=("--config.steps=7",))
     write([Drawn(reals(40, seed=5))], folder / "data", shards=2, overwrite=True)
     del called[:]
-    with pytest.raises(ValueError, match="zoo/dcgan holds a generator with another data set; use another --out"):
+    with pytest.raises(ValueError, match="zoo/dcgan holds a training with another data set; use another --out"):
         run(folder)
     assert called == []
 
@@ -199,18 +199,6 @@ def test_what_is_typed_wrongly_is_one_sentence(words, told, quick):
     with pytest.raises(ValueError, match=told):
         run(folder, **words)
     assert called == [] and not (folder / "zoo").exists()
-
-
-@pytest.mark.parametrize("said, told", [("step 3\nerror: `x` is 1 but must be 2.\n", "`x` is 1 but must be 2."),
-                                        ("Killed\n", "Killed"), ("", "it does not say why")])
-def test_a_command_that_fails_is_one_sentence(said, told, monkeypatch):
-    words = []
-    monkeypatch.setattr(zoo.subprocess, "run", lambda command, **_: words.extend(command) or types.SimpleNamespace(
-        returncode=1, stderr=said))
-    with pytest.raises(OSError) as raised:
-        zoo._call("keras_apps.sample", "--workdir=w", "--count=10")
-    assert str(raised.value) == told and words == [sys.executable, "-m", "keras_apps.sample", "--workdir=w",
-                                                   "--count=10"]
 
 
 # ---- what is shown

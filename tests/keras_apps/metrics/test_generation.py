@@ -5,7 +5,14 @@ import pytest
 from scipy.linalg import sqrtm
 
 from keras_apps.metrics import generation
-from keras_apps.metrics.generation import class_shares, coverage, frechet, nearest_class, precision_recall
+from keras_apps.metrics.generation import (
+    THREE_DEVIATIONS,
+    class_shares,
+    coverage,
+    frechet,
+    nearest_mode,
+    precision_recall,
+)
 
 
 def draw(seed=0, real=60, fake=50, dimensions=4):
@@ -38,9 +45,12 @@ def share_inside(asked, rows, neighbours):
     return sum(any(distance(row, rows[i]) <= radii[i] for i in range(len(rows))) for row in asked) / len(asked)
 
 
-def naive_class(row, real, labels, neighbours):
-    nearest = min(range(len(real)), key=lambda i: distance(row, real[i]))
-    return labels[nearest] if distance(row, real[nearest]) <= radius(real, nearest, neighbours) else -1
+def naive_mode(row, real, labels, share):
+    clouds = {k: [r for r, label in zip(real, labels) if label == k] for k in sorted(set(labels))}
+    means = {k: sum(cloud) / len(cloud) for k, cloud in clouds.items()}
+    nearest = min(means, key=lambda k: distance(row, means[k]))
+    reach = np.quantile([distance(r, means[nearest]) for r in clouds[nearest]], share)
+    return nearest if distance(row, means[nearest]) <= reach else -1
 
 
 @pytest.mark.parametrize("rows, dimensions", [(60, 4), (300, 16), (2, 1)])
@@ -90,7 +100,7 @@ def test_frechet_and_balls_at_any_size(size):
     assert frechet(size * real, size * fake) == pytest.approx(size**2 * frechet(real, fake), rel=1e-9, abs=0)
     assert precision_recall(size * real, size * fake) == precision_recall(real, fake)
     labels = np.arange(len(real))
-    np.testing.assert_array_equal(nearest_class(size * real, labels, size * fake), nearest_class(real, labels, fake))
+    np.testing.assert_array_equal(nearest_mode(size * real, labels, size * fake), nearest_mode(real, labels, fake))
 
 
 def test_frechet_takes_float32_and_leaves_arguments():
@@ -153,34 +163,37 @@ def test_noise_costs_precision_and_a_mode_never_drawn_costs_recall():
 
 def test_points_on_a_ring_are_counted_by_their_mode():
     real, labels = modes(range(8), 40, 2)
-    shares = {kinds: class_shares(nearest_class(real, labels, modes(range(kinds), 40, 3)[0]), 8) for kinds in (8, 6)}
+    shares = {kinds: class_shares(nearest_mode(real, labels, modes(range(kinds), 40, 3)[0]), 8) for kinds in (8, 6)}
     assert coverage(shares[8])["classes_covered"] == 8 and coverage(shares[8])["least_class_share"] > 0.1
     assert coverage(shares[6]) == {"classes_covered": 6, "least_class_share": 0}
-    noise = nearest_class(real, labels, modes(range(8), 40, 3, 0.5)[0])
+    noise = nearest_mode(real, labels, modes(range(8), 40, 3, 0.5)[0])
     assert class_shares(noise, 8).sum() < 0.5 < shares[8].sum()
 
 
-@pytest.mark.parametrize("block", [1 << 22, 170, 1])
-def test_nearest_class_equals_the_loop(block, monkeypatch):
-    monkeypatch.setattr(generation, "_BLOCK", block)
+def test_nearest_mode_equals_the_loop():
     real, fake = draw(10)
     labels = np.random.default_rng(0).integers(0, 4, len(real))
-    for neighbours in (1, 5):
-        found = nearest_class(real, labels, fake, neighbours)
+    for share in (0.3, THREE_DEVIATIONS):
+        found = nearest_mode(real, labels, fake, share)
         assert found.dtype == np.int64
-        assert found.tolist() == [naive_class(row, real, labels, neighbours) for row in fake]
-        assert -1 in found and len(set(found)) == 5
+        assert found.tolist() == [naive_mode(row, real, labels, share) for row in fake]
+        assert -1 in found and len(set(found)) > 2
     order = np.random.default_rng(1).permutation(len(real))
-    np.testing.assert_array_equal(nearest_class(real[order], labels[order], fake[::-1]),
-                                  nearest_class(real, labels, fake)[::-1])
+    np.testing.assert_array_equal(nearest_mode(real[order], labels[order], fake[::-1]),
+                                  nearest_mode(real, labels, fake)[::-1])
 
 
-def test_nearest_class_by_hand():
-    real, labels = np.array([[0.0], [1], [4], [10]]), [7, 7, 2, 5]       # radii 1, 1, 3, 6
-    fake = [[-1.0], [-1.5], [2.4], [2.5], [7], [16], [17]]
-    # -1 and 16 lie on a rim; 2.4 is nearest to 1 and outside of its ball, though inside of that of 4; 2.5 is as near
-    # to both and the first, 1, counts; so does 4 for 7.
-    assert nearest_class(real, labels, fake, 1).tolist() == [7, -1, -1, -1, 2, 5, -1]
+def test_nearest_mode_by_hand():
+    # Means 1, 10, 30; reaches 1, 2, 0.
+    real, labels = np.array([[0.0], [2], [8], [12], [30]]), [7, 7, 2, 2, 5]
+    fake = [[-0.1], [0], [5.4], [5.6], [8], [12], [12.1], [30], [29.9]]     # 0, 8 and 12 lie on a rim
+    assert nearest_mode(real, labels, fake, 1).tolist() == [-1, 7, -1, -1, 2, 2, -1, 5, -1]
+
+
+def test_the_default_reach_is_three_deviations_of_a_cloud_in_the_plane():
+    real = 0.3 * np.random.default_rng(0).normal(size=(200_000, 2))
+    fake = np.array([[0.3 * radius, 0.0] for radius in (2.95, 3.05)])
+    assert nearest_mode(real, np.zeros(len(real), int), fake).tolist() == [0, -1]
 
 
 def test_class_shares_and_coverage_by_hand():
@@ -215,10 +228,11 @@ BROKEN = np.where(np.arange(8)[:, None] == 5, np.inf, REAL)
     (lambda: precision_recall(BROKEN, FAKE), "`real` row 5"),
     (lambda: precision_recall(REAL, FAKE, 0), "`neighbours` is 0"),
     (lambda: precision_recall(REAL, FAKE, 1.5), "`neighbours` is 1.5"),
-    (lambda: nearest_class(REAL, [0] * 8, FAKE, 8), "`real` has 8 rows but must have at least 9"),
-    (lambda: nearest_class(REAL, [0] * 8, FAKE[:0]), "`fake` has 0 rows"),
-    (lambda: nearest_class(REAL, [0] * 7, FAKE), r"`labels` is int64 \(7,\)"),
-    (lambda: nearest_class(REAL, [0.0] * 8, FAKE), "`labels` is float64"),
+    (lambda: nearest_mode(REAL[:0], [], FAKE), "`real` has 0 rows"),
+    (lambda: nearest_mode(REAL, [0] * 8, FAKE, 0), "`share` is 0"),
+    (lambda: nearest_mode(REAL, [0] * 8, FAKE[:0]), "`fake` has 0 rows"),
+    (lambda: nearest_mode(REAL, [0] * 7, FAKE), r"`labels` is int64 \(7,\)"),
+    (lambda: nearest_mode(REAL, [0.0] * 8, FAKE), "`labels` is float64"),
     (lambda: class_shares([], 3), r"`predicted` is float64 \(0,\)"),
     (lambda: class_shares([0.5], 3), "`predicted` is float64"),
     (lambda: class_shares([0, 3], 3), "`predicted` has the class 3"),
