@@ -32,6 +32,19 @@ def test_28_pixels_with_a_smaller_step_and_other_sides():
     assert [tuple(one.shape[1:]) for one in maps.values()] == [(12, 20, 3), (6, 10, 4), (3, 5, 6)]
 
 
+def test_without_means_and_with_kernels_of_one_a_place_sees_only_its_own_surroundings():
+    backbone = make(kernel=(3, 1, 1), means=(2, 1))
+    maps = backbone(IMAGES)
+    assert [tuple(one.shape[1:]) for one in maps.values()] == [(8, 8, 3), (4, 4, 4), (4, 4, 6)]
+    with tf.GradientTape() as tape:
+        images = tf.constant(IMAGES[:1])
+        tape.watch(images)
+        place = backbone(images)["map5"][0, 1, 1]
+    seen = np.flatnonzero(np.abs(tape.gradient(place, images))[0].sum(axis=(1, 2)))
+    # A place i of map3 sees 2 i - 5 to 2 i + 7; this one of map4 and map5 is the mean of the places 2 and 3.
+    assert seen.tolist() == list(range(0, 14))
+
+
 def test_is_its_formula():
     backbone = make()
     backbone(IMAGES)
@@ -81,7 +94,8 @@ def test_every_variable_gets_a_gradient():
 
 
 @pytest.mark.parametrize("words", [{"widths": (4, 4)}, {"widths": (6, 4, 8)}, {"blocks": (1, 1)}, {"blocks": (1, 0, 1)},
-                                   {"kernel": 0}, {"stem": 0}, {"stem_stride": 0}])
+                                   {"kernel": 0}, {"kernel": (3, 3)}, {"means": (2,)},
+                                   {"means": (2, 0)}, {"stem": 0}, {"stem_stride": 0}])
 def test_refusals(words):
     with pytest.raises(ValueError, match=r"^deepfd_res\(widths=.*\) needs three widths that do not fall, "):
         make(**words)
