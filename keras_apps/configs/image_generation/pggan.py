@@ -15,7 +15,7 @@ def get_config():
     config = dcgan()
     config.update({"family": "pggan", "generator": "progressive(width=16, most=64)",
                    "critic": "progressive(width=16, most=64)", "loss": "wasserstein_gp(weight=10.0, drift=1e-3)",
-                   "steps": 2800})
+                   "steps": 6000})
     for group in ("generator", "critic"):
         config.optimizers[group] = "adam(rate=1e-3, beta_1=0.0, beta_2=0.99)"
     return config
