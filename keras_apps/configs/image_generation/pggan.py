@@ -4,8 +4,8 @@
     python -m keras_apps.train --config=keras_apps/configs/image_generation/pggan.py \\
         --data=build/data/fashion_mnist --workdir=build/zoo/fashion_mnist/pggan
 
-Measured, seed 0, last step, over 5,000 images: Frechet distance 13.5 (a Gaussian of the pixels about 37, unseen real
-images .15), precision .752, recall .297, all ten classes covered, the rarest by .043. 11.3 CPU minutes on an AMD EPYC.
+Measured, seed 0, last step, over 5,000 images: Frechet distance 6.40 (a Gaussian of the pixels about 37, unseen real
+images .15), precision .862, recall .491, all ten classes covered, the rarest by .042. 12.2 CPU minutes on an AMD EPYC.
 """
 
 from keras_apps.configs.image_generation.dcgan import get_config as dcgan
