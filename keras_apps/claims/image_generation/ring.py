@@ -1,24 +1,26 @@
 """Which GAN loss finds all of eight clouds around a circle?
 
-Claimed: of each loss, all eight are found, each by 3 % of the points or more that lie within the reach of its own.
-Nets of dense layers alike for all; with a penalty on the slope (WGAN-GP, or R1 beside another loss) and without.
+Claimed: of each loss, all eight are found, each by 3 % of the points or more that lie within three deviations of its
+mean. Nets of dense layers alike for all; with a penalty on the slope (WGAN-GP, or R1 beside another loss) and without.
 Source: the test of Metz et al., ICLR 2017, arXiv:1611.02163; that mode dropping is the rule without a penalty is known,
 so a loss that fails here says what it needs.
-Shrunk: 3,000 steps of 256 points (WGAN, WGAN-GP: 2,000 with three critic steps).
+Shrunk: 6,000 steps of 256 points (WGAN, WGAN-GP: 5,000 with three critic steps). Penalties, clip and rates were chosen
+by seeds 100 and 101.
 """
 
 from keras_apps.claims.claim import Arm, Claim
 
-SLOW = {"critic_steps": 3, "steps": 2000, "checkpoint_every": 2000}
-RMSPROP = {f"optimizers.{group}": "rmsprop(rate=5e-4)" for group in ("generator", "critic")}
+SLOW = {"critic_steps": 3, "steps": 5000, "checkpoint_every": 5000}
+ADAM = {f"optimizers.{group}": "adam(rate=1e-3, beta_1=0.0, beta_2=0.9)" for group in ("generator", "critic")}
 KINDS = {
     "logistic": {"loss": "logistic()"},
     "least_squares": {"loss": "least_squares()"},
     "hinge": {"loss": "hinge()"},
-    "wasserstein": {"loss": "wasserstein(clip=0.1)", **SLOW, **RMSPROP},
+    "wasserstein": {"loss": "wasserstein(clip=0.1)", **SLOW, **ADAM},
     "wasserstein_gp": {"loss": "wasserstein_gp(weight=1.0)", **SLOW},
-    "logistic_r1": {"loss": "logistic()", "r1": 1.0},
-    "hinge_r1": {"loss": "hinge()", "r1": 1.0},
+    "logistic_r1": {"loss": "logistic()", "r1": 0.02},
+    "least_squares_r1": {"loss": "least_squares()", "r1": 0.005},
+    "hinge_r1": {"loss": "hinge()", "r1": 0.02},
 }
 
 CLAIM = Claim(
@@ -27,5 +29,5 @@ CLAIM = Claim(
     metric="classes_covered",
     also=("precision", "least_class_share"),
     rules=tuple(f"{name} > 7.5" for name in KINDS),
-    minutes=12,
+    minutes=14,
 )

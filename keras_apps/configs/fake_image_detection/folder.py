@@ -15,7 +15,10 @@ from keras_apps.configs.fake_image_detection.contrastive import get_config as co
 
 def get_config():
     config = contrastive()
-    config.update({"size": 64, "backbone": "deepfd_res(widths=(32, 48, 96), blocks=(2, 4, 3), stem_stride=4)"})
+    config.update({
+        "size": 64,
+        "backbone": "deepfd_res(widths=(24, 32, 64), blocks=(1, 2, 1), kernel=(3, 3, 1), stem=3, stem_stride=2)",
+    })
     config.data.update({"train_split": "", "validation_split": "", "test_split": "", "holdout": 0.25,
                         "validation": 0.15, "sampler": "balanced()"})
     return config
