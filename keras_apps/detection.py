@@ -11,7 +11,7 @@ DOMAINS = "pixels", "spectrum", "both"
 
 
 class DetectionNetwork(tf.keras.Model):
-    """maps = backbone(images);   code = softmax(W neck(maps) + b), what pairs are compared by
+    """maps = backbone(images);   code = softmax(W neck(maps) + b), what pairs are compared by (at any length)
 
     classifier: scores_p = U conv3x3(swish(norm(map5)))_p + u at each place p;   logits = mean over the places
 

@@ -42,7 +42,7 @@ class EmbeddingApp(App):
         for name, method in methods.items():
             own = [*getattr(method, "trainable_variables", ()), *getattr(method, "local", ())]
             if own:
-                groups.setdefault(name if name in self.config.optimizers else "network", []).extend(own)
+                groups.setdefault(name if self.config.optimizers.get(name) else "network", []).extend(own)
         return groups
 
     def look(self, images):

@@ -54,12 +54,12 @@ def plan(families, data, out, extra=()):
     return found
 
 
-def train(planned, data):
+def train(planned, sha):
     """Trains what is not finished; {family: evaluation.json}.
 
+    Args:    sha: the data's hash.
     Raises:  ValueError where a finished run is of another config or other data; OSError where a training fails.
     """
-    sha = cells.data_sha(data)
     found = {family: cells.finished(cell, sha) for family, cell in planned.items()}
     wanted = {family: cell for family, cell in planned.items() if not found[family]}
     with cells.watching(len(wanted)) as begin:
@@ -123,8 +123,8 @@ def table(found):
     lines = cells.table(["family", *(key.replace("_", " ") for key in FIGURES), "CPU minutes"], rows)
     judge = f" (accuracy on unseen images {first['encoder_accuracy']:.3f})" if "encoder_accuracy" in first else ""
     return [*lines, "", f"At the last step, seed {first['seed']}, over {first['images']:,} images, in the features of "
-                        f"an encoder of our own{judge}; a class is covered where 3 % of the images or more are taken "
-                        f"for it. On {cells.machine()}."]
+                        f"an encoder of our own{judge}; a class is covered where {first.get('covered_from', 0.03):.2g} "
+                        f"of the images or more are taken for it. On {cells.machine()}."]
 
 
 def sheet(pools, real):
@@ -160,10 +160,10 @@ def define_flags():
 def main(argv):
     extra, out, data = argv[1:], os.path.abspath(FLAGS.out), os.path.abspath(FLAGS.data)
     cells.require_words(extra)
-    cells.data_sha(data)        # refuses a folder without data before anything else is done
+    sha = cells.data_sha(data)
     planned = plan(FLAGS.families, data, out, extra)
     os.makedirs(out, exist_ok=True)
-    found = train(planned, data)
+    found = train(planned, sha)
     pools = draw(planned, out, FLAGS.count)
     fakes = os.path.abspath(FLAGS.fakes) if FLAGS.fakes else f"{data.rstrip('/')}_fakes"
     combine(data, pools, fakes)

@@ -44,8 +44,9 @@ class FakeImageDetectionApp(App):
     captions = {
         "roc": "Share of fakes found over the share of real images called fake, beside a logistic regression on 8 x 8 "
                "thumbnails.",
-        "distances": "How far codes of two test images lie apart: the pairs are to bring real-real and fake-fake "
-                     "together, whichever generator, and real-fake apart.",
+        "distances": "How far codes of two test images lie apart, at length one: the pairs are to bring real-real and "
+                     "fake-fake together, whichever generator, and real-fake apart. Without pairs nothing trains the "
+                     "code: then it is a random view of the network.",
         "maps": "Where the detector sees fakes when a patch of a fake is pasted into real images.",
         "mistakes": "Above fakes that look most real to the detector, below real images that look most fake.",
         "followed": "The held-out generator's figures while training. Nothing was chosen by them.",
@@ -124,7 +125,7 @@ class FakeImageDetectionApp(App):
         trunk = {"network": self.network.trunk}
         if phase == "pairs":
             return trunk
-        own = "classifier" if "classifier" in self.config.optimizers else "network"
+        own = "classifier" if self.config.optimizers.get("classifier") else "network"
         if self.config.freeze:
             return {own: self.network.classifier}
         return ({"network": [*self.network.trunk, *self.network.classifier]} if own == "network" else
@@ -307,12 +308,13 @@ class FakeImageDetectionApp(App):
         return boxes, made
 
     def follow(self, splits, step):
-        """The held-out generator while training: what is chosen by nothing, only watched."""
+        """The held-out generator, else each one, while training: what is chosen by nothing, only watched."""
         test = splits[HELD_OUT]
         brief = test.only(_balanced(np.arange(len(test.rows)), test.identities >= 0, 2 * WATCHED))
         images, fake = brief.load(), brief.identities >= 0
         codes = self.over("code", images)
-        found = {**self._brief(brief), **{name: float(value) for name, value in _distances(codes, fake).items()}}
+        found = {**self._brief(brief), **_by_source(self.over("score", images), brief),
+                 **{name: float(value) for name, value in _distances(codes, fake).items()}}
         return found, {"distances": _distance_chart(codes, fake)}
 
     def pictures(self, splits):
@@ -397,7 +399,7 @@ class FakeImageDetectionApp(App):
 def _require_sound(config):
     """Refuses what cannot be trained or judged."""
     if not 0 < config.pair_share < 1:
-        raise ValueError(f"`pair_share` is {config.pair_share} but must lie in (0, 1); use 0.13, or loss=\"\" for "
+        raise ValueError(f"`pair_share` is {config.pair_share} but must lie in (0, 1); use 0.33, or loss=\"\" for "
                          "none.")
     if config.freeze and not config.loss:
         raise ValueError("`freeze` is True but `loss` is empty: nothing would teach what is frozen; set freeze=False.")
@@ -467,9 +469,9 @@ def _tracks(scores, split):
 
 
 def _pair_distances(codes, fake):
-    """{"real-real" | "fake-fake" | "real-fake": distances} of the codes of a few hundred images."""
+    """{"real-real" | "fake-fake" | "real-fake": distances} of the codes, at length one, of a few hundred images."""
     chosen = _balanced(np.arange(len(fake)), fake, WATCHED)
-    codes, fake = codes[chosen], fake[chosen]
+    codes, fake = codes[chosen] / np.linalg.norm(codes[chosen], axis=1, keepdims=True), fake[chosen]
     distance = np.sqrt(np.maximum(0, ((codes[:, None] - codes[None]) ** 2).sum(axis=2)))
     upper = np.triu(np.ones_like(distance, bool), 1)
     same = fake[:, None] == fake[None]
@@ -483,4 +485,5 @@ def _distances(codes, fake):
 
 
 def _distance_chart(codes, fake):
-    return charts.densities(_pair_distances(codes, fake), "distance of codes", "Distances of pairs of test images")
+    return charts.densities(_pair_distances(codes, fake), "distance of codes at length one",
+                            "Distances of pairs of test images")

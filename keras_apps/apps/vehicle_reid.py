@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_apps import charts
+from keras_apps.app import BLOCK
 from keras_apps.build import build
 from keras_apps.embedding import EmbeddingNetwork
 from keras_apps.embedding_app import EmbeddingApp, require_pairs
@@ -199,8 +200,8 @@ class VehicleReidApp(EmbeddingApp):
         embed = self.compiled("ask" if self.matcher else "embed")
         move = PadCropAugment(max(1, min(self.info.shape[:2]) // 16))
         shifted = [[], []]
-        for start in range(0, len(places), 256):
-            images = split.load(places[start:start + 256])
+        for start in range(0, len(places), BLOCK):
+            images = split.load(places[start:start + BLOCK])
             for number, side in enumerate(shifted):
                 side.append(embed(move(images, tf.constant([start, number]), 1.0)).numpy())
         share = consistency.shift_consistency(
@@ -232,8 +233,8 @@ class VehicleReidApp(EmbeddingApp):
         places, embed = np.flatnonzero(sides[1]), self.compiled("embed")
         asked, plain = vectors if asked is None else asked, pixels
         vectors, pixels = vectors.copy(), pixels.copy()
-        for start in range(0, len(places), 256):
-            rows = places[start:start + 256]
+        for start in range(0, len(places), BLOCK):
+            rows = places[start:start + BLOCK]
             changed = self.restyle(tf.constant(split.load(rows)), tf.constant([self.config.seed, start]), 1.0)
             vectors[rows], pixels[rows] = embed(changed).numpy(), self.pixels(changed)
         figures, _ = self.search.figures(vectors, pixels, split, sides, [], asked)
@@ -250,8 +251,8 @@ class VehicleReidApp(EmbeddingApp):
             kinds = tf.cast(tf.argmax(self.matcher.kind(embedding), axis=1), tf.int32)
             return self.ask(part), unit, kinds, self.look(images)[1], part
         blocks = []
-        for start in range(0, len(split.rows), 256):
-            rows = slice(start, start + 256)
+        for start in range(0, len(split.rows), BLOCK):
+            rows = slice(start, start + BLOCK)
             *parts, part = seen(split.load(rows), drawn[rows])
             blocks.append([*(one.numpy() for one in parts), self.pixels(part)])
         asked, plain, kinds, whole, plain_pixels = (np.concatenate(one) for one in zip(*blocks))

@@ -12,7 +12,7 @@ class DeepfdResBackbone(tf.keras.Model):
 
     block: y = x padded with zero channels + conv(swish(norm(conv(swish(norm(x))))))
 
-    The published figures are the defaults, for 64 pixels; for 28 use stem_stride=2 and narrower levels. The last map
+    The published figures are the defaults, for 64 pixels; for 28 use stem_stride=1 and narrower levels. The last map
     is not yet normed: what reads it norms it first. With a kernel of 1 and without means a place of the last map sees
     little more than the stem does, so that what it says is said of that place alone.
 

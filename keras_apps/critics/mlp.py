@@ -15,7 +15,8 @@ class MlpCritic(tf.keras.Model):
     Call:    images [b,H,W,C] in [0, 1], stage, fade, training -> scores [b]. It has one stage.
     State:   sizes: ((H, W),).
     Raises:  ValueError for a width or depth below 1.
-    Source:  Metz et al., ICLR 2017, arXiv:1611.02163, appendix.   Differs: no.
+    Source:  Metz et al., ICLR 2017, arXiv:1611.02163, appendix.
+    Differs: LeakyReLU instead of ReLU, initial weights of He; width and depth are free.
     """
 
     def __init__(self, size, channels, width=128, depth=2):

@@ -15,7 +15,8 @@ class MlpGenerator(tf.keras.Model):
     Call:    latents [b,z], stage, fade, training -> images [b,H,W,C], about [0, 1]. It has one stage.
     State:   sizes: ((H, W),).
     Raises:  ValueError for a width or depth below 1.
-    Source:  Metz et al., ICLR 2017, arXiv:1611.02163, appendix (the net for a mixture of Gaussians).   Differs: no.
+    Source:  Metz et al., ICLR 2017, arXiv:1611.02163, appendix (the net for a mixture of Gaussians).
+    Differs: initial weights of He; width and depth are free.
     """
 
     def __init__(self, latent, size, channels, width=128, depth=2):

@@ -7,23 +7,8 @@ from sklearn.datasets import load_digits
 
 from keras_apps.configs.fake_image_detection.contrastive import get_config as contrastive
 from keras_apps.configs.image_generation.dcgan import get_config as dcgan
-from tfrecords import schema
+from tests.tfrecords.drawn import Drawn
 from tfrecords.write import write
-
-
-class Drawn:
-    """A source of given images (uint8 [n,h,w] or [n,h,w,c], or a list of such) with columns [n] of dictionaries."""
-
-    def __init__(self, images, columns=None, **facts):
-        self.images, self.columns = images, columns or [{}] * len(images)
-        self.description = {"source": "drawn", **facts}
-
-    def __len__(self):
-        return len(self.images)
-
-    def __iter__(self):
-        for place, (image, columns) in enumerate(zip(self.images, self.columns)):
-            yield schema.Item(f"{place:04d}.png", functools.partial(np.asarray, image), columns, stamp="1")
 
 
 @functools.lru_cache
@@ -59,7 +44,9 @@ def small_detection(**changes):
     config.update({
         "steps": 8, "batch": 16, "checkpoint_every": 8, "log_every": 1, "size": 16, "code": 8, "pair_share": 0.5,
         "backbone": "deepfd_res(widths=(8, 8, 16), blocks=(1, 1, 1), stem=3, stem_stride=1)", "robustness": (),
-        "schedule": "constant()", "ema": 0.5, "follow_every": 0})
+        "loss": "contrastive(margin=0.5, distance='euclidean', normalise=False)", "schedule": "constant()", "ema": 0.5,
+        "follow_every": 0})
+    config.optimizers.network = "adam(rate=3e-3)"
     config.data.augment = ()
     return changed(config, changes)
 

@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from keras_apps import cells, zoo
-from tests.keras_apps.fakes import Drawn, reals, write_digits
+from tests.keras_apps.fakes import reals, write_digits
 from tests.keras_apps.runs import contents
+from tests.tfrecords.drawn import Drawn
 from tfrecords.read import Records
 from tfrecords.write import named_source, write
 

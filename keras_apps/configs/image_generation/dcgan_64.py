@@ -7,7 +7,7 @@
         --out=build/zoo/faces --count=40000
 
 Each critic step draws its own batch, so that WGAN's five make five times as many epochs. 200,000 fakes of each:
---count=200000; a detector takes as many fakes of all together as there are real images.
+--count=200000; a batch of the detector holds as many of all together as real images.
 
 Its judge learns quarter turns where the images have no labels. Days on CPUs; meant for GPUs (--strategy=mirrored).
 """

@@ -15,8 +15,9 @@ from keras_apps.apps import fake_image_detection
 from keras_apps.configs.fake_image_detection import folder as folder_config
 from keras_apps.metrics import detection
 from keras_apps.run import Run, claim, stored_config
-from tests.keras_apps.fakes import TRACES, Drawn, blocky, changed, checkered, reals, small_detection, write_fakes
+from tests.keras_apps.fakes import TRACES, blocky, changed, checkered, reals, small_detection, write_fakes
 from tests.keras_apps.runs import run_evaluate, run_train
+from tests.tfrecords.drawn import Drawn
 from tfrecords import schema
 from tfrecords.write import write
 
@@ -356,7 +357,8 @@ def test_pasted_patches_are_where_the_boxes_say(live):
 def test_the_held_out_generator_is_watched_while_training(trained):
     rows = [row for row in WriteHistory.read(trained / "run") if "follow/auc" in row]
     assert [row["step"] for row in rows] == [1, 20, 40, 60]
-    keys = {"auc", "f", "precision", "recall", "distance_real_real", "distance_fake_fake", "distance_real_fake"}
+    keys = {"auc", "f", "precision", "recall", "found_faint", "distance_real_real", "distance_fake_fake",
+            "distance_real_fake"}
     assert all(keys == {name[7:] for name in row if name.startswith("follow/")} for row in rows)
     assert rows[-1]["follow/distance_real_fake"] > 2 * rows[-1]["follow/distance_real_real"]
 
@@ -374,13 +376,13 @@ def test_pictures_and_page(trained, live):
 
 
 def test_codes_of_pairs_are_measured_kind_by_kind():
-    codes = np.array([[1.0, 0], [1, 0], [0, 1], [0, 1]])
+    codes = np.array([[0.5, 0], [1, 0], [0, 1], [0, 1]])       # their length does not count
     found = fake_image_detection._pair_distances(codes, np.array([False, False, True, True]))
     assert found["real-real"].tolist() == found["fake-fake"].tolist() == [0.0]
     np.testing.assert_allclose(found["real-fake"], [2 ** 0.5] * 4)
     one = fake_image_detection._distances(codes[1:3], np.array([False, True]))
     assert set(one) == {"distance_real_fake"}, "no pair of one kind, no figure"
-    many = np.concatenate([np.zeros((900, 2)), np.ones((900, 2))])
+    many = np.concatenate([np.tile([1.0, 0], (900, 1)), np.tile([0.0, 1], (900, 1))])
     found = fake_image_detection._pair_distances(many, np.arange(1800) >= 900)
     assert {name: len(values) for name, values in found.items()} == {
         "real-real": 300 * 299 // 2, "fake-fake": 300 * 299 // 2, "real-fake": 300 * 300}, "as many of both kinds"

@@ -1,6 +1,5 @@
 """Real images beside pools of fakes: what is written cannot be told apart by codec, size or number."""
 
-import functools
 import pickle
 import zlib
 
@@ -9,8 +8,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tests.tfrecords.drawn import Drawn
 from tests.tfrecords.sources.contract import check, facts
-from tfrecords import schema
 from tfrecords.decode import Decoder
 from tfrecords.read import Records
 from tfrecords.sources import fakes
@@ -20,21 +19,6 @@ from tfrecords.sources.synthetic import SyntheticSource
 from tfrecords.write import named_source, write
 
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-class Drawn:
-    """Random images, or given ones, with columns; `facts` as a manifest keeps them."""
-
-    def __init__(self, images, columns=None, **facts):
-        self.images, self.columns = images, columns or [{}] * len(images)
-        self.description = {"source": "drawn", **facts}
-
-    def __len__(self):
-        return len(self.images)
-
-    def __iter__(self):
-        for place, (image, columns) in enumerate(zip(self.images, self.columns)):
-            yield schema.Item(f"{place:03d}.png", functools.partial(np.asarray, image), columns, stamp="1")
 
 
 def noise(count, size=12, channels=1, seed=0, dtype=np.uint8):
