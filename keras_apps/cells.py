@@ -131,6 +131,16 @@ def require_words(words):
             raise ValueError(f"`{word}` is not a flag of `keras_apps.train`; every setting is written --name=value.")
 
 
+def explain_words(error, argv):
+    """A better sentence for a flag of the trainings that was typed as one of the command's own."""
+    if isinstance(error, flags.UnrecognizedFlagError):
+        name = error.flagname
+        word = next((word for word in argv if word.lstrip("-").partition("=")[0] == name), "")
+        return (f"`--{name}` is not a flag of this command; flags of `keras_apps.train` come last, after two dashes "
+                f"that stand alone: -- {word}")
+    return explain(error, argv)
+
+
 def data_sha(data):
     """The hash of the data in a folder.   Raises: ValueError where it holds none."""
     manifest = read_json(os.path.join(data, "manifest.json"))

@@ -326,3 +326,7 @@ def chosen_by(config, trained, split):
 
 def _size(count):
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB"
+
+
+if __name__ == "__main__":
+    raise SystemExit("error: this is no command; use python -m keras_apps.train with --doctor and its other flags.")

@@ -191,8 +191,8 @@ def _of_split(records, key, name):
     have = records.names("split") if records.has("split") else []
     if name not in have:
         raise ValueError(f"`data.{key}` is {name!r} but the data have the splits {have}; name one of them, or set "
-                         f"`data.{key}` to nothing (--config.data.{key}=): identities are held back by `data.holdout` "
-                         "where no split is named.")
+                         f"`data.{key}` to nothing (--config.data.{key}=): what is held back is then dealt by "
+                         "`data.holdout`, of identities where there are any.")
     return records.column("split") == have.index(name)
 
 

@@ -191,15 +191,6 @@ def define_flags():
     flags.DEFINE_string("metric", "auc", "figure of evaluation.json that is compared")
 
 
-def explain(error, argv):
-    """A better sentence for a flag of the trainings that was typed as one of this command's."""
-    if isinstance(error, flags.UnrecognizedFlagError):
-        word = next((word for word in argv if word.lstrip("-").partition("=")[0] == error.flagname), "")
-        return (f"`--{error.flagname}` is not a flag of this command; flags of `keras_apps.train` come last, after two "
-                f"dashes that stand alone: -- {word}")
-    return None
-
-
 def main(argv):
     extra, out = argv[1:], os.path.abspath(FLAGS.out)
     cells.require_words(extra)
@@ -217,4 +208,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    command.run(main, define_flags, words=True, explain=explain)
+    command.run(main, define_flags, words=True, explain=cells.explain_words)

@@ -10,8 +10,9 @@ the same command goes on where a killed one stopped.
 """
 
 import json
+import math
 import os
-import pathlib
+import shlex
 import sys
 
 import numpy as np
@@ -21,7 +22,6 @@ from PIL import Image, ImageDraw
 from keras_apps import cells, charts
 from keras_apps.build import ROOT
 from keras_apps.checkpoints import checkpoints_in
-from keras_apps.config import explain
 from keras_apps.run import read_json
 from tfrecords import command
 from tfrecords.decode import Decoder
@@ -36,9 +36,12 @@ ROW, MARGIN = 16, 64        # images of a family on the sheet; pixels for the na
 
 
 def plan(families, data, out, extra=()):
-    """{family: Cell}.   Raises: ValueError for a family that has no config, or a flag that it does not take."""
-    known = sorted(path.stem for path in CONFIGS.glob("*.py") if not path.stem.startswith("_"))
-    found = {}
+    """{family: Cell}.
+
+    Raises:  ValueError for a family that has no config for images, a flag that it does not take, or two sizes.
+    """
+    known = sorted(path.stem for path in CONFIGS.glob("*.py") if path.stem not in ("__init__", "ring"))   # not points
+    found, sizes = {}, {}
     if not families:
         raise ValueError(f"`--families` is empty but must name configs of image_generation, of {', '.join(known)}.")
     for family in families:
@@ -46,12 +49,47 @@ def plan(families, data, out, extra=()):
             raise ValueError(f"`--families` names {family!r} but must name configs of image_generation, of "
                              f"{', '.join(known)}.")
         config = str(CONFIGS / f"{family}.py")
-        own = cells.config_of(config, extra)["family"]
+        settled = cells.config_of(config, extra)
+        own = settled["family"]
+        sizes[str(settled["size"])] = family
         if own in found:
             raise ValueError(f"`--families` names two configs of the family {own!r} but each pool needs its own; leave "
                              "one out.")
         found[own] = cells.Cell(own, config, data, os.path.join(out, own), tuple(extra))
+    if len(sizes) > 1:
+        told = " and ".join(f"{size} ({family})" for size, family in list(sizes.items())[:2])
+        raise ValueError(f"`--families` are of the sizes {told} but pools must have one; name those of one size.")
     return found
+
+
+def require_places(families, data, out, fakes):
+    """Refuses, before anything is trained, an `--out` that holds something else and fakes that would be lost."""
+    if os.path.exists(out) and not os.path.isdir(out):
+        raise ValueError(f"`--out` is {out} but that is a file; name a folder.")
+    there = set(os.listdir(out)) if os.path.isdir(out) else set()
+    if there and not there & {"pools", "zoo.md", *(f"{family}{end}" for family in families for end in ("", ".lock"))}:
+        raise ValueError(f"`--out` is {out} but holds something else, {min(there)} among it; name another folder.")
+    _fakes_there(families, data, fakes)
+
+
+def _fakes_there(families, data, fakes):
+    """The manifest of the fakes in a folder, None where there is none.
+
+    Raises:  ValueError where it holds something else, or fakes of a family that is not among these.
+    """
+    manifest = read_json(os.path.join(fakes, "manifest.json"))
+    if manifest is None:
+        if os.path.exists(fakes) and (not os.path.isdir(fakes) or os.listdir(fakes)):
+            raise ValueError(f"`--fakes` is {fakes} but that holds something else; name another folder.")
+        return None
+    made = manifest["created_from"][0]
+    if made.get("source") != "fakes" or made.get("reals_sha256") != cells.data_sha(data):
+        raise ValueError(f"`--fakes` is {fakes} but holds other data than fakes beside {data}; name another folder.")
+    lost = sorted(set(made["families"]) - set(families))
+    if lost:
+        raise ValueError(f"`--fakes` is {fakes} but holds fakes of {', '.join(lost)} as well, which would be lost; "
+                         "name those `--families` too, or another folder.")
+    return manifest
 
 
 def train(planned, sha):
@@ -96,18 +134,9 @@ def combine(data, pools, fakes):
     Raises:  ValueError where the folder holds something else, or fakes of a family that is not among the pools.
     """
     shas = sorted(read_json(os.path.join(pool, "manifest.json"))["data_sha256"] for pool in pools)
-    stamp, manifest = os.path.join(fakes, "pools.json"), read_json(os.path.join(fakes, "manifest.json"))
-    if manifest:
-        made = manifest["created_from"][0]
-        if made.get("source") != "fakes" or made.get("reals_sha256") != Records(data).manifest["data_sha256"]:
-            raise ValueError(f"`--fakes` is {fakes} but holds other data than fakes beside {data}; name another "
-                             "folder.")
-        lost = sorted(set(made["families"]) - {os.path.basename(pool) for pool in pools})
-        if lost:
-            raise ValueError(f"`--fakes` is {fakes} but holds fakes of {', '.join(lost)} as well, which would be lost; "
-                             "name those `--families` too, or another folder.")
-        if read_json(stamp) == shas:
-            return
+    stamp = os.path.join(fakes, "pools.json")
+    if _fakes_there([os.path.basename(pool) for pool in pools], data, fakes) and read_json(stamp) == shas:
+        return
     text = f"fakes(reals={str(data)!r}, pools={tuple(map(str, pools))!r})"
     cells.call("tfrecords.write", f"--source={text}", f"--out={fakes}", "--overwrite")
     write_file(stamp, json.dumps(shas))
@@ -119,12 +148,23 @@ def table(found):
             for family, result in found.items()]
     first = next(iter(found.values()))
     rows.append(["a Gaussian of the pixels", *(cells.figure([first.get(f"floor_{key}")]) for key in FIGURES), "-"])
-    rows.append(["real, never trained on", cells.figure([first.get("frechet_real")]), *["-"] * len(FIGURES)])
+    if "frechet_real" in first:
+        rows.append(["real, never trained on", cells.figure([first["frechet_real"]]), *["-"] * len(FIGURES)])
     lines = cells.table(["family", *(key.replace("_", " ") for key in FIGURES), "CPU minutes"], rows)
     judge = f" (accuracy on unseen images {first['encoder_accuracy']:.3f})" if "encoder_accuracy" in first else ""
-    return [*lines, "", f"At the last step, seed {first['seed']}, over {first['images']:,} images, in the features of "
+    return [*lines, "", f"At the last step, seed {first['seed']}, over {first['images']:,} images beside "
+                        f"{first.get('real_images', first['images']):,} real ones, in the features of "
                         f"an encoder of our own{judge}; a class is covered where {first.get('covered_from', 0.03):.2g} "
-                        f"of the images or more are taken for it. On {cells.machine()}."]
+                        f"of the images or more are taken for it. On {cells.machine()}.", *_poor(found)]
+
+
+def _poor(found):
+    """What to know before a detector is trained on the fakes."""
+    poor = [family for family, result in found.items() if result["frechet"] >= result.get("floor_frechet", math.inf)]
+    if not poor:
+        return []
+    return ["", f"Caution: the images of {', '.join(poor)} are no nearer to real ones than a Gaussian of the pixels. A "
+                "detector of such fakes proves nothing; train longer."]
 
 
 def sheet(pools, real):
@@ -162,21 +202,32 @@ def main(argv):
     cells.require_words(extra)
     sha = cells.data_sha(data)
     planned = plan(FLAGS.families, data, out, extra)
+    fakes = os.path.abspath(FLAGS.fakes) if FLAGS.fakes else f"{data.rstrip('/')}_fakes"
+    require_places(planned, data, out, fakes)
     os.makedirs(out, exist_ok=True)
     found = train(planned, sha)
     pools = draw(planned, out, FLAGS.count)
-    fakes = os.path.abspath(FLAGS.fakes) if FLAGS.fakes else f"{data.rstrip('/')}_fakes"
     combine(data, pools, fakes)
     lines = table(found)
     write_file(os.path.join(out, "zoo.md"), "\n".join(lines) + "\n")
     named(sheet(pools, data), [*planned, "real"]).save(os.path.join(out, "zoo.png"))
     print("\n".join(lines))
-    place = pathlib.Path(fakes)
-    print(f"\nwritten: {out}/zoo.md, zoo.png, pools/; real and fake images: {place}")
-    print("next:\n  python -m keras_apps.train --config=keras_apps/configs/fake_image_detection/contrastive.py "
-          f"--config.held_out={next(reversed(planned))} --data={os.path.relpath(place)} "
-          f"--workdir=build/fakes/{next(reversed(planned))}")
+    print(f"\nwritten: {out}/zoo.md, zoo.png, pools/; real and fake images: {fakes}")
+    print(f"next:\n  {following(planned, fakes)}")
+
+
+def following(planned, fakes):
+    """The command that trains a detector on the fakes, the last of several families held out."""
+    last, cell = list(planned.items())[-1]
+    size = cells.config_of(cell.config, cell.words)["size"]
+    text = str(tuple(size) if isinstance(size, list) else size)
+    words = [] if size == 28 else [f"--config.size={shlex.quote(text)}"]
+    words += [f"--config.held_out={last}"] if len(planned) > 1 else []
+    config = "--config=keras_apps/configs/fake_image_detection/contrastive.py"
+    return " ".join(["python -m keras_apps.train", config, *words,
+                     f"--data={shlex.quote(os.path.relpath(fakes))}",
+                     f"--workdir={shlex.quote(os.path.join('build', os.path.basename(fakes), last))}"])
 
 
 if __name__ == "__main__":
-    command.run(main, define_flags, words=True, explain=explain)
+    command.run(main, define_flags, words=True, explain=cells.explain_words)

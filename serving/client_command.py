@@ -377,6 +377,8 @@ def main(argv):
             f"`--images` is {values.images} but must be the folder that the gallery was built from; unpack a zip first."
         )
     for image in images:  # before the first of many requests, not after the last
+        if os.path.isdir(image):
+            raise FileNotFoundError(f"Image `{image}` is a folder; give its images, such as {image.rstrip('/')}/*.png.")
         if not os.path.isfile(image):
             raise FileNotFoundError(f"Image `{image}` is not a file; check the path.")
     read = _READS[signature](images, values.pattern) if values.pattern else None
@@ -388,5 +390,5 @@ def main(argv):
     if values.json:
         for row in rows:
             print(json.dumps(row))
-    elif not values.out:
+    elif not values.out or signature == "detect":      # its picture holds the first ones alone, and no threshold
         print_table(signature, rows)

@@ -39,6 +39,9 @@ def run(main, define_flags, words=False, errors=(), explain=None):
             sys.exit(f"error: `{argv[1]}` is not a flag; every setting is written --name=value, see --help.")
         try:
             return main(argv)
+        except KeyboardInterrupt:
+            print("interrupted.", file=sys.stderr)
+            sys.exit(130)       # as shells count: 128 + the signal's number
         except Exception as error:
             user = isinstance(error, (ValueError, OSError, *errors))
             said = _sentence_of(error, explain and explain(error, typed), user and str(error))

@@ -155,7 +155,11 @@ def report(manifest, out):
            "vehicle_reid" if len(manifest["names"].get("camera", ())) > 1 else "verification")
     made = any(source.get("source") == "fakes" for source in manifest["created_from"])
     config = "contrastive" if made else "folder"        # the former takes the splits that are written
-    lines += ["next:", f"  python -m keras_apps.train --config=keras_apps/configs/{app}/{config}.py "
+    least, most = (manifest["sizes"][key] for key in ("minimum", "maximum"))
+    # Resampling blurs what a detector looks for, and one of images of one size refuses others.
+    own = app == "fake_image_detection" and least == most and least != [28 if made else 64] * 2
+    size = f"--config.size={shlex.quote(str(least[0] if least[0] == least[1] else tuple(least)))} " if own else ""
+    lines += ["next:", f"  python -m keras_apps.train --config=keras_apps/configs/{app}/{config}.py {size}"
               f"--data={shlex.quote(place)} --workdir={shlex.quote(os.path.join('build', name))}"]
     return lines
 

@@ -197,6 +197,12 @@ class FakeImageDetectionApp(App):
                  "detector will take; bring both kinds to one codec, size, framing and content." for name in strong
                  if name in found]
         self._probed["shortcuts"] = ", ".join(strong)
+        if not train.images.unresized:
+            height, width = np.median(sizes, axis=0).astype(int)
+            own = height if height == width else (height, width)
+            said.append(f"warning: the images, of {height} x {width} pixels in the middle, are resized to "
+                        f"{self.info.shape[0]} x {self.info.shape[1]}, which blurs the traces that a detector looks "
+                        f"for; train at their own size: --config.size={own}.")
         return said
 
     def evaluate(self, splits):
@@ -382,11 +388,12 @@ class FakeImageDetectionApp(App):
 
     def about(self, result):
         config = self.config
-        how = (f"fakes of `{config.held_out}`, of which none was trained on, and on real images never trained on"
+        how = (f"fakes of `{config.held_out}`, of which none was trained on, and real images never trained on"
                if result["unseen_source"] else "fakes of generators it was trained on: nothing is known about others")
         probes = ", ".join(f"{name[len('probe_'):].replace('_', ' ')} {value:.1%}" for name, value in result.items()
                            if name.startswith("probe_"))
-        return (f"Judged on {how}. Fake is the positive class; figures without a suffix are at argmax. The threshold "
+        return (f"Judged on {result['images']:,.0f} images, half of them fake: {how}. Fake is the positive class; "
+                "figures without a suffix are at argmax. The threshold "
                 f"lets {config.false_alarms:.0%} of the real validation images be called fake; on the test it calls "
                 f"{result['bpcer']:.1%} of the real images fake and misses {result['apcer']:.1%} of the worst "
                 f"generator's fakes. Shortcut probe, share of training images that one fact alone tells: {probes}.\n\n"

@@ -279,7 +279,7 @@ class ImageGenerationApp(App):
             if predicted is not None and known.any():
                 right = predicted[known] == np.searchsorted(classes, test.identities[known])
                 found["encoder_accuracy"] = float(right.mean())
-        found.update({"images": count, "encoder_steps": self.config.encoder_steps,
+        found.update({"images": count, "real_images": len(real), "encoder_steps": self.config.encoder_steps,
                       **({"covered_from": self._least()} if "classes_covered" in found else {})})
         self._found = {"real": real, "fake": fake, "features": features}
         return found
@@ -398,7 +398,7 @@ def _require_sound(config, info):
             raise ValueError(f"`{key}` is {config[key]} but must be at least 1.")
     if not 0 <= config.encoder_steps < config.steps:
         raise ValueError(f"`encoder_steps` is {config.encoder_steps} but must lie in [0, {config.steps}), below "
-                         "`steps`, which are those of all stages.")
+                         f"`steps`, which are those of all stages; use --config.encoder_steps={config.steps // 10}.")
     if config.r1 < 0 or not 0 <= config.fade <= 1:
         raise ValueError(f"`r1` is {config.r1} and `fade` {config.fade} but they must be >= 0 and in [0, 1].")
     if config.init:

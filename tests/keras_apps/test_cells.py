@@ -9,6 +9,7 @@ import time
 import types
 
 import pytest
+from absl import flags
 
 from keras_apps import cells
 from keras_apps.cells import Cell
@@ -163,3 +164,12 @@ def test_a_command_that_fails_is_one_sentence(said, told, monkeypatch):
         cells.call("keras_apps.sample", "--workdir=w", "--count=10")
     assert str(raised.value) == told and words == [sys.executable, "-m", "keras_apps.sample", "--workdir=w",
                                                    "--count=10"]
+
+
+def test_a_flag_of_the_trainings_without_the_dashes_before_it_is_said_to_need_them():
+    for word, name in (("--config.steps=5", "config.steps"), ("--deterministic", "deterministic")):
+        error = flags.UnrecognizedFlagError(name)
+        assert cells.explain_words(error, ["sweep", "--seeds=1", word]) == (
+            f"`--{name}` is not a flag of this command; flags of `keras_apps.train` come last, after two dashes that "
+            f"stand alone: -- {word}")
+    assert cells.explain_words(ValueError("else"), ["sweep"]) is None

@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-from absl import flags
 from PIL import Image
 
 from keras_apps import cells, sweep
@@ -150,12 +149,3 @@ def test_the_command_trains_and_goes_on(tmp_path):
     second = subprocess.run([*words, "--labels=4,0", *small], cwd=ROOT, capture_output=True, text=True)
     assert second.returncode == 0 and second.stderr == "1 of 1: digits-0-0\n", second.stderr[-2000:]
     assert "| digits | " in second.stdout and "2 of 2 trainings" in second.stdout
-
-
-def test_a_flag_of_the_trainings_without_the_dashes_before_it_is_said_to_need_them():
-    for word, name in (("--config.steps=5", "config.steps"), ("--deterministic", "deterministic")):
-        error = flags.UnrecognizedFlagError(name)
-        assert sweep.explain(error, ["sweep", "--seeds=1", word]) == (
-            f"`--{name}` is not a flag of this command; flags of `keras_apps.train` come last, after two dashes that "
-            f"stand alone: -- {word}")
-    assert sweep.explain(ValueError("else"), ["sweep"]) is None

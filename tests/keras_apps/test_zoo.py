@@ -47,6 +47,8 @@ def test_each_family_is_a_cell_of_its_own():
     (("dcgan", "stylegan"), (), "`--families` names 'stylegan' but must name configs of image_generation, of dcgan, "),
     (("dcgan", "dcgan_64"), (), "`--families` names two configs of the family 'dcgan' but each pool needs its own; le"),
     (("dcgan", "dcgan"), (), "two configs of the family 'dcgan'"),
+    (("dcgan", "ring"), (), "`--families` names 'ring' but must name configs of image_generation"),
+    (("dcgan", "lsgan_64"), (), r"`--families` are of the sizes 28 \(dcgan\) and 64 \(lsgan_64\) but pools must have "),
     ((), (), "`--families` is empty but must name configs of image_generation, of dcgan"),
     (FAMILIES, ("--config.stepz=3",), "`stepz` is not a key of this config; did you mean steps"),
     (FAMILIES, ("--config.steps=many",), "steps"),
@@ -185,8 +187,10 @@ def test_a_finished_generator_of_something_else_is_not_taken_for_ours(quick):
         run(folder, extra=("--config.steps=7",))
     write([Drawn(reals(40, seed=5))], folder / "data", shards=2, overwrite=True)
     del called[:]
-    with pytest.raises(ValueError, match="zoo/dcgan holds a training with another data set; use another --out"):
+    with pytest.raises(ValueError, match="`--fakes` is .*data_fakes but holds other data than fakes beside "):
         run(folder)
+    with pytest.raises(ValueError, match="zoo/dcgan holds a training with another data set; use another --out"):
+        run(folder, fakes=str(folder / "others"))
     assert called == []
 
 
@@ -202,7 +206,43 @@ def test_what_is_typed_wrongly_is_one_sentence(words, told, quick):
     assert called == [] and not (folder / "zoo").exists()
 
 
+# ---- before anything is trained
+
+@pytest.mark.parametrize("make, told", [
+    (lambda place: (place / "zoo").write_text(""), "`--out` is .*zoo but that is a file; name a folder"),
+    (lambda place: ((place / "zoo").mkdir(), (place / "zoo" / "cat.jpg").write_text("")),
+     "`--out` is .*zoo but holds something else, cat.jpg among it; name another folder"),
+    (lambda place: ((place / "data_fakes").mkdir(), (place / "data_fakes" / "cat.jpg").write_text("")),
+     "`--fakes` is .*data_fakes but that holds something else; name another folder"),
+])
+def test_what_lies_in_the_way_is_refused_before_the_training(make, told, quick):
+    folder, called = quick
+    make(folder)
+    before = contents(folder)
+    with pytest.raises(ValueError, match=told):
+        run(folder)
+    assert called == [] and contents(folder) == before
+
+
 # ---- what is shown
+
+def test_the_next_command_fits_the_images_and_the_number_of_families():
+    found = zoo.following(plan(), "/data/photos_fakes")
+    assert "--config.held_out=wgan --data=" in found and found.endswith("--workdir=build/photos_fakes/wgan")
+    assert "--config.size" not in found
+    found = zoo.following(plan(("dcgan",), ("--config.size=32",)), "/data/photos_fakes")
+    assert "contrastive.py --config.size=32 --data=" in found and "held_out" not in found
+    assert "--config.size='(8, 12)'" in zoo.following(plan(extra=("--config.size=(8, 12)",)), "/fakes")
+
+
+def test_generators_that_learnt_nothing_are_told():
+    lines = zoo.table({"dcgan": RESULT, "wgan": {**RESULT, "frechet": 41.0}})
+    assert "Caution: the images of wgan are no nearer to real ones than a Gaussian of the pixels." in lines[-1]
+    assert not any("Caution" in line for line in zoo.table({"dcgan": RESULT}))
+    few = {key: value for key, value in RESULT.items() if key != "frechet_real"}
+    lines = zoo.table({"dcgan": {**few, "real_images": 400}})
+    assert not any("never trained on" in line for line in lines) and "5,000 images beside 400 real ones" in lines[-1]
+
 
 def test_the_table_has_families_floor_and_real_images():
     other = {**RESULT, "frechet": 8.0, "minutes": 1.0, "floor_frechet": 77.0}

@@ -52,6 +52,12 @@ def test_flags_stand_before_and_after_words(capsys):
     assert run_here(toy(say, words=True), capsys, "a", "--size=4", "b", "--quick") == (0, "4 True a b\n", "")
 
 
+def test_an_interruption_is_one_word_and_the_exit_code_of_shells(capsys):
+    def stop(_):
+        raise KeyboardInterrupt
+    assert run_here(toy(stop), capsys) == (130, "", "interrupted.\n")
+
+
 @pytest.mark.parametrize("error", [ValueError, OSError, ZeroDivisionError])
 def test_errors_of_the_user_are_one_line_and_others_are_not_hidden(capsys, error):
     def fail(_):

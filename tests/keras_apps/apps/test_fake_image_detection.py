@@ -589,7 +589,8 @@ def test_the_exported_detector_refuses_what_it_would_have_to_resample(served):
 def test_the_card_says_how_it_was_judged(version, found):
     card = " ".join((version / "assets" / "model_card.md").read_text().split())
     for words in ("images of 2 classes from", "| metric | this model | 8 x 8 thumbnail |",
-                  "Judged on fakes of `faint`, of which none was trained on, and on real images never trained on.",
+                  f"Judged on {found['images']:.0f} images, half of them fake: fakes of `faint`, of which none was "
+                  "trained on, and real images never trained on.",
                   "lets 10% of the real validation images be called fake", f"calls {found['bpcer']:.1%} of the real",
                   "The answer is evidence, not proof.", "code of 8; pairs `contrastive(margin=0.5",
                   "Shortcut probe, share of training images that one fact alone tells: file size",
@@ -664,7 +665,7 @@ def test_a_restart_comes_to_the_same_weights(data, tmp_path):
 @pytest.mark.parametrize("changes, message", [
     ({"held_out": "fainted"}, "`held_out` is 'fainted' but the fakes in .* are of blocky, checkered, faint; name one"),
     ({"held_out": "real"}, "`held_out` is 'real' but the fakes"),
-    ({"pair_share": 0.0}, r"`pair_share` is 0.0 but must lie in \(0, 1\); use 0.13, or loss=\"\" for none"),
+    ({"pair_share": 0.0}, r"`pair_share` is 0.0 but must lie in \(0, 1\); use 0.33, or loss=\"\" for none"),
     ({"pair_share": 1.0}, "`pair_share` is 1.0 but"), ({"pair_share": float("nan")}, "`pair_share` is nan but"),
     ({"freeze": True, "loss": ""}, "`freeze` is True but `loss` is empty: nothing would teach what is frozen"),
     ({"false_alarms": 0.0}, r"`false_alarms` is 0.0 but must lie in \(0, 1\); use 0.01"),

@@ -351,7 +351,8 @@ def test_unlabelled_images_are_judged_by_an_encoder_that_tells_turns(large):
     batch = batch_of(run, "encoder")
     assert np.isfinite(app.losses("encoder", batch, SEED, 0)[0]["encoder"]).all()
     found = app.evaluate(run.splits)
-    assert set(found) == JUDGED | {f"floor_{name}" for name in JUDGED} | {"frechet_real", "images", "encoder_steps"}
+    assert set(found) == JUDGED | {f"floor_{name}" for name in JUDGED} | {"frechet_real", "images", "real_images",
+                                                                                    "encoder_steps"}
     assert np.isfinite(list(found.values())).all() and found["images"] == 100
 
 
@@ -393,7 +394,7 @@ def test_a_generator_that_gives_real_images_is_judged_as_good_as_they_are_and_on
         app.evaluate(run.splits)
 
 
-def test_without_an_encoder_pixels_are_compared_and_classes_are_those_of_near_images(data):
+def test_without_an_encoder_pixels_are_compared_and_classes_are_those_of_the_nearest_mean(data):
     run = make(data, encoder_steps=0, samples=200)
     app = run.app
     assert app.encoder is None and [stage["name"] for stage in app.stages()] == ["images_8"]
@@ -402,7 +403,8 @@ def test_without_an_encoder_pixels_are_compared_and_classes_are_those_of_near_im
     found = app.evaluate(run.splits)
     assert found["classes_covered"] == 10 and found["precision"] == 1.0 and found["encoder_steps"] == 0
     shares = np.bincount(shown.identities, minlength=10) / 200
-    assert found["least_class_share"] == pytest.approx(shares.min())
+    # A class's own points reach but for 1.1 % of them, and some lie nearer to another's mean.
+    assert shares.min() - 0.02 < found["least_class_share"] <= shares.min()
     assert "encoder_accuracy" not in found and found["frechet_real"] > 0
     app.drawn = lambda first, count: (1 - shown.load()[:count], None)
     assert app.evaluate(run.splits)["classes_covered"] == 0
