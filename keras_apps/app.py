@@ -38,7 +38,7 @@ class App(tf.Module):
         self._graphs = types.SimpleNamespace()      # a module would make functions part of checkpoints
 
     def compiled(self, name, *specs):
-        """`self.<name>`, a function of images [n,H,W,C] or of what `specs` say, as one graph for any n."""
+        """`self.<name>` as one graph: of images [n,H,W,C], or of what `specs` say at the first call."""
         if not hasattr(self._graphs, name):
             specs = specs or (tf.TensorSpec([None, *self.info.shape], tf.float32),)
             setattr(self._graphs, name, tf.function(getattr(self, name), autograph=False, input_signature=specs))
