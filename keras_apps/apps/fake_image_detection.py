@@ -211,7 +211,8 @@ class FakeImageDetectionApp(App):
         Called with a validation split alone, as `best` does, it gives auc, f, precision, recall.
         """
         if "train" not in splits:
-            return self._brief(splits[HELD_OUT])
+            split = splits[HELD_OUT]
+            return _brief(self.over("score", split.load()), split.identities >= 0)
         test = splits[HELD_OUT]
         images, fake = test.load(), test.identities >= 0
         self._calibrate(splits[SEEN])
@@ -245,11 +246,6 @@ class FakeImageDetectionApp(App):
                       "resized": float(not test.images.unresized)})
         self._found = {"images": images, "scores": scores, "floor": small, "fake": fake}
         return found
-
-    def _brief(self, split):
-        scores, fake = self.over("score", split.load()), split.identities >= 0
-        found = detection.at_threshold(scores, fake, 0.0)
-        return {"auc": detection.auc(scores, fake), **{name: found[name] for name in ("f", "precision", "recall")}}
 
     @staticmethod
     def _figures(scores, fake):
@@ -318,8 +314,8 @@ class FakeImageDetectionApp(App):
         test = splits[HELD_OUT]
         brief = test.only(_balanced(np.arange(len(test.rows)), test.identities >= 0, 2 * WATCHED))
         images, fake = brief.load(), brief.identities >= 0
-        codes = self.over("code", images)
-        found = {**self._brief(brief), **_by_source(self.over("score", images), brief),
+        codes, scores = self.over("code", images), self.over("score", images)
+        found = {**_brief(scores, fake), **_by_source(scores, brief),
                  **{name: float(value) for name, value in _distances(codes, fake).items()}}
         return found, {"distances": _distance_chart(codes, fake)}
 
@@ -450,6 +446,12 @@ def _balanced(rows, fake, most):
     count = max(1, min(*map(len, sides), most // 2))
     random = np.random.default_rng(22)
     return np.sort(np.concatenate([random.permutation(side)[:count] for side in sides]))
+
+
+def _brief(scores, fake):
+    """The figures of a look while training, at argmax."""
+    found = detection.at_threshold(scores, fake, 0.0)
+    return {"auc": detection.auc(scores, fake), **{name: found[name] for name in ("f", "precision", "recall")}}
 
 
 def _by_source(scores, split):

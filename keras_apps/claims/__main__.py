@@ -36,8 +36,7 @@ def data_sha(claim, data, name):
     Raises:  ValueError for a set that is missing and cannot be made here.
     """
     place = os.path.join(data, name)
-    manifest = read_json(os.path.join(place, "manifest.json"))
-    if manifest is None:
+    if read_json(os.path.join(place, "manifest.json")) is None:
         words = claim.sets[name]
         if not words:
             raise ValueError(f"`--data` is `{data}` but has no set `{name}`; write it by `make data`, with SUITE_DATA "
@@ -46,8 +45,7 @@ def data_sha(claim, data, name):
             cells.call("tfrecords.write", *words.split(), f"--out={place}")
         except OSError as error:
             raise OSError(f"the set `{name}` cannot be written: {error}") from error
-        manifest = read_json(os.path.join(place, "manifest.json"))
-    return manifest["data_sha256"]
+    return cells.data_sha(place)
 
 
 def to_run(name, claim, shas, seeds, docs=results.DOCS):
