@@ -24,7 +24,7 @@ from keras_apps.build import ROOT
 from keras_apps.checkpoints import checkpoints_in
 from keras_apps.run import read_json
 from tfrecords import command
-from tfrecords.decode import Decoder
+from tfrecords.decode import Decoder, height_and_width, size_text
 from tfrecords.read import Records, file_sha256
 from tfrecords.shards import write_file
 
@@ -220,8 +220,7 @@ def following(planned, fakes):
     """The command that trains a detector on the fakes, the last of several families held out."""
     last, cell = list(planned.items())[-1]
     size = cells.config_of(cell.config, cell.words)["size"]
-    text = str(tuple(size) if isinstance(size, list) else size)
-    words = [] if size == 28 else [f"--config.size={shlex.quote(text)}"]
+    words = [] if size == 28 else [f"--config.size={shlex.quote(size_text(*height_and_width(size)))}"]
     words += [f"--config.held_out={last}"] if len(planned) > 1 else []
     config = "--config=keras_apps/configs/fake_image_detection/contrastive.py"
     return " ".join(["python -m keras_apps.train", config, *words,

@@ -253,6 +253,11 @@ def height_and_width(size):
     return int(pair[0]), int(pair[1])
 
 
+def size_text(height, width):
+    """The `size` of `height_and_width` as it is typed: "64" or "(256, 128)"."""
+    return str(height if height == width else (height, width))
+
+
 def decode(data, dtype="uint8"):
     """One encoded image to its stored pixels; of an animation the first frame.
 

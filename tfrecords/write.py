@@ -29,6 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tfrecords import command, schema, workers
 from tfrecords.cuts import AlignSource, CropSource, TileSource
+from tfrecords.decode import size_text
 from tfrecords.methods import build, method_class, methods
 from tfrecords.shards import Plan, Workplace, assemble, put_back, require_free
 from tfrecords.sources.csv import CsvSource
@@ -158,7 +159,7 @@ def report(manifest, out):
     least, most = (manifest["sizes"][key] for key in ("minimum", "maximum"))
     # Resampling blurs what a detector looks for, and one of images of one size refuses others.
     own = app == "fake_image_detection" and least == most and least != [28 if made else 64] * 2
-    size = f"--config.size={shlex.quote(str(least[0] if least[0] == least[1] else tuple(least)))} " if own else ""
+    size = f"--config.size={shlex.quote(size_text(*least))} " if own else ""
     lines += ["next:", f"  python -m keras_apps.train --config=keras_apps/configs/{app}/{config}.py {size}"
               f"--data={shlex.quote(place)} --workdir={shlex.quote(os.path.join('build', name))}"]
     return lines

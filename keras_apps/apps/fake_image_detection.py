@@ -8,6 +8,7 @@ from keras_apps.app import BLOCK, App
 from keras_apps.build import build, parse
 from keras_apps.detection import DetectionNetwork
 from keras_apps.metrics import detection, verification
+from tfrecords.decode import size_text
 
 FAKE = "fake"
 WATCHED = 600       # images of a kind that are looked at while training
@@ -198,11 +199,10 @@ class FakeImageDetectionApp(App):
                  if name in found]
         self._probed["shortcuts"] = ", ".join(strong)
         if not train.images.unresized:
-            height, width = np.median(sizes, axis=0).astype(int)
-            own = height if height == width else (height, width)
+            height, width = np.median(sizes, axis=0).astype(int).tolist()
             said.append(f"warning: the images, of {height} x {width} pixels in the middle, are resized to "
                         f"{self.info.shape[0]} x {self.info.shape[1]}, which blurs the traces that a detector looks "
-                        f"for; train at their own size: --config.size={own}.")
+                        f"for; train at their own size: --config.size={size_text(height, width)}.")
         return said
 
     def evaluate(self, splits):

@@ -8,7 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tfrecords import align, decode
-from tfrecords.decode import Decoder, height_and_width
+from tfrecords.decode import Decoder, height_and_width, size_text
 from tfrecords.examine import examine, stored
 
 RANDOM = np.random.default_rng(0)
@@ -331,6 +331,7 @@ def test_a_size_is_one_or_two_whole_numbers(size, told):
 
 def test_sizes():
     assert height_and_width(9) == (9, 9) and height_and_width((256, 128)) == height_and_width([256, 128]) == (256, 128)
+    assert [size_text(*height_and_width(size)) for size in (9, [256, 128])] == ["9", "(256, 128)"]
     assert height_and_width(np.int64(9)) == (9, 9) and Decoder((np.int32(4), 6), 1).size == (4, 6)
 
 
