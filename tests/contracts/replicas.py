@@ -22,7 +22,18 @@ from tfrecords.methods import ROOT
 FACTS = {"classes": 5, "dimension": 5, "seed": 1, "kinds": 3}
 # In these folders alone: elsewhere `size` is something else.
 IMAGES = {"size": (16, 16), "channels": 2, "latent": 3}
-FOLDER_FACTS = {"generators": IMAGES, "critics": IMAGES}
+
+
+def encoder(images):
+    """What a backbone gives, of nothing but pooled pixels bent: a smooth network without variables, in any dtype."""
+    maps, found = images, {}
+    for level in ("map3", "map4", "map5"):
+        maps = tf.nn.avg_pool2d(tf.tanh(tf.concat([2 * maps, 1 - maps], axis=-1)), 2, 2, "SAME")
+        found[level] = maps
+    return found
+
+
+FOLDER_FACTS = {"generators": IMAGES, "critics": IMAGES, "losses/pixel": {"encoder": encoder}}
 
 
 # What else moves weights: parts of a batch, rates of single layers, a scaled loss whose sound steps alone count.
@@ -80,6 +91,7 @@ MAPS = _DRAW.normal(size=(16, 4, 4, 5)).astype(np.float32)
 LATENTS = _DRAW.normal(size=(16, 3)).astype(np.float32)
 PICTURES = _DRAW.random(size=(16, 16, 16, 2)).astype(np.float32)
 REAL, FAKE, PLANE = _DRAW.random(size=(16, 2, 2, 3)), _DRAW.random(size=(16, 2, 2, 3)), _DRAW.normal(size=(2, 2, 3))
+PHOTOS = _DRAW.random(size=(16, 12, 13, 3))
 
 
 def adversarial(loss, real, fake):
@@ -115,7 +127,7 @@ CALLS = {
     "losses/classify": (lambda method, x, labels: method(x, labels), (EMBEDDINGS, LABELS)),
     "losses/consistency": (lambda method, x, y: method(x, y), (EMBEDDINGS, OTHER)),
     "losses/adversarial": (adversarial, (REAL, FAKE)),
-    "losses/pixel": (lambda method, x, y: method(x, y), (MAPS, MAPS[::-1].copy())),
+    "losses/pixel": (lambda method, x, y: method(x, y), (PHOTOS, PHOTOS[::-1].copy())),
     "heads": (lambda method, x, labels: method.loss(x, labels, 10_000), (EMBEDDINGS, LABELS)),
     "matchers": (lambda method, x, labels, kinds: sum(
         value[0] * value[1] if isinstance(value, tuple) else value
