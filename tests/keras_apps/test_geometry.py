@@ -79,6 +79,32 @@ def test_distances_by_name():
     assert geometry.distances(thirds, thirds, "cosine").numpy().min() == 0, "never below, whatever the rounding"
 
 
+def test_distances_of_rows_are_the_diagonal_of_all_pairs():
+    generator = np.random.default_rng(7)
+    first, second = (geometry.unit(tf.constant(generator.normal(size=[6, 5]))) for _ in range(2))
+    for distance in ("euclidean", "squared", "cosine"):
+        found = geometry.row_distances(first, second, distance)
+        np.testing.assert_allclose(found, np.diagonal(geometry.distances(first, second, distance)), atol=1e-12)
+    zero = np.eye(3)[:2] * [[0], [1]]
+    np.testing.assert_allclose(geometry.row_distances(zero, np.eye(3)[:2], "cosine"), [1, 0], atol=1e-15)
+    np.testing.assert_allclose(geometry.row_distances(zero[:1], zero[:1], "cosine"), [1], atol=1e-15)
+
+
+def test_rows_that_nearly_agree_keep_their_digits_and_equal_ones_have_no_slope():
+    rows = geometry.unit(np.random.default_rng(8).normal(size=[4, 6]).astype(np.float32))
+    near = geometry.unit(rows + 1e-4 * np.float32(np.random.default_rng(9).normal(size=[4, 6])))
+    wanted = np.square(np.float64(rows) - np.float64(near)).sum(axis=1)
+    for distance, value in (("euclidean", wanted**0.5), ("squared", wanted), ("cosine", wanted / 2)):
+        np.testing.assert_allclose(geometry.row_distances(rows, near, distance), value, rtol=1e-5)
+        parts = gradient(lambda a, b, distance=distance: geometry.row_distances(a, b, distance), rows, rows)
+        assert not any(part.any() for part in parts)
+    # One direction at two lengths: what is left of the difference is rounding, and its direction noise.
+    longer = geometry.unit(2.7 * rows)
+    assert np.any(longer != rows)
+    assert not geometry.row_distances(rows, longer, "euclidean").numpy().any()
+    assert not gradient(lambda a: geometry.row_distances(a, longer, "euclidean"), rows)[0].any()
+
+
 def test_a_wrong_distance_is_refused():
     geometry.check_distance("squared", ("euclidean", "squared"), False)
     with pytest.raises(ValueError, match="`distance` is 'L2' but must be one of euclidean, squared"):

@@ -1,12 +1,9 @@
 """Contrastive loss over all pairs of the global batch."""
 
-import math
-
 import tensorflow as tf
 
 from keras_apps import geometry, pairs
-
-_DISTANCES = ("cosine", "euclidean")
+from keras_apps.losses import _contrastive
 
 
 class ContrastiveLoss:
@@ -36,13 +33,7 @@ class ContrastiveLoss:
     """
 
     def __init__(self, margin=0.5, distance="cosine", squared=True, normalise=True, negatives=1.0):
-        geometry.check_distance(distance, _DISTANCES, normalise)
-        if not (math.isfinite(margin) and margin > 0):
-            raise ValueError(f"`margin` is {margin} but must be a finite number above 0; use 0.5.")
-        if distance == "cosine" and margin > 2:
-            raise ValueError(f"`margin` is {margin} but a cosine distance never exceeds 2; use 0.5.")
-        if not (math.isfinite(negatives) and negatives >= 0):
-            raise ValueError(f"`negatives` is {negatives} but must be a finite number of at least 0; use 1.0.")
+        _contrastive.check(margin, distance, normalise, negatives)
         self.margin = float(margin)
         self.negatives = float(negatives)
         self.distance = distance
@@ -60,9 +51,7 @@ class ContrastiveLoss:
         own = (offset + tf.range(tf.shape(labels)[0]))[:, None] == tf.range(tf.shape(all_labels)[0])[None]
 
         distances = geometry.distances(embeddings, everyone, self.distance)
-        pull, push = distances, tf.nn.relu(self.margin - distances)
-        if self.squared:
-            pull, push = tf.square(pull) / 2, tf.square(push) / 2
+        pull, push = _contrastive.pull_and_push(distances, self.margin, self.squared)
         return _row_means(pull, same & known & ~own) + self.negatives * _row_means(push, known & ~same)
 
 
