@@ -66,6 +66,7 @@ class App(tf.Module):
     def variables(self, stage, phase):
         """{group: [variables]} that this phase trains; `config.optimizers[group]` moves them.
 
+        In another phase a variable may be in another group, whose optimizer then has a state of its own.
         A gradient of None leaves a variable untouched in this step. A group may hold `LocalVariable`s.
         """
         raise NotImplementedError

@@ -136,6 +136,36 @@ def curve(steps, series, title, ylabel):
     return _pixels(figure)
 
 
+def path(across, up, names, xlabel, ylabel, title):
+    """Points joined in order, each with its name."""
+    figure, axes = _figure(5.2, 4.2)
+    axes.plot(across, up, "o-", color=SAME, lw=1.6)
+    for x, y, name in zip(across, up, names):
+        axes.annotate(name, (x, y), textcoords="offset points", xytext=(6, 4), fontsize=8)
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    axes.grid(alpha=0.3)
+    axes.margins(0.15)
+    return _pixels(figure)
+
+
+def bars(rows, titles):
+    """A line a row with a bar for each of its figures: {name: [figure]}; NaN = it has none."""
+    figure = Figure(figsize=(3.6 * len(titles) + 1.2, 0.34 * len(rows) + 1.0))
+    grid = figure.subplots(1, len(titles), squeeze=False, sharey=True)[0]
+    places = np.arange(len(rows))[::-1]
+    for axes, title, values in zip(grid, titles, np.array(list(rows.values()), float).T):
+        axes.barh(places, np.nan_to_num(values), color=SAME, alpha=0.75)
+        for place, value in zip(places, values):
+            axes.text(0 if np.isnan(value) else value, place, "  -" if np.isnan(value) else f" {value:.3g}",
+                      va="center", fontsize=8)
+        axes.set(title=title, yticks=places, yticklabels=list(rows))
+        axes.margins(x=0.2)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    figure.tight_layout()
+    return _pixels(figure)
+
+
 def batch_sheet(images, names, most=64):
     """The first images of a batch with their names below them.
 

@@ -14,6 +14,9 @@ SUM = tf.distribute.ReduceOp.SUM
 class Groups:
     """The optimizers of an app's groups, one for each rate inside a group, and the averages of what they move.
 
+    A variable may be in one group in one phase and in another in the next: each group's optimizer has its own state of
+    it. Its average is one.
+
     Args:    app: built.  stages: of the app.  config: settled.  schedule: () -> factor on every rate at this step.
              step: int64 variable.  strategy: whose scope holds them.
     Raises:  ValueError for a group without an optimizer, an optimizer without a group, or rates of nothing.
@@ -24,9 +27,13 @@ class Groups:
         groups = {}
         for stage in stages:
             for phase in stage["phases"]:
-                for group, variables in app.variables(stage["name"], phase).items():
+                found = app.variables(stage["name"], phase)
+                _require_apart(found, phase)
+                for group, variables in found.items():
                     seen = groups.setdefault(group, [])
                     seen += [v for v in variables if not any(v is old for old in seen)]
+        _require_apart({group: [v for v in variables if isinstance(v, LocalVariable)]
+                        for group, variables in groups.items()}, "")
         given = [group for group, text in config.optimizers.items() if text]     # "" = none
         missing = set(groups) - set(given)
         if missing:
@@ -44,13 +51,6 @@ class Groups:
         moved = {id(v) for variables in groups.values() for v in variables}
         factors = _factors(config.rates, {path: v for path, v in paths.items()
                                           if moved & {id(v), *map(id, parts_of([v]))}})
-        owner = {}
-        for group, variables in groups.items():
-            for v in variables:
-                if owner.setdefault(id(v), group) != group:
-                    raise ValueError(f"`{getattr(v, 'name', 'a variable')}` is in the groups {owner[id(v)]!r} and "
-                                     f"{group!r} but one optimizer must hold its state; name one group for it in all "
-                                     "stages and phases (`rates` changes its rate, also from a step on).")
         for group, variables in groups.items():
             parts = {}
             for v in variables:
@@ -65,8 +65,9 @@ class Groups:
             return build("optimizers", self.config.optimizers[group], schedule=lambda rate: Rate(rate, schedule))
         shared = [v for v in variables if not isinstance(v, LocalVariable)]
         local = [v for v in variables if isinstance(v, LocalVariable)]
-        self._key.update({id(v): key for v in variables})
-        whole = list({id(v): v for v in (self._whole.get(id(v), v) for v in shared)}.values())
+        self._key.update({(group, id(v)): key for v in variables})
+        known = set(map(id, self.trained))
+        whole = list({id(v): v for v in (self._whole.get(id(v), v) for v in shared) if id(v) not in known}.values())
         with self.strategy.scope():
             averages = [_average_of(v) for v in whole + local] if self.config.ema else []
         self.trained += whole + local
@@ -105,15 +106,18 @@ class Groups:
             squares += context.all_reduce(SUM, tf.add_n(own))
         return gradients, tf.sqrt(squares)
 
-    def apply(self, variables, gradients, norm):
-        """Moves the variables, after scaling all gradients to a global norm of at most `clip`."""
+    def apply(self, members, gradients, norm):
+        """Moves what is in a phase's groups, after scaling all gradients to a global norm of at most `clip`.
+
+        Args:    members: [(group, variable)], a gradient or None each.
+        """
         if self.config.clip:
             factor = tf.minimum(1.0, self.config.clip / tf.maximum(norm, 1e-12))
             gradients = [g if g is None else g * tf.cast(factor, g.dtype) for g in gradients]
-        found = {id(v): g for v, g in zip(variables, gradients)}
+        found = {id(v): g for (_, v), g in zip(members, gradients)}
         for key, optimizer in self.optimizers.items():
-            own = [(g, v) for v, g in zip(variables, gradients)
-                   if g is not None and self._key[id(v)] == key and not isinstance(v, LocalVariable)]
+            own = [(g, v) for (group, v), g in zip(members, gradients)
+                   if g is not None and self._key[group, id(v)] == key and not isinstance(v, LocalVariable)]
             if own:
                 optimizer.apply_gradients(own, skip_gradients_aggregation=True)
         for local in self.locals.values():
@@ -133,6 +137,18 @@ class Groups:
             rest = 1.0 - tf.minimum(self.config.ema, (1.0 + t) / (10.0 + t))
             for average, value in zip(parts_of(self.averages), parts_of(self.trained)):
                 average.assign_add(tf.cast(rest, value.dtype) * (value - average))
+
+
+def _require_apart(groups, phase):
+    """Refuses a variable that two groups would move at once; one that lives on replicas, two at all."""
+    owner = {}
+    for group, variables in groups.items():
+        for v in variables:
+            if owner.setdefault(id(v), group) != group:
+                where = f" of phase {phase!r}" if phase else ""
+                raise ValueError(f"`{getattr(v, 'name', 'a variable')}` is in the groups {owner[id(v)]!r} and "
+                                 f"{group!r}{where} but one optimizer must hold its state; name one group for it "
+                                 "(`rates` changes its rate, also from a step on).")
 
 
 class Rate(tf.keras.optimizers.schedules.LearningRateSchedule):

@@ -66,7 +66,8 @@ class Step:
 
     def _occurrence(self, stage, phase, occurrence, batch):
         place = place_of(stage, phase, occurrence)
-        variables = [v for members in self.app.variables(stage["name"], phase).values() for v in members]
+        members = [(group, v) for group, own in self.app.variables(stage["name"], phase).items() for v in own]
+        variables = [v for _, v in members]
         known = {}      # what is no tensor cannot leave `strategy.run`
 
         def compute(batch):
@@ -75,10 +76,10 @@ class Step:
             return [gradients[i] for i in known["places"]], carry, logs, norm
 
         def apply(found, carry, norm):
-            gradients = [None] * len(variables)
+            gradients = [None] * len(members)
             for i, gradient in zip(known["places"], found):
                 gradients[i] = gradient
-            self.groups.apply(variables, gradients, norm)
+            self.groups.apply(members, gradients, norm)
             self.app.after_step(phase, carry)
 
         def both(batch):

@@ -81,6 +81,10 @@ class Decoder:
         """
         return self._fitted(self.numbers(data))
 
+    def whole(self, data):
+        """One stored image as large as it is: string scalar -> float32 [h, w, C] in [0, 1].   Raises: as `image`."""
+        return self._in_range(self.numbers(data))
+
     def numbers(self, data):
         """One stored image as large as it is, in data units: string scalar -> float32 [h, w, C]."""
         return self._unpacked(data) if self.raw else self._wanted_channels(decode(data, self.dtype))
@@ -220,12 +224,14 @@ class Decoder:
         return tf.transpose(tf.reshape(columns, [width, height, self.channels]), [1, 0, 2])
 
     def _scaled(self, values, leading):
+        return tf.ensure_shape(self._in_range(values), [*leading, *self.size, self.channels])
+
+    def _in_range(self, values):
         # By one number where there is one only, which is faster.
         low, high = ((side[0] if (side == side[0]).all() else side) for side in (self.low, self.high))
         if np.any(low):
             values = values - low
-        values = tf.clip_by_value(values / (high - low), 0.0, 1.0)
-        return tf.ensure_shape(values, [*leading, *self.size, self.channels])
+        return tf.clip_by_value(values / (high - low), 0.0, 1.0)
 
     def _padded(self, values, shape):
         scale = tf.reduce_min(tf.constant(self.size, tf.float32) / tf.cast(shape, tf.float32))

@@ -6,7 +6,7 @@ from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
-from keras_apps import charts, splits
+from keras_apps import charts, splits, turns
 from keras_apps.app import BLOCK, App
 from keras_apps.build import build
 from keras_apps.embedding import EmbeddingNetwork
@@ -17,7 +17,6 @@ from keras_apps.step import BATCH_NORMS
 FLOOR_COMPONENTS = 64   # principal components of the Gaussian that is the floor
 SHEET = 8               # images a side of a sheet
 LEAST_SHARE = 0.03      # of the images that a class must have to be covered; of more than 10 classes .3 / classes
-TURNS = 4
 MOST_ASKED = 1024       # images of one request to a served generator
 LATENT_STREAM = 77      # of the random numbers: a seed's latent is the same in training pictures, pools and servers
 
@@ -68,7 +67,7 @@ class ImageGenerationApp(App):
         self.encoder = self.head = None
         if config.encoder_steps:
             self.encoder = EmbeddingNetwork(config.backbone, config.pooling, config.embedding, info.shape)
-            self.head = build("heads", "linear()", classes=TURNS if self.turned else info.classes,
+            self.head = build("heads", "linear()", classes=turns.TURNS if self.turned else info.classes,
                               dimension=self.encoder.dimension, seed=0)
         self._found = {}
 
@@ -190,8 +189,7 @@ class ImageGenerationApp(App):
     def _encoder_loss(self, batch, seed):
         images, labels = batch["image"], batch["label"]
         if self.turned:
-            labels = tf.random.stateless_uniform([tf.shape(images)[0]], seed, 0, TURNS, tf.int32)
-            images = _turned(images, labels)
+            images, labels = turns.drawn(images, seed)
         return {"encoder": self.head.loss(self.encoder(images, training=True), labels, 0)}
 
     def _fade(self, stage, step):
@@ -432,14 +430,6 @@ def _faded(images, fade):
     """Images as a growing network sees them: what it cannot draw yet is blurred away."""
     small = tf.nn.avg_pool2d(images, 2, 2, "VALID")
     return tf.repeat(tf.repeat(small, 2, axis=1), 2, axis=2) * (1 - fade) + images * fade
-
-
-def _turned(images, turns):
-    """Each image turned by its number of quarter turns; of images that are not square by half turns and mirrors."""
-    square = images.shape[1] == images.shape[2]
-    ways = ([images, *(tf.image.rot90(images, k) for k in (1, 2, 3))] if square else
-            [images, tf.reverse(images, [1]), tf.reverse(images, [2]), tf.reverse(images, [1, 2])])
-    return tf.gather(tf.stack(ways, axis=1), turns, batch_dims=1)
 
 
 def _gaussian(images, count):

@@ -171,13 +171,37 @@ def test_each_group_has_an_optimizer_of_its_own():
     np.testing.assert_allclose(np.abs(app.classes.gathered() - before), 0.01, rtol=1e-2), "Adam's first step"
 
 
-def test_a_variable_in_two_groups_is_refused():
-    class Twice(LayersApp):
-        def stages(self):
-            stage, = super().stages()
-            return {**stage, "name": "a"}, {**stage, "name": "b"}
+class Alternating(LayersApp):
+    """Two phases: the second moves one of the first's variables by an optimizer of its own."""
 
+    def stages(self):
+        stage, = super().stages()
+        return ({**stage, "phases": {"all": 1, "stem": 1}},)
+
+    def variables(self, stage, phase):
+        return {"slow": [self.stem]} if phase == "stem" else {"network": super().variables(stage, phase)["network"]}
+
+    def losses(self, phase, batch, seed, step):
+        return {"sum": tf.add_n(super().variables(None, phase)["network"]) + batch["zero"]}, None
+
+
+def test_a_variable_may_be_in_another_group_in_another_phase():
+    config = dummy_config(steps=3, groups=("network", "slow"), ema=0.5)
+    with config.unlocked():
+        config.optimizers = {"network": "sgd(rate=1.0, momentum=0.0)", "slow": "sgd(rate=0.125, momentum=0.5)"}
+    app = Alternating(config)
+    loop = Loop(app, config, app.data, STRATEGY, None, ())
+    loop.run()
+    moved = app.moved()
+    assert moved["blocks/0/kernel"] == pytest.approx(3.0), "by one group alone"
+    # Momentum of the own optimizer alone: 1, 1.5, 1.75 times its rate, beside three steps of the other.
+    assert moved["stem"] == pytest.approx(3.0 + 0.125 * (1 + 1.5 + 1.75))
+    assert len(loop.averages) == len(loop.trained) == 23, "one average of each"
+
+
+def test_a_variable_in_two_groups_of_a_phase_is_refused():
+    class Twice(LayersApp):
         def variables(self, stage, phase):
-            return {"fast" if stage == "a" else "slow": [self.stem]}
-    with pytest.raises(ValueError, match="is in the groups 'fast' and 'slow' but one optimizer must hold its"):
+            return {"fast": [self.stem], "slow": [self.stem]}
+    with pytest.raises(ValueError, match="is in the groups 'fast' and 'slow' of phase 'train' but one optimizer must"):
         looped(Twice, groups=("fast", "slow"))

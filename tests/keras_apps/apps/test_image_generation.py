@@ -356,17 +356,6 @@ def test_unlabelled_images_are_judged_by_an_encoder_that_tells_turns(large):
     assert np.isfinite(list(found.values())).all() and found["images"] == 100
 
 
-def test_turns_are_quarter_turns_of_squares_and_half_turns_and_mirrors_of_others():
-    images = np.random.default_rng(0).random((4, 6, 6, 1)).astype(np.float32)
-    found = image_generation._turned(images, tf.range(4)).numpy()
-    for place in range(4):
-        np.testing.assert_array_equal(found[place], np.rot90(images[place], place))
-    wide = images[:, :4]
-    found = image_generation._turned(wide, tf.range(4)).numpy()
-    for place, turned in enumerate((wide[0], wide[1][::-1], wide[2][:, ::-1], wide[3][::-1, ::-1])):
-        np.testing.assert_array_equal(found[place], turned)
-
-
 def test_the_floor_is_a_gaussian_of_the_pixels():
     images = np.clip(np.random.default_rng(0).normal(0.5, 0.1, (500, 4, 4, 1)), 0, 1).astype(np.float32)
     images[:, 0] = images[:, 1]

@@ -1,0 +1,466 @@
+"""What apps share that make large images of small ones: which images, the recogniser, judging, pictures, serving."""
+
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from keras_apps import charts, splits, tiles
+from keras_apps.app import App
+from keras_apps.build import build
+from keras_apps.degradation import Degradation, low_size, rounded
+from keras_apps.dictionaries import Dictionary
+from keras_apps.metrics import ranking, restoration, verification
+from keras_apps.recogniser import Recogniser, of_run
+from keras_apps.restorers._rise import bicubic, doublings
+from tfrecords.decode import MAX_PIXELS
+
+TOGETHER = 2_000_000        # pixels of large images that are restored at once outside the training
+DICTIONARY = 2000           # training images that a dictionary is made of
+SHOWN = 8                   # images a side of a sheet
+FOLLOWED = 64               # held-out images that are looked at while training
+LEAST_SIDE = 4              # pixels of an image that is restored
+MOST_MADE = 200_000_000     # pixels of the images that one request makes
+RANKS = 1, 5, 10
+
+
+class RestorationApp(App):
+    """An app around `self.restorer`, one of keras_apps/restorers, that makes a large image of a small one.
+
+    Small images are made of the large ones: `reduction` and eight bits; in training also `before` (blur) and `after`
+    (noise, JPEG). Judged over whole images on 8 bits: psnr, ssim, and where the data have identities by a recogniser
+    that was trained on other people: each held-out image is restored and searched, by the cosine, in a gallery of one
+    whole image of every identity, trained ones among them as distractors: top1, top5, top10. top1_closed and so on
+    leave the distractors out. With `query_camera` that camera's images are restored, the other cameras' searched. auc:
+    of all pairs of a restored image and a whole one of the gallery.
+
+    The same of other rows: hr_ (the image that was lost), floor_ (bicubic), nearest_, lr_ (the small image as it is
+    given to the recogniser, which enlarges by itself), and where the app asks for them pca_ and nmf_ (dictionaries).
+
+    Config:  restorer, scale (judged), reduction, before, after, pixel (of losses/pixel), ensemble (1, 2, 4 or 8
+             mirrored forms are averaged), query_camera. Of the recogniser: backbone, pooling, embedding, head, dropout,
+             mirror, recogniser_size, recogniser_steps, recogniser_batch, recogniser_augment; recogniser = workdir of a
+             `verification` run to take in its place. perceptual (of losses/pixel; its encoder is a second such network,
+             trained on the same labels at the size of the images, never the one that judges).
+    Info:    classes, shape (H, W, C), decoder, splits.
+    """
+
+    keys = ("restorer", "scale", "reduction", "before", "after", "pixel", "ensemble", "query_camera", "recogniser",
+            "recogniser_size", "recogniser_steps", "recogniser_batch", "recogniser_augment", "embedding", "dropout",
+            "mirror", "perceptual", "weights")
+    kinds = "identities"
+    judged_by = "images"
+    floor = "bicubic"
+    dictionaries = ()       # kinds of keras_apps/dictionaries.py that stand beside
+    captions = {
+        "restored": "Each column from above: the small image, enlarged by pixels; bicubic; restored; the image that "
+                    "was lost. Held-out images, none was picked.",
+        "worst": "The held-out images that gained least over bicubic, in the same order.",
+        "rows": "Share of restored images whose nearest gallery image is of the right identity, and PSNR, of every way "
+                "to make the large image.",
+    }
+
+    def __init__(self, config, info):
+        super().__init__(config, info)
+        self._require_sound()
+        self.scales = tuple(sorted({float(scale) for scale in self._scales()}))
+        self.degradation = Degradation(config.reduction, config.before, config.after)
+        self.recogniser, self.seen = None, ()
+        if config.recogniser:
+            self.recogniser, self.seen = of_run(config.recogniser, info.shape[2])
+        elif config.recogniser_steps and self.identified:
+            self.recogniser = Recogniser(config, config.recogniser_size, info.shape[2], info.classes, config.seed)
+        self.recogniser_augment = [build("tfrecords/augment", text) for text in config.recogniser_augment]
+        self.encoder = self.perceptual = None
+        if config.weights.perceptual or config.get("measure_perceptual", False):
+            self.encoder = Recogniser(config, info.shape[:2], info.shape[2], info.classes, config.seed + 1)
+        if config.weights.perceptual:
+            self.perceptual = build("losses/pixel", config.perceptual, encoder=self.encoder.maps)
+        self.pixel = build("losses/pixel", config.pixel)
+        self.restorer = self._restorer()
+        self._found = {}
+
+    def _scales(self):
+        return (self.config.scale,)
+
+    def _restorer(self):
+        return build("restorers", self.config.restorer, channels=self.info.shape[2], scales=self._scales(),
+                     aware=bool(self.config.get("aware", False)))
+
+    def _require_sound(self):
+        config = self.config
+        if config.recogniser_steps < 0 or config.recogniser_batch < 1:
+            raise ValueError(f"`recogniser_steps` is {config.recogniser_steps} and `recogniser_batch` "
+                             f"{config.recogniser_batch} but they must be >= 0 and >= 1.")
+        for scale in self._scales():
+            if not 1 < scale <= 16:
+                raise ValueError(f"a scale is {scale} but must lie above 1, at most 16; use 4.")
+            if min(low_size(self.info.shape[:2], scale)) < LEAST_SIDE:
+                raise ValueError(f"`size` is {self.config.size} and a scale {scale}, so that the small image would be "
+                                 f"below {LEAST_SIDE} pixels; use larger images or a smaller scale.")
+        tiles.flips(None, config.ensemble)
+        if config.init:
+            raise ValueError(f"`init` is {config.init!r} but a restorer begins with no other run's encoder; name a run "
+                             "of `verification` by `recogniser`.")
+
+    # ---- which images
+
+    @classmethod
+    def select(cls, images, config):
+        """Rows by identity (see `splits.select`), without identities by image; and the gallery: see the class."""
+        records = images.records
+        if not records.has("identity"):
+            return cls._unnamed(images, config)
+        labels, found, names = splits.select(images, config)
+        if "test" not in found:
+            raise ValueError(f"no image in {records.directory} is held out to judge by; set `data.holdout`, or "
+                             "`data.train_identities` to some of the identities.")
+        identities = records.column("identity")
+        if config.query_camera:
+            gallery, asking = _by_camera(records, config.query_camera)
+        else:
+            gallery = np.zeros(records.count, bool)
+            gallery[np.unique(identities, return_index=True)[1]] = True     # the first image of each
+            asking = ~gallery
+        gallery &= identities >= 0
+        test = found["test"]
+        test = test.only(asking[test.rows] & np.isin(test.identities, identities[gallery]))
+        if not len(test.rows):
+            raise ValueError(f"no image in {records.directory} is left to restore: of the held-out identities each "
+                             "gives one image to the gallery and none asks; add images of them.")
+        rows = np.flatnonzero(gallery)
+        found["test"] = test
+        found["gallery"] = splits.Split(images, rows, identities[rows], test.names, False)
+        return labels, found, names
+
+    @staticmethod
+    def _unnamed(images, config):
+        """Without identities every image is by itself, and nobody is recognised."""
+        records = images.records
+        train, validation, test = splits.dealt(records, config.data)
+        for key, mask in (("train on", train), ("judge by", test)):
+            if not mask.any():
+                raise ValueError(f"the data in {records.directory} leave no image to {key}; check `data.holdout`, "
+                                 "`data.train_split` and `data.test_split`.")
+        labels = np.where(train, 0, -1).astype(np.int32)
+        found = {name: splits.Split(images, np.flatnonzero(mask), np.full(mask.sum(), -1), ["image"], True)
+                 for name, mask in (("train", train), ("validation", validation), ("test", test)) if mask.any()}
+        found["test"] = found["test"].spread(config.data.test_images)
+        return labels, found, ["image"]
+
+    @property
+    def identified(self):
+        return self.info.classes > 1
+
+    # ---- training
+
+    def first_stages(self):
+        """The stage in which recogniser and encoder learn, where there is one."""
+        if not self.recogniser_terms:
+            return ()
+        size = self.config.recogniser_size if self.encoder is None else self.info.shape[:2]
+        return ({"name": "recogniser", "steps": max(1, self.config.recogniser_steps), "phases": {"recogniser": 1},
+                 "batch": self.config.recogniser_batch, "size": size},)
+
+    def recogniser_variables(self):
+        return {"recogniser": [v for name in self.recogniser_terms for v in getattr(self, name).trainable]}
+
+    def recogniser_losses(self, batch, seed, step):
+        """Terms recogniser and encoder, each where it learns."""
+        images, fold = batch["image"], tf.random.experimental.stateless_fold_in
+        for place, method in enumerate(self.recogniser_augment):
+            images = method(images, fold(seed, place), 1.0)
+        return {name: getattr(self, name).loss(images, batch["label"], fold(seed, 50 + place), step)
+                for place, name in enumerate(self.recogniser_terms)}
+
+    def recogniser_weights(self):
+        return dict.fromkeys(self.recogniser_terms, 1.0)
+
+    @property
+    def recogniser_terms(self):
+        """The networks that learn in the first stage."""
+        return [name for name, learns in (("recogniser", self.recogniser is not None and not self.config.recogniser),
+                                          ("encoder", self.encoder is not None)) if learns]
+
+    def lowered(self, images, scale, seed=None):
+        """The small images of large ones [b,H,W,C], at a scale."""
+        return self.degradation(images, low_size(images.shape[1:3], scale), seed)
+
+    # ---- restoring
+
+    def final(self):
+        """The network that is judged and served."""
+        return self.restorer
+
+    def made(self, images, size, scale, times=None, network=None):
+        """Large images [n,H,W,C] in [0, 1] of small ones, by the mean over the mirrored forms."""
+        network, shape = network or self.final(), images.shape[1:3]
+
+        def make(images):
+            own = size if images.shape[1:3] == shape else size[::-1]
+            return network(images, own, scale, doublings(scale) if times is None else times)
+        return tf.clip_by_value(tiles.flips(make, self.config.ensemble)(images), 0.0, 1.0)
+
+    def restored(self, low, size, scale, network=None):
+        """`made` of many images as an array, block by block."""
+        network = network or self.final()
+        key = f"made_{id(network)}_{low.shape[1:3]}_{size}_{scale}"
+        if not hasattr(self._graphs, key):
+            spec = tf.TensorSpec([None, *low.shape[1:]], tf.float32)
+            setattr(self._graphs, key, tf.function(lambda images: self.made(images, size, scale, None, network),
+                                                   autograph=False, input_signature=[spec]))
+        function, block = getattr(self._graphs, key), max(1, TOGETHER // (size[0] * size[1]))
+        return np.concatenate([function(low[start:start + block]).numpy() for start in range(0, len(low), block)])
+
+    # ---- judging
+
+    def evaluate(self, splits):
+        """See the class. Called with a validation split alone, as `best` does, it gives psnr and ssim."""
+        test = splits["test"]
+        high, scale, size = test.load(), self.config.scale, self.info.shape[:2]
+        low = self.lowered(high, scale).numpy()
+        made = restoration.eight_bits(self.restored(low, size, scale))
+        if "train" not in splits:
+            return near(made, high)
+        rows = {"hr": high, "": made, "floor": enlarged(bicubic, low, size),
+                "nearest": enlarged(lambda images, size: tf.image.resize(images, size, "nearest"), low, size)}
+        seconds = {}
+        if self.dictionaries:
+            known = splits["train"].spread(DICTIONARY).load()
+            for kind in self.dictionaries:
+                dictionary = Dictionary(kind, known, lambda images: self.degradation.reduce(images, low.shape[1:3]))
+                began = time.perf_counter()
+                rows[kind] = restoration.eight_bits(dictionary(low))
+                seconds[kind] = time.perf_counter() - began
+        began = time.perf_counter()         # once more, without tracing
+        self.restored(low, size, scale)
+        seconds[""] = time.perf_counter() - began
+        found = {}
+        for name, images in rows.items():
+            for key, value in near(images, high).items() if name != "hr" else ():
+                found[_key(name, key)] = value
+        for name, spent in seconds.items():
+            found[_key(name, "milliseconds")] = 1000 * spent / len(low)
+        if self.recogniser is not None and "gallery" in splits:
+            found.update(self._recognised({**rows, "lr": low}, test, splits["gallery"]))
+            strangers = not set(self.seen) & {test.names[i] for i in test.identities}
+            found["unseen_identities"] = float(test.unseen and strangers)
+        found.update({"images": len(high), "low_height": low.shape[1], "low_width": low.shape[2],
+                      "left_out": test.left_out})
+        self._found = {"high": high, "low": low, "made": made, "floor": rows["floor"], "figures": found,
+                       "rows": [*rows, *(["lr"] if "lr_top1" in found else [])]}
+        return found
+
+    def looked(self, images):
+        """Unit vectors of images [n,h,w,C] by the recogniser."""
+        look = tf.function(self.recogniser.look, autograph=False,
+                           input_signature=[tf.TensorSpec([None, *images.shape[1:]], tf.float32)])
+        block = max(1, TOGETHER // (images.shape[1] * images.shape[2]))
+        return np.concatenate([look(images[start:start + block]).numpy() for start in range(0, len(images), block)])
+
+    def _recognised(self, rows, test, gallery):
+        """Figures of searches by the images of every row, against all of the gallery and its held-out part alone."""
+        offered = self.looked(gallery.load())
+        closed = np.isin(gallery.identities, test.identities)
+        found = {}
+        for name, images in rows.items():
+            asked = self.looked(images)
+            for ending, among in (("", np.ones(len(closed), bool)), ("_closed", closed)):
+                figures = ranking.ranking(asked, offered[among], test.identities, gallery.identities[among], ranks=RANKS)
+                found.update({_key(name, f"top{rank}{ending}"): figures[f"rank{rank}"] for rank in RANKS})
+            scores = asked @ offered.T
+            same = test.identities[:, None] == gallery.identities
+            found[_key(name, "auc")] = verification.auc(scores.ravel(), same.ravel())
+        found.update({"gallery": len(offered), "gallery_closed": int(closed.sum()),
+                      "chance_top1": 1 / len(np.unique(gallery.identities))})
+        return found
+
+    def follow(self, splits, step):
+        if self.first_stages() and step <= self.first_stages()[0]["steps"]:
+            return {}, {}
+        test = splits["test"]
+        high = test.load(slice(0, FOLLOWED))
+        low = self.lowered(high, self.config.scale).numpy()
+        size = self.info.shape[:2]
+        made = restoration.eight_bits(self.restored(low, size, self.config.scale))
+        return near(made, high), {"restored": sheet(low, enlarged(bicubic, low, size), made, high)}
+
+    def pictures(self, splits):
+        found = self._found
+        gained = [restoration.psnr(made[None], high[None]) - restoration.psnr(floor[None], high[None])
+                  for made, high, floor in zip(found["made"], found["high"], found["floor"])]
+        parts = [found[name] for name in ("low", "floor", "made", "high")]
+        spread = np.linspace(0, len(gained) - 1, min(SHOWN, len(gained))).astype(int)
+        shown = {"restored": sheet(*(part[spread] for part in parts)),
+                 "worst": sheet(*(part[np.argsort(gained)[:SHOWN]] for part in parts))}
+        names = {"": "this model", "floor": "bicubic", "hr": "lost image", "lr": "small image"}
+        table = {names.get(name, name): [found["figures"].get(_key(name, key), np.nan) for key in ("top1", "psnr")]
+                 for name in found["rows"]}
+        if any(np.isfinite(values[0]) for values in table.values()):
+            shown["rows"] = charts.bars(table, ("top-1", "PSNR, dB"))
+        return shown
+
+    # ---- serving
+
+    def served(self):
+        return list(self.final().variables)
+
+    def allowed(self):
+        """(smallest, largest) scale that is answered, whole numbers."""
+        return int(np.ceil(self.scales[0])), int(self.scales[-1])
+
+    def _switched(self, scale, make):
+        """`make(times)` with as many doublings as the scale needs, which only the request says."""
+        low, high = (doublings(side) for side in self.allowed())
+        if low == high:
+            return make(high)
+        place = sum(tf.cast(scale > 2 ** times, tf.int32) for times in range(low, high))
+        return tf.switch_case(place, [lambda times=times: make(times) for times in range(low, high + 1)])
+
+    def _checked(self, scales):
+        low, high = self.allowed()
+        which = f"{low}" if low == high else f"whole numbers from {low} to {high}"
+        return tf.debugging.Assert(tf.reduce_all((scales >= low) & (scales <= high)), [tf.strings.format(
+            f"`scale` is {{}} but this model restores {which} times as large; ask for that", (scales,), summarize=5)])
+
+    def signatures(self):
+        network, decoder = self.final(), self.info.decoder
+
+        def one(image, scale):
+            """float32 [h,w,C] -> uint8 [h scale, w scale, C]"""
+            def make(times):
+                def windows(images):
+                    return network(images, tf.shape(images)[1:3] * scale, scale, times)
+                return tiles.restore(image, scale, tiles.flips(windows, self.config.ensemble), network.reach)
+            return self._switched(scale, make)
+
+        @tf.autograph.experimental.do_not_convert
+        def restore(image_bytes, scale):
+            with tf.control_dependencies([self._checked(scale), _alike(tf.size(image_bytes), tf.size(scale))]):
+                image_bytes = tf.identity(image_bytes)
+
+            def step(row, spent, found):
+                image = decoder.whole(image_bytes[row])
+                image = tf.ensure_shape(image, [None, None, self.info.shape[2]])
+                spent += tf.reduce_prod(tf.cast(tf.shape(image)[:2], tf.int64)) * tf.cast(scale[row], tf.int64) ** 2
+                with tf.control_dependencies([_large_enough(tf.shape(image)), _few_enough(spent)]):
+                    image = tf.identity(image)
+                return row + 1, spent, found.write(row, tf.io.encode_png(one(image, scale[row])))
+            count = tf.size(image_bytes)
+            found = tf.TensorArray(tf.string, size=count, element_shape=[])
+            _, _, found = tf.while_loop(lambda row, spent, found: row < count, step,
+                                        (0, tf.constant(0, tf.int64), found), parallel_iterations=1)
+            return {"image_bytes": tf.reshape(found.stack(), [-1])}
+
+        @tf.autograph.experimental.do_not_convert
+        def restore_tensor(image_tensor, scale):
+            low, high = (tf.constant(side, tf.float32) for side in (decoder.low, decoder.high))
+            shape = tf.shape(image_tensor)
+            made = tf.reduce_prod(tf.cast(shape[:3], tf.int64)) * tf.cast(tf.reduce_max(scale), tf.int64) ** 2
+            checks = [self._checked(scale), _alike(shape[0], tf.size(scale)), _large_enough(shape[1:]),
+                      tf.debugging.Assert(tf.reduce_all(scale == scale[:1]), [
+                          "`scale` must be one number for all images of a request; ask several times"]),
+                      _few_enough(made, MAX_PIXELS)]
+            with tf.control_dependencies(checks):
+                images = tf.clip_by_value((image_tensor - low) / (high - low), 0.0, 1.0)
+
+            def make(times):
+                def whole(images):
+                    return network(images, tf.shape(images)[1:3] * scale[0], scale[0], times)
+                return tiles.flips(whole, self.config.ensemble)(images)
+            found = tf.clip_by_value(self._switched(scale[0], make), 0.0, 1.0)
+            return {"image_tensor": found * (high - low) + low}
+        many = tf.TensorSpec([None], tf.int32)
+        inputs = {"image_tensor": tf.TensorSpec([None, None, None, self.info.shape[2]], tf.float32), "scale": many}
+        encoded = {} if decoder.raw or decoder.dtype != "uint8" else {
+            "restore": {"function": restore, "inputs": {"image_bytes": tf.TensorSpec([None], tf.string), "scale": many}}}
+        return {**encoded, "restore_tensor": {"function": restore_tensor, "inputs": inputs}}
+
+    def requests(self):
+        """Of a slope of brightness: whatever the data, a picture."""
+        height, width = (max(LEAST_SIDE, side) for side in low_size(self.info.shape[:2], self.config.scale))
+        slope = np.linspace(0, 255, height * width).reshape(height, width, 1).repeat(self.info.shape[2], axis=2)
+        scale, found = [int(self.config.scale)], {}
+        if "restore" in self.signatures():
+            found["restore"] = {"image_bytes": [tf.io.encode_png(np.uint8(slope)).numpy()], "scale": scale}
+        return {**found, "restore_tensor": {"image_tensor": [self._data_units(slope / 255)], "scale": scale}}
+
+    def _data_units(self, images):
+        low, high = self.info.decoder.low, self.info.decoder.high
+        return (images * (high - low) + low).astype(np.float32)
+
+    @property
+    def calibration(self):
+        return {"scales": list(self.allowed()), "reach": int(self.final().reach)}
+
+    def about(self, result):
+        config, low = self.config, f"{result['low_height']} x {result['low_width']}"
+        searched = ("" if "top1" not in result else
+                    f" Searches: {result['images']} restored images against one whole image of each of "
+                    f"{result['gallery']} identities (closed: of {result['gallery_closed']}), by "
+                    f"{self._judge()}. Of the images that were lost top-1 is {result['hr_top1']:.3f}.")
+        return (f"`{config.restorer}` makes images {_whole(config.scale)} times as large. Judged on {result['images']} "
+                f"held-out images of {self.info.shape[0]} x {self.info.shape[1]} pixels, reduced ({config.reduction}) to "
+                f"{low} and eight bits; PSNR and SSIM over the whole image on eight bits.{searched}\n\n"
+                "What a restored image shows beyond the small one is a guess from the images trained on: it may be "
+                "another person. It is no evidence of who somebody is.")
+
+    def _judge(self):
+        config = self.config
+        return (f"the embedding of {config.recogniser}" if config.recogniser else
+                f"an embedding trained on the whole images of the {self.info.classes} trained identities for "
+                f"{config.recogniser_steps} steps")
+
+
+def near(images, high):
+    """psnr and ssim of images on eight bits."""
+    return {"psnr": restoration.psnr(images, high), "ssim": restoration.ssim(images, high)}
+
+
+def sheet(low, floor, made, high, most=SHOWN):
+    """Columns from above: small image (by pixels), bicubic, restored, lost."""
+    size = high.shape[1:3]
+    pixels = enlarged(lambda images, size: tf.image.resize(images, size, "nearest"), low[:most], size)
+    rows = [pixels, floor[:most], made[:most], high[:most]]
+    return charts.mosaic(np.concatenate(rows), len(rows[0]), 1024)
+
+
+def enlarged(enlarge, low, size):
+    """Small images enlarged without learning, on eight bits."""
+    block = max(1, TOGETHER // (size[0] * size[1]))
+    return np.concatenate([rounded(enlarge(low[start:start + block], size)).numpy()
+                           for start in range(0, len(low), block)])
+
+
+def _by_camera(records, name):
+    """The rows that are searched, and those that ask."""
+    names = records.names("camera") if records.has("camera") else []
+    if name not in names:
+        raise ValueError(f"`query_camera` is {name!r} but the data in {records.directory} have the cameras {names}; "
+                         "name one of them, or leave it \"\".")
+    cameras = records.column("camera")
+    return (cameras >= 0) & (cameras != names.index(name)), cameras == names.index(name)
+
+
+def _key(row, name):
+    return f"{row}_{name}" if row else name
+
+
+def _whole(scale):
+    return f"{scale:g}"
+
+
+def _alike(images, scales):
+    return tf.debugging.assert_equal(images, scales, message="`scale` must hold one number an image.")
+
+
+def _large_enough(shape):
+    return tf.debugging.Assert(tf.reduce_all(shape[:2] >= LEAST_SIDE), [tf.strings.format(
+        "an image of {} x {} pixels (height x width) is too small to restore: it must have at least "
+        f"{LEAST_SIDE} x {LEAST_SIDE}; send a larger one", (shape[0], shape[1]))])
+
+
+def _few_enough(pixels, most=MOST_MADE):
+    return tf.debugging.Assert(pixels <= most, [tf.strings.format(
+        f"the restored images would have {{}} pixels together but one request makes at most {most}; ask for a smaller "
+        "scale, or send fewer or smaller images", pixels)])
