@@ -1,7 +1,10 @@
 """Restoring by a dictionary of faces: what was done before networks, kept as a row to be compared with."""
 
+import warnings
+
 import numpy as np
 from sklearn.decomposition import NMF, PCA
+from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 KINDS = "pca", "nmf"
@@ -33,7 +36,9 @@ class Dictionary:
                 self.mean = model.mean_.astype(np.float32)
                 columns = model.components_ * np.sqrt(np.maximum(model.explained_variance_, 0))[:, None]
             else:
-                model = NMF(atoms, init="nndsvda", random_state=0, max_iter=200, tol=1e-3).fit(flat)
+                with warnings.catch_warnings():     # a dictionary need not be at its very best
+                    warnings.simplefilter("ignore", ConvergenceWarning)
+                    model = NMF(atoms, init="nndsvda", random_state=0, max_iter=200, tol=1e-3).fit(flat)
                 self.mean, columns = np.zeros(flat.shape[1], np.float32), model.components_
                 columns = columns * (model.transform(flat).std(axis=0)[:, None] + 1e-6)
         self.large = columns.astype(np.float32)

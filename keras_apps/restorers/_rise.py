@@ -18,7 +18,7 @@ def doublings(scale):
 
 
 class Told(layers.Layer):
-    """How a scale modulates maps: (gains, shifts), each [count, d], near 0 at the start.
+    """How a scale modulates `count` maps: [(gain [d], shift [d])], all 0 at the start.
 
     e = swish(W log2(scale) + b);   gain, shift = two linear maps of e
 
@@ -34,7 +34,7 @@ class Told(layers.Layer):
     def call(self, scale):
         place = tf.math.log(tf.cast(scale, tf.float32)) / math.log(2.0)
         found = self.turn(self.embed(tf.reshape(place, [1, 1])))
-        return tf.unstack(tf.reshape(found, [2, self.count, self.width]))
+        return [tf.unstack(turn) for turn in tf.unstack(tf.reshape(found, [self.count, 2, self.width]))]
 
 
 class Doubling(layers.Layer):

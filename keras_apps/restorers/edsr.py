@@ -5,6 +5,7 @@ import tensorflow as tf
 from keras_apps.restorers._rise import Rise, Told, bicubic, doublings
 
 layers = tf.keras.layers
+SMALL = 0.2     # variance of what is added, in shares of the usual
 
 
 class EdsrRestorer(tf.keras.Model):
@@ -35,12 +36,12 @@ class EdsrRestorer(tf.keras.Model):
             raise ValueError(f"edsr(width={width}, blocks={blocks}, rise={rise}, code={code}) needs at least 1 of each.")
         self.share = share
 
-        def convolution(kernel="he_normal"):
-            return layers.Conv2D(width, 3, padding="same", kernel_initializer=kernel)
+        def convolution(scale=2.0):
+            start = tf.keras.initializers.VarianceScaling(scale)    # each its own: one would give all the same weights
+            return layers.Conv2D(width, 3, padding="same", kernel_initializer=start)
         self.first = convolution()
-        small = tf.keras.initializers.VarianceScaling(0.2)
-        self.blocks = [(convolution(), convolution(small)) for _ in range(blocks)]
-        self.after = convolution(small)
+        self.blocks = [(convolution(), convolution(SMALL)) for _ in range(blocks)]
+        self.after = convolution(SMALL)
         self.told = Told(blocks, width) if aware else None
         self.rise = Rise(channels, rise, max(scales))
         self.coder = layers.Dense(code)
@@ -55,7 +56,7 @@ class EdsrRestorer(tf.keras.Model):
 
     def features(self, images, scale, training=False):
         x = first = self.first(images - 0.5)
-        turns = zip(*self.told(scale)) if self.told else [None] * len(self.blocks)
+        turns = self.told(scale) if self.told else [None] * len(self.blocks)
         for (one, two), turn in zip(self.blocks, turns):
             y = two(tf.nn.relu(one(x)))
             if turn is not None:

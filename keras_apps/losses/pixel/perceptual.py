@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from keras_apps import geometry
+from keras_apps.losses.pixel import _images
 
 
 class PerceptualLoss:
@@ -17,7 +18,7 @@ class PerceptualLoss:
              encoder: images [b,H,W,C] -> {level: [b,h,w,d]}; the caller's fact.
     Call:    image, target: [b,H,W,C] in [0, 1].
     Returns: [b], >= 0, float32 (float64 for float64); exactly 0 for equal images.
-    Raises:  ValueError for no level or one that the encoder does not have.
+    Raises:  ValueError for no level or an unknown one and, when called, for images of two sizes.
     Source:  inspired by Johnson, Alahi and Fei-Fei, ECCV 2016, arXiv:1603.08155, section 3.2.
     Differs: the encoder is no VGG net trained on ImageNet; absolute instead of squared differences, each level divided
              by its size.
@@ -30,7 +31,7 @@ class PerceptualLoss:
         self.encoder, self.levels = encoder, tuple(levels)
 
     def __call__(self, image, target):
-        image, target = geometry.wide(image), geometry.wide(target)
+        image, target = _images.both(image, target)
         seen, wanted = self.encoder(image), self.encoder(target)
         return tf.add_n([_relative(geometry.wide(seen[level]), tf.stop_gradient(geometry.wide(wanted[level])))
                          for level in self.levels]) / len(self.levels)
