@@ -198,13 +198,13 @@ def test_one_network_is_judged_at_scales_it_was_never_trained_on(data):
 
 # ---- two stages and their fusion
 
-GAN = {"gan_share": 0.5, "steps": 4, "weights": {"adversarial": 0.01, "perceptual": 0.1}, "measure_perceptual": True,
+GAN = {"gan_share": 0.5, "steps": 4, "checkpoint_every": 5, "weights": {"adversarial": 0.01, "perceptual": 0.1}, "measure_perceptual": True,
        "optimizers": {"critic": "adam(rate=1e-2)"}}
 
 
-def test_the_weights_of_before_the_critic_are_kept_and_fused(data):
-    run = make(data, **GAN, fusion=0.25)
-    loop = run.loop(None)
+def test_the_weights_of_before_the_critic_are_kept_and_fused_and_restored(data, tmp_path):
+    run = make(data, **GAN, fusion=0.25, recogniser_steps=1)
+    loop = run.loop(str(tmp_path))
     kept = []
     between = run.app.between
 
@@ -232,6 +232,10 @@ def test_the_weights_of_before_the_critic_are_kept_and_fused(data):
         run.app._fuse(1.0)
         for fused, old in zip(run.app.fused.variables, kept[0]):
             np.testing.assert_array_equal(fused, old)
+    again = make(data, **GAN, fusion=0.25, recogniser_steps=1)
+    again.loop(str(tmp_path)).restore()
+    for restored, old in zip(again.app.before.variables, kept[0]):
+        np.testing.assert_array_equal(restored, old)
 
 
 def test_the_critic_learns_from_the_critic_phase_alone(data):
@@ -276,6 +280,12 @@ def test_what_cannot_be_trained_is_refused(data, changes, message):
 # ---- from training to a served model
 
 @pytest.fixture(scope="module")
+def served(exported):
+    """Its signatures as a process that knows TensorFlow alone has them."""
+    return tf.saved_model.load(str(exported[1])).signatures
+
+
+@pytest.fixture(scope="module")
 def exported(data, tmp_path_factory):
     """A whole run of one network for scales 2 to 4: (workdir, version folder, run standing at its end)."""
     folder = tmp_path_factory.mktemp("exported")
@@ -303,10 +313,10 @@ def test_a_run_leaves_figures_pictures_and_a_card(exported):
     assert "24 x 16" in card and "no evidence of who somebody is" in card and "| psnr |" in card
 
 
-def test_the_served_answer_is_the_training_graphs_within_a_grey_level(exported):
-    _, version, run = exported
+def test_the_served_answer_is_the_training_graphs_within_a_grey_level(exported, served):
+    _, _, run = exported
     image = faces(1, 1, (19, 23))[0, ..., 0]
-    restore = tf.saved_model.load(str(version)).signatures["restore"]
+    restore = served["restore"]
     loop = run.loop(exported[0])
     loop.restore(training=False)
     for scale in (2, 3, 4):
@@ -321,9 +331,8 @@ def test_the_served_answer_is_the_training_graphs_within_a_grey_level(exported):
         assert np.abs(served - plain).max() > 1, "it is not the bicubic image"
 
 
-def test_images_of_other_sizes_and_colours_are_answered_together(exported):
-    _, version, _ = exported
-    restore = tf.saved_model.load(str(version)).signatures["restore"]
+def test_images_of_other_sizes_and_colours_are_answered_together(served):
+    restore = served["restore"]
     images = [png(faces(1, 1, (6, 4))[0, ..., 0]), png(faces(1, 1, (30, 9), 3)[0])]
     answer = restore(image_bytes=tf.constant(images), scale=tf.constant([2, 4]))["image_bytes"]
     assert [tf.io.decode_png(one).shape.as_list() for one in answer] == [[12, 8, 1], [120, 36, 1]]
@@ -336,15 +345,15 @@ def test_images_of_other_sizes_and_colours_are_answered_together(exported):
     ((8, 8), 1, "`scale` is .*1.* but this model restores"),
     ((3, 9), 2, "an image of 3 x 9 pixels .* is too small to restore: it must have at least 4 x 4"),
 ])
-def test_a_bad_scale_or_a_tiny_image_is_named(exported, size, scale, message):
-    restore = tf.saved_model.load(str(exported[1])).signatures["restore"]
+def test_a_bad_scale_or_a_tiny_image_is_named(served, size, scale, message):
+    restore = served["restore"]
     data = png(np.zeros(size, np.uint8))
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         restore(image_bytes=tf.constant([data]), scale=tf.constant([scale]))
 
 
-def test_what_would_not_fit_into_memory_is_refused_before_it_is_made(exported):
-    restore = tf.saved_model.load(str(exported[1])).signatures["restore"]
+def test_what_would_not_fit_into_memory_is_refused_before_it_is_made(served):
+    restore = served["restore"]
     data = png(np.zeros((4000, 4000), np.uint8))
     with pytest.raises(tf.errors.InvalidArgumentError, match="would have 256000000 pixels together but one request"):
         restore(image_bytes=tf.constant([data]), scale=tf.constant([4]))
@@ -352,41 +361,12 @@ def test_what_would_not_fit_into_memory_is_refused_before_it_is_made(exported):
         restore(image_bytes=tf.constant([data, data]), scale=tf.constant([4]))
 
 
-def test_numbers_are_restored_in_data_units(exported):
-    _, version, _ = exported
-    loaded = tf.saved_model.load(str(version)).signatures
+def test_numbers_are_restored_in_data_units(served):
     image = faces(1, 2, (12, 10)).astype(np.float32)
-    found = loaded["restore_tensor"](image_tensor=tf.constant(image), scale=tf.constant([3, 3]))["image_tensor"]
+    found = served["restore_tensor"](image_tensor=tf.constant(image), scale=tf.constant([3, 3]))["image_tensor"]
     assert found.shape == [2, 36, 30, 1]
-    encoded = loaded["restore"](image_bytes=tf.constant([png(image[0, ..., 0].astype(np.uint8))]),
+    encoded = served["restore"](image_bytes=tf.constant([png(image[0, ..., 0].astype(np.uint8))]),
                                 scale=tf.constant([3]))["image_bytes"]
     assert np.abs(tf.io.decode_png(encoded[0]).numpy() - found[0].numpy()).max() <= 1
     with pytest.raises(tf.errors.InvalidArgumentError, match="`scale` must be one number for all images"):
-        loaded["restore_tensor"](image_tensor=tf.constant(image), scale=tf.constant([3, 2]))
-
-
-def test_a_finished_run_resumes_to_the_same_weights(data, tmp_path):
-    config = small_resolution(**GAN)
-    whole, parts = run_of(data, config, None), run_of(data, config, tmp_path / "run")
-    for one, other in zip(whole, parts, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-6)
-
-
-def run_of(data, config, workdir):
-    """The trained values after all steps; with a workdir stopped half way and gone on with."""
-    run = Run(config, str(data), STRATEGY)
-    loop = run.loop(None if workdir is None else str(workdir))
-    if workdir is not None:
-        stop = {"left": 4}
-
-        def action(loop, logs):
-            stop["left"] -= 1
-        loop.actions.append(action)
-        loop._asked = lambda: "signal" if stop["left"] <= 1 else None
-        loop.run()
-        assert 0 < loop.position() < loop.steps
-        run = Run(config, str(data), STRATEGY)
-        loop = run.loop(str(workdir))
-    loop.run()
-    assert loop.position() == loop.steps
-    return [variable.numpy() for variable in run.app.restorer.trainable_variables]
+        served["restore_tensor"](image_tensor=tf.constant(image), scale=tf.constant([3, 2]))
