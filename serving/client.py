@@ -9,6 +9,8 @@
     python -m serving.client detect IMAGE... --model=fake_image_detection [--out=overlay.png]
     python -m serving.client generate --model=image_generation [--count=16] [--seed=0] [--class_index=INDEX]
         [--out=sheet.png or --out=FOLDER]
+    python -m serving.client restore IMAGE_OR_FOLDER... --out=large.png or --out=FOLDER [--scale=4]
+        [--model=super_resolution or face_hallucination]
 
 It prints a table, or with --json one JSON line an image. A server that is still starting and a model that is
 being loaded are waited for, up to --wait=30 seconds; --wait=0 asks at once. In the answer of verify `decision`
@@ -27,6 +29,10 @@ Of detect, too, `decision` decides: fake where the score reaches the threshold. 
 `fake_map` as well and shows each image beside itself in grey, where red is what speaks for a fake. generate takes no
 images: it makes one of each seed from --seed on, the same one whenever it is asked again; a model that knows classes
 needs --class_index. They go into FOLDER as <seed>.png, or the first 400 onto a sheet.
+
+restore makes each image SCALE times as high and wide: one goes into large.png, others into FOLDER as <name>.png, those
+of a folder below it as they lie there. Nothing is overwritten that is to be restored, and two images never go into one
+file. Of several, those that cannot be restored are told at the end, and the exit code is 1.
 """
 
 import io
@@ -708,11 +714,13 @@ def define_flags():
     flags.DEFINE_string("server", "localhost:8500", "host:port or unix:/path of the server.")
     flags.DEFINE_string(
         "model", None, "Name of the model on the server; default: gallery for search, fake_image_detection for detect, "
-        "image_generation for generate, else verification."
+        "image_generation for generate, super_resolution for restore, else verification."
     )
     flags.DEFINE_integer("version", None, "Version of the model instead of the newest.", lower_bound=0)
     flags.DEFINE_string("label", None, "Version label of the model instead of the newest.")
-    flags.DEFINE_float("timeout", 10.0, "Seconds to wait for each answer.")
+    flags.DEFINE_float(
+        "timeout", None, f"Seconds to wait for each answer; default: {RESTORE_SECONDS:g} for restore, else {SECONDS:g}."
+    )
     flags.DEFINE_float(
         "wait",
         30.0,
@@ -725,7 +733,8 @@ def define_flags():
         None,
         "embed, ask: .npz that gets `embeddings` [n, D] and `images` (paths), with --pattern `identities` as well; "
         "search: .png that gets the ranked sheet; detect: .png that gets the images with what speaks for a fake; "
-        "generate: .png that gets a sheet of the images, or a folder (a name without ending) that gets <seed>.png.",
+        "generate: .png that gets a sheet of the images, or a folder (a name without ending) that gets <seed>.png; "
+        "restore: .png that gets the one image, or a folder that gets <name>.png of each.",
     )
     flags.DEFINE_string(
         "images", None, "search --out: folder the gallery was built from, whose images the sheet shows."
@@ -744,6 +753,10 @@ def define_flags():
     )
     flags.DEFINE_integer(
         "class_index", None, "generate: class to make images of, needed by a model that knows classes.", lower_bound=0
+    )
+    flags.DEFINE_integer(
+        "scale", 4, "restore: how many times as high and wide an image becomes; the server says which the model knows.",
+        lower_bound=1,
     )
     flags.DEFINE_bool("json", False, "One JSON line an image instead of a table.")
 
