@@ -9,6 +9,8 @@
     python -m serving.client detect IMAGE... --model=fake_image_detection [--out=overlay.png]
     python -m serving.client generate --model=image_generation [--count=16] [--seed=0] [--class_index=INDEX]
         [--out=sheet.png or --out=FOLDER]
+    python -m serving.client restore IMAGE_OR_FOLDER... --out=large.png or --out=FOLDER [--scale=4]
+        [--model=super_resolution or face_hallucination]
 
 It prints a table, or with --json one JSON line an image. A server that is still starting and a model that is
 being loaded are waited for, up to --wait=30 seconds; --wait=0 asks at once. In the answer of verify `decision`
@@ -27,11 +29,18 @@ Of detect, too, `decision` decides: fake where the score reaches the threshold. 
 `fake_map` as well and shows each image beside itself in grey, where red is what speaks for a fake. generate takes no
 images: it makes one of each seed from --seed on, the same one whenever it is asked again; a model that knows classes
 needs --class_index. They go into FOLDER as <seed>.png, or the first 400 onto a sheet.
+
+restore makes each image SCALE times as high and wide: one goes into large.png, others into FOLDER as <name>.png, those
+of a folder below it as they lie there. Nothing is overwritten that is to be restored, and two images never go into one
+file. Of several, those that cannot be restored are told at the end, and the exit code is 1.
 """
 
+import io
+import numbers
 import os
 import struct
 import time
+import warnings
 
 import grpc
 import numpy as np
@@ -52,6 +61,9 @@ from tfrecords import command
 
 CHUNK = 32  # images a request: most of the speed of a large batch, little memory
 MOST_SEED = 2**63 - 1  # seeds are sent as int64
+SECONDS, RESTORE_SECONDS = 10.0, 600.0  # to wait for an answer; a large photo takes a CPU minutes
+# Of several images that are restored by one request, pixels those of the answers: they are waited for together.
+RESTORE_IMAGES, RESTORE_BYTES, RESTORE_PIXELS = 16, 4 * 2**20, 2**24
 ROUNDING = 1e-3  # by which a map may leave [0, 1]
 POLL_SECONDS = 0.2  # between two questions of wait_ready
 ABSENT_SECONDS = 1.5  # a running server sees a version written a moment ago at its next look, after 1 s
@@ -112,18 +124,20 @@ _ERRORS = {
 class Client:
     """Asks one model on one server.
 
-    An image is a path or the bytes of an encoded file; `images` is one or a sequence, sent 32 a request.
+    An image is a path or the bytes of an encoded file; `images` is one or a sequence, sent 32 a request, those to
+    restore at most 16, a large one by itself.
     A request whose images are refused is asked again with one image at a time, to name the one at fault, or
     to have the answers where all of them were only too much at once. Nothing else is retried.
 
-    Args:    server: "host:port" or "unix:/path".  model: name on the server.  timeout: seconds a request.
+    Args:    server: "host:port" or "unix:/path".  model: name on the server.
+             timeout: seconds a request; None = 10, of restore 600.
              version, label: of the model; the newest available one by default.
     Raises:  ValueError for bad arguments or image files; OSError for files that cannot be read; ServingError
              and its subclasses for what the server or the network answers.
     """
 
-    def __init__(self, server="localhost:8500", model="verification", timeout=10.0, version=None, label=None):
-        if not timeout > 0:
+    def __init__(self, server="localhost:8500", model="verification", timeout=None, version=None, label=None):
+        if timeout is not None and not timeout > 0:
             raise ValueError(f"`timeout` is {timeout} but must be more than 0 seconds.")
         if version is not None and label is not None:
             raise ValueError(
@@ -256,6 +270,72 @@ class Client:
             images += answer.tolist()
         return images
 
+    def restore(self, images, scale=4):
+        """[PNG bytes]: each image made `scale` times as high and wide, in the order of the images.
+
+        Raises: ValueError for a scale that is no whole number or below 1; which ones the model knows, the server says.
+                ServingError with the image that is refused, or whose answer is no PNG or one of another size.
+        """
+        restored = []
+        for _, answer in self.restore_each(images, scale):
+            if isinstance(answer, Exception):
+                raise answer
+            restored.append(answer)
+        return restored
+
+    def restore_each(self, images, scale=4):
+        """As restore, but one image cannot spoil the others, and only the answers of a request are kept.
+
+        Returns: iterator of (image, its PNG bytes, or the error that speaks against this image alone: ServingError,
+                 or ValueError or OSError for a file that cannot be sent). An image of which only a path is given is
+                 read when its turn comes.
+        Raises:  ValueError at once; ServingError, by the iterator, for what is wrong with all of them.
+        """
+        whole = isinstance(scale, numbers.Integral) and not isinstance(scale, bool)
+        if not whole or not 1 <= scale < 2**31:  # sent as int32
+            raise ValueError(f"`scale` is {scale!r} but must be a whole number of at least 1, such as 4.")
+        images = _as_list(images)
+        if not images:
+            raise ValueError("No image to restore; give at least one path or the bytes of one.")
+        return self._restored(images, int(scale))
+
+    def _restored(self, images, scale):
+        answered = False
+        for request in _requests(images, scale):
+            sent = [(called, data, size) for _, called, data, size in request if not isinstance(data, Exception)]
+            try:
+                answers = list(self._restored_together(sent, scale, answered)) if sent else []
+            except InvalidArgument:
+                # The fine image may have a fault of its own, such as its size: one answer to another one shows it.
+                answers = list(self._restored_together(sent, scale, True)) if len(sent) > 1 else []
+                if not any(isinstance(answer, bytes) for answer in answers):
+                    raise
+            answered = answered or any(isinstance(answer, bytes) for answer in answers)
+            for image, _, data, _ in request:
+                yield image, data if isinstance(data, Exception) else answers.pop(0)
+
+    def _restored_together(self, sent, scale, trusted):
+        """PNG bytes or a ServingError for each of [(name, bytes, size)], all of them sent in one request."""
+        names, encoded, sizes = zip(*sent)
+        rows = zip(names, sizes)
+        inputs = {"image_bytes": list(encoded)}
+        scales = {"scale": np.full(len(sent), scale, np.int32)}
+        try:
+            for answer in self._each("restore", ("image_bytes",), inputs, {"image_bytes": names}, scales, trusted):
+                if isinstance(answer, ServingError):
+                    next(rows)
+                    yield answer
+                    continue
+                self._require(answer["image_bytes"], "image_bytes", rank=1, kinds="O")
+                for image, (name, size) in zip(answer["image_bytes"], rows):  # the other way round a row would be lost
+                    fault = _restoring_fault(image, size, scale)
+                    yield ServingError("DATA_LOSS", fault, self._asked(), name) if fault else image
+        except ServingError as error:
+            if error.code != "RESOURCE_EXHAUSTED" or len(sent) > 1:
+                raise
+            # More than the server's memory or a message holds, which is 2 GB: smaller images may well be restored.
+            yield ServingError(error.code, error.message, error.asked, names[0])
+
     def predict(self, signature, inputs):
         """Any signature: {input: array, or nested list of numbers, str or bytes} -> {output: array}.
 
@@ -264,7 +344,8 @@ class Client:
         request = predict_pb2.PredictRequest(model_spec=self._spec(signature))
         for name, value in inputs.items():
             request.inputs[name].CopyFrom(_tensor_proto(name, value))
-        response = self._call(self._prediction.Predict, request)
+        seconds = self._timeout or (RESTORE_SECONDS if signature == "restore" else SECONDS)
+        response = self._call(self._prediction.Predict, request, seconds)
         return {name: _array(name, proto) for name, proto in response.outputs.items()}
 
     def metadata(self):
@@ -288,7 +369,7 @@ class Client:
     def status(self):
         """[{"version", "state", "error_code", "error"}], newest first; state: AVAILABLE, LOADING, END ..."""
         request = get_model_status_pb2.GetModelStatusRequest(model_spec=self._spec())
-        return self._statuses(request, self._timeout)
+        return self._statuses(request)
 
     def wait_ready(self, timeout=60.0, absent=None):
         """Until the server answers and a version of the model (or the one asked for) is available.
@@ -304,7 +385,7 @@ class Client:
             remaining = deadline - time.monotonic()
             missing = None
             try:
-                states = self._statuses(request, min(self._timeout, max(remaining, POLL_SECONDS)))
+                states = self._statuses(request, min(self._timeout or SECONDS, max(remaining, POLL_SECONDS)))
                 names = {state["state"] for state in states}
                 if "AVAILABLE" in names:
                     return
@@ -381,36 +462,63 @@ class Client:
     def _ask_chunk(self, signature, outputs, images, start):
         """[answer] of one request, or one answer an image where the server refuses all of them together."""
         encoded = {name: [encoded_image(image) for image in value] for name, value in images.items()}
-        count = len(next(iter(encoded.values())))
-        try:
-            return [self._ask_encoded(signature, outputs, encoded)]
-        except InvalidArgument as error:
-            # In the same words for an image that is fine: something else is wrong with the request.
-            if self._refusal(signature, dict.fromkeys(encoded, _fine_image())) == error.message:
-                raise
-            if count == 1:
-                raise self._blaming(error, signature, images, encoded, start) from error.__cause__
+        called = {name: [_called(image, start + row) for row, image in enumerate(value)]
+                  for name, value in images.items()}  # fmt: skip
         answers = []
-        for row in range(count):
-            one = {name: value[row : row + 1] for name, value in encoded.items()}
-            try:
-                answers.append(self._ask_encoded(signature, outputs, one))
-            except InvalidArgument as error:
-                one_image = {name: value[row : row + 1] for name, value in images.items()}
-                raise self._blaming(error, signature, one_image, one, start + row) from error.__cause__
+        for answer in self._each(signature, outputs, encoded, called):
+            if isinstance(answer, InvalidArgument):
+                raise answer
+            answers.append(answer)
         return answers
 
-    def _blaming(self, error, signature, images, encoded, row):
+    def _each(self, signature, outputs, encoded, called, others=None, trusted=False):
+        """One answer for all images; where they are refused together, an answer or its refusal for one at a time.
+
+        Args:   encoded, called: {input: bytes or names of its images}.  others: {input: array [n]} sent beside them.
+                trusted: whether only images can be at fault.
+        Raises: InvalidArgument where a fine image is refused in the same words: something else is wrong.
+        """
+        others = others or {}
+        count = len(next(iter(encoded.values())))
+        answer = self._answer_or_refusal(signature, outputs, encoded | others)
+        if not isinstance(answer, InvalidArgument):
+            yield answer
+            return
+        first = {name: value[:1] for name, value in others.items()}
+        fine = None if trusted else self._refusal(signature, dict.fromkeys(encoded, _fine_image()), first)
+        if answer.message == fine:
+            raise answer
+        for row in range(count):
+            one = {name: value[row : row + 1] for name, value in encoded.items()}
+            beside = {name: value[row : row + 1] for name, value in others.items()}
+            if count > 1:
+                answer = self._answer_or_refusal(signature, outputs, one | beside)
+            if isinstance(answer, InvalidArgument):
+                if others and answer.message == fine:  # a refusal that shows the values of all reads otherwise
+                    raise answer
+                names = {name: value[row] for name, value in called.items()}
+                answer = self._blaming(answer, signature, names, one, beside)
+            yield answer
+
+    def _answer_or_refusal(self, signature, outputs, inputs):
+        try:
+            return self._ask_encoded(signature, outputs, inputs)
+        except InvalidArgument as error:
+            return error
+
+    def _blaming(self, error, signature, names, encoded, others):
         """The error with the image at fault: the only one, or of several inputs the one refused by itself."""
-        for name, (image,) in images.items():
-            if len(images) == 1 or self._refusal(signature, dict.fromkeys(images, encoded[name][0])):
-                return InvalidArgument(error.code, error.message, error.asked, _called(image, row))
+        for name, called in names.items():
+            if len(names) == 1 or self._refusal(signature, dict.fromkeys(names, encoded[name][0]), others):
+                blaming = InvalidArgument(error.code, error.message, error.asked, called)
+                blaming.__cause__ = error.__cause__
+                return blaming
         return error
 
-    def _refusal(self, signature, inputs):
+    def _refusal(self, signature, images, others):
         """Why single images are refused, None where they are not."""
         try:
-            self.predict(signature, {name: [image] for name, image in inputs.items()})
+            self.predict(signature, {name: [image] for name, image in images.items()} | others)
         except InvalidArgument as error:
             return error.message
         except ServingError:
@@ -444,7 +552,7 @@ class Client:
             spec.version_label = self._label
         return spec
 
-    def _statuses(self, request, timeout):
+    def _statuses(self, request, timeout=None):
         response = self._call(self._models.GetModelStatus, request, timeout)
         return [
             {
@@ -458,7 +566,7 @@ class Client:
 
     def _call(self, method, request, timeout=None):
         try:
-            return method(request, timeout=timeout or self._timeout)
+            return method(request, timeout=timeout or self._timeout or SECONDS)
         except grpc.RpcError as error:
             code = error.code().name
             error_class = _ERRORS.get(code.replace("_", ""), ServingError)
@@ -481,6 +589,59 @@ def _as_list(images):
 
 def _called(image, row):
     return f"image {row + 1}" if isinstance(image, bytes) else os.fspath(image)
+
+
+def _requests(images, scale):
+    """[(image, its name, bytes or why there are none, size)] of each request to restore images."""
+    request, shares = [], 0.0
+    for row, image in enumerate(images):
+        size, share = None, 0.0
+        try:
+            data = encoded_image(image)
+        except (ValueError, OSError) as error:
+            data = error
+        else:
+            size = image_size(data)
+            pixels = size[0] * size[1] * scale**2 if size else RESTORE_PIXELS
+            share = max(1 / RESTORE_IMAGES, len(data) / RESTORE_BYTES, pixels / RESTORE_PIXELS)
+        if request and shares + share > 1:
+            yield request
+            request, shares = [], 0.0
+        request.append((image, _called(image, row), data, size))
+        shares += share
+    yield request
+
+
+def _restoring_fault(answer, size, scale):
+    """What is wrong with the answer for an image of (height, width), None = nothing."""
+    made = png_size(answer)
+    if made is None:
+        return f"output `image_bytes` holds {len(answer):,} bytes but must hold a PNG"
+    if size and made != (scale * size[0], scale * size[1]):
+        return (
+            f"output `image_bytes` holds a PNG of {made[0]} x {made[1]} (height x width) but must hold one of "
+            f"{scale * size[0]} x {scale * size[1]}, {scale} times {size[0]} x {size[1]}"
+        )
+    return None
+
+
+def image_size(data):
+    """(height, width) that the head of an encoded image states; None where it does not or decoders differ on it.
+
+    A GIF is such: TensorFlow makes it as large as its largest frame, others as large as its canvas.
+    """
+    size = png_size(data)
+    if size or data[:2] not in (b"\xff\xd8", b"BM"):
+        return size
+    from PIL import Image  # of no use to those who only ask for vectors
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # nothing is decoded
+            with Image.open(io.BytesIO(data), formats=("JPEG", "BMP")) as opened:
+                return opened.height, opened.width
+    except Exception:  # noqa: BLE001 - damaged images raise anything; the server says what is wrong with them
+        return None
 
 
 def png_size(data):
@@ -553,11 +714,13 @@ def define_flags():
     flags.DEFINE_string("server", "localhost:8500", "host:port or unix:/path of the server.")
     flags.DEFINE_string(
         "model", None, "Name of the model on the server; default: gallery for search, fake_image_detection for detect, "
-        "image_generation for generate, else verification."
+        "image_generation for generate, super_resolution for restore, else verification."
     )
     flags.DEFINE_integer("version", None, "Version of the model instead of the newest.", lower_bound=0)
     flags.DEFINE_string("label", None, "Version label of the model instead of the newest.")
-    flags.DEFINE_float("timeout", 10.0, "Seconds to wait for each answer.")
+    flags.DEFINE_float(
+        "timeout", None, f"Seconds to wait for each answer; default: {RESTORE_SECONDS:g} for restore, else {SECONDS:g}."
+    )
     flags.DEFINE_float(
         "wait",
         30.0,
@@ -570,7 +733,8 @@ def define_flags():
         None,
         "embed, ask: .npz that gets `embeddings` [n, D] and `images` (paths), with --pattern `identities` as well; "
         "search: .png that gets the ranked sheet; detect: .png that gets the images with what speaks for a fake; "
-        "generate: .png that gets a sheet of the images, or a folder (a name without ending) that gets <seed>.png.",
+        "generate: .png that gets a sheet of the images, or a folder (a name without ending) that gets <seed>.png; "
+        "restore: .png that gets the one image, or a folder that gets <name>.png of each.",
     )
     flags.DEFINE_string(
         "images", None, "search --out: folder the gallery was built from, whose images the sheet shows."
@@ -589,6 +753,10 @@ def define_flags():
     )
     flags.DEFINE_integer(
         "class_index", None, "generate: class to make images of, needed by a model that knows classes.", lower_bound=0
+    )
+    flags.DEFINE_integer(
+        "scale", 4, "restore: how many times as high and wide an image becomes; the server says which the model knows.",
+        lower_bound=1,
     )
     flags.DEFINE_bool("json", False, "One JSON line an image instead of a table.")
 

@@ -1,5 +1,6 @@
 """The command of serving.client, which says how it is called: what it checks, asks, prints and writes."""
 
+import contextlib
 import json
 import os
 import sys
@@ -8,6 +9,7 @@ import time
 import numpy as np
 from absl import flags
 
+from serving import targets
 from serving.client import ABSENT_SECONDS, CHUNK, Client, DeadlineExceeded, NotFound, ServingError, png_size
 from serving.files import require_place, write_whole
 
@@ -154,6 +156,50 @@ def _generate(client, images, values, _):
     return rows
 
 
+def _restore(client, images, values, plan):
+    rows, refused = [], []
+    try:
+        with _progress(len(plan.jobs), "restoring", shown=True) as advance:
+            answers = client.restore_each([image for image, _ in plan.jobs], values.scale)
+            for (image, file), (_, answer) in zip(plan.jobs, answers):
+                if not isinstance(answer, Exception):
+                    rows.append(_write_restored(image, file, answer))
+                elif len(plan.jobs) == 1:
+                    raise answer
+                else:
+                    refused.append(answer)
+                advance(1)
+    finally:  # also where the server went away in between
+        _tell_restored(plan, rows, refused, values.out)
+    return rows
+
+
+def _write_restored(image, file, answer):
+    if os.path.dirname(file):
+        os.makedirs(os.path.dirname(file), exist_ok=True)  # not before there is an image
+    write_whole("out", file, lambda stream: stream.write(answer))
+    height, width = png_size(answer)
+    return {"image": image, "out": file, "height": height, "width": width, "bytes": len(answer)}
+
+
+def _tell_restored(plan, rows, refused, out):
+    """What was refused, a line each, then how many images were written and how many files left out, on stderr."""
+    if not rows and not refused:
+        return
+    for error in refused:
+        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+    said = f"{len(rows):,} image{'s' if len(rows) != 1 else ''} written to {out}"
+    if out.endswith(_ENDINGS["restore"]):
+        said += f": {rows[0]['height']} x {rows[0]['width']} (height x width)"
+    parts = [
+        (len(refused), "refused", "refused"),
+        (plan.others, "file with another ending skipped", "files with other endings skipped"),
+        (plan.links, "link not followed", "links not followed"),
+    ]
+    print("; ".join([said] + [f"{count:,} {one if count == 1 else many}" for count, one, many in parts if count]),
+          file=sys.stderr)  # fmt: skip
+
+
 _COMMANDS = {
     "embed": _embed,
     "ask": _ask,
@@ -161,25 +207,36 @@ _COMMANDS = {
     "search": _search,
     "detect": _detect,
     "generate": _generate,
+    "restore": _restore,
 }
 _MODELS = {  # what is asked without --model; "verification" elsewhere
     "search": "gallery",
     "detect": "fake_image_detection",
     "generate": "image_generation",
+    "restore": "super_resolution",
 }
 _OWNERS = {
-    "out": ("embed", "ask", "search", "detect", "generate"),
+    "out": ("embed", "ask", "search", "detect", "generate", "restore"),
     "k": ("search",),
     "images": ("search",),
     "pattern": ("embed", "ask", "search"),
     "count": ("generate",),
     "seed": ("generate",),
     "class_index": ("generate",),
+    "scale": ("restore",),
 }
 _READS = {"embed": _facts, "ask": _facts, "search": _truths}  # what --pattern reads in the paths
-_ENDINGS = {"embed": ".npz", "ask": ".npz", "search": ".png", "detect": ".png", "generate": ".png"}
+_ENDINGS = {
+    "embed": ".npz",
+    "ask": ".npz",
+    "search": ".png",
+    "detect": ".png",
+    "generate": ".png",
+    "restore": ".png",
+}
 _MAKE = ("generate",)  # they take no images
-_FOLDERS = ("generate",)  # their --out may be a folder, which has no ending
+_WALK = ("restore",)  # they take folders of images
+_FOLDERS = ("generate", "restore")  # their --out may be a folder, which has no ending
 
 
 def _require_out(signature, out):
@@ -234,7 +291,17 @@ def _plain(value):
 
 
 def _chunks(images, doing):
-    """The images of each request; a bar on a terminal, one closing line elsewhere if it took long."""
+    """The images of each request, with their progress."""
+    with _progress(len(images), doing, shown=len(images) > CHUNK) as advance:
+        for start in range(0, len(images), CHUNK):
+            chunk = images[start : start + CHUNK]
+            yield chunk
+            advance(len(chunk))
+
+
+@contextlib.contextmanager
+def _progress(count, doing, shown):
+    """A bar on a terminal where it is to be shown, and one closing line if it took long; gives what advances it."""
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress
 
@@ -245,16 +312,13 @@ def _chunks(images, doing):
         MofNCompleteColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal or len(images) <= CHUNK,
+        disable=not console.is_terminal or not shown,
     ) as progress:
-        task = progress.add_task(doing, total=len(images))
-        for start in range(0, len(images), CHUNK):
-            chunk = images[start : start + CHUNK]
-            yield chunk
-            progress.advance(task, len(chunk))
+        task = progress.add_task(doing, total=count)
+        yield lambda done: progress.advance(task, done)
     seconds = time.monotonic() - started
     if seconds > QUIET_SECONDS:
-        print(f"{doing}: {len(images)} images in {seconds:.1f} s", file=sys.stderr)
+        print(f"{doing}: {count} image{'s' if count > 1 else ''} in {seconds:.1f} s", file=sys.stderr)
 
 
 def print_table(signature, rows):
@@ -363,6 +427,10 @@ def main(argv):
     for flag, owners in _OWNERS.items():
         if values[flag].present and signature not in owners:
             raise ValueError(f"`--{flag}` belongs to {' and '.join(owners)}; leave it away for {signature}.")
+    if signature == "restore" and not values.out:
+        raise ValueError(
+            "`--out` is missing but restore writes images; give --out=FOLDER, or --out=FILE.png for a single one."
+        )
     if values.out:
         _require_out(signature, values.out)
     if values.images and not values.out:
@@ -377,11 +445,14 @@ def main(argv):
             f"`--images` is {values.images} but must be the folder that the gallery was built from; unpack a zip first."
         )
     for image in images:  # before the first of many requests, not after the last
-        if os.path.isdir(image):
+        folder = os.path.isdir(image)
+        if folder and signature not in _WALK:
             raise FileNotFoundError(f"Image `{image}` is a folder; give its images, such as {image.rstrip('/')}/*.png.")
-        if not os.path.isfile(image):
+        if not folder and not os.path.isfile(image):
             raise FileNotFoundError(f"Image `{image}` is not a file; check the path.")
     read = _READS[signature](images, values.pattern) if values.pattern else None
+    if signature in _WALK:
+        read = targets.plan(images, values.out)
     model = values.model or _MODELS.get(signature, "verification")
     with Client(values.server, model, values.timeout, values.version, values.label) as client:
         if values.wait:
@@ -392,3 +463,5 @@ def main(argv):
             print(json.dumps(row))
     elif not values.out or signature == "detect":      # its picture holds the first ones alone, and no threshold
         print_table(signature, rows)
+    if signature in _WALK and len(rows) < len(read.jobs):
+        sys.exit(1)  # why, has been told

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from tests.serving.toys import Detector, Generator, Toy, start, stop
+from tests.serving.toys import Detector, Generator, Restorer, Toy, start, stop
 from tests.serving.wire import ends_after_the_last_answer
 
 CONFIG = """
@@ -17,6 +17,7 @@ model_config_list {{
   config {{ name: "fake_image_detection" base_path: "{root}/fakes" model_platform: "tensorflow" }}
   config {{ name: "image_generation" base_path: "{root}/images" model_platform: "tensorflow" }}
   config {{ name: "classes" base_path: "{root}/classes" model_platform: "tensorflow" }}
+  config {{ name: "super_resolution" base_path: "{root}/larger" model_platform: "tensorflow" }}
   config {{ name: "none_yet" base_path: "{root}/none_yet" model_platform: "tensorflow" }}
 }}
 """
@@ -24,7 +25,7 @@ model_config_list {{
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory):
-    """toy: versions 1 and 2; none_yet: no folder; a detector, a generator, one of classes: version 1.
+    """toy: versions 1 and 2; none_yet: no folder; a detector, a generator, one of classes, a restorer: version 1.
 
     How it ends is checked, too, which saves a process.
     """
@@ -35,6 +36,7 @@ def served(tmp_path_factory):
     Detector().save(models / "fakes" / "1")
     Generator().save(models / "images" / "1")
     Generator().save(models / "classes" / "1", conditional=True)
+    Restorer().save(models / "larger" / "1")
     config = folder / "models.config"
     config.write_text(CONFIG.format(root=models))
     running = start(

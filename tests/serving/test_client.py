@@ -1,6 +1,7 @@
 """Client and its command against a server process, and against addresses where none is."""
 
 import concurrent.futures
+import io
 import json
 import socket
 import sys
@@ -11,6 +12,7 @@ import grpc
 import numpy as np
 import pytest
 from absl import flags
+from PIL import Image
 from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
@@ -309,6 +311,166 @@ def test_generated_bytes_that_are_no_png_are_refused(generators, monkeypatch):
         answering(monkeypatch, generators[0], image_bytes=value)
         with pytest.raises(client.ServingError, match=f"DATA_LOSS: output `image_bytes` {told}"):
             generators[0].generate(2)
+
+
+@pytest.fixture(scope="module")
+def restorer(served):
+    with Client(served.address, "super_resolution") as restorer:
+        restorer.wait_ready(20)
+        yield restorer
+
+
+@pytest.fixture()
+def asked(restorer, monkeypatch):
+    """The requests that the restorer is sent."""
+    asked = []
+    monkeypatch.setattr(restorer, "predict", lambda signature, inputs: (
+        asked.append(inputs) or Client.predict(restorer, signature, inputs)))  # fmt: skip
+    return asked
+
+
+def encoded(kind, height, width):
+    stream = io.BytesIO()
+    Image.new("RGB", (width, height), (200, 100, 0)).save(stream, kind)
+    return stream.getvalue()
+
+
+def test_restore_takes_paths_bytes_one_or_many(restorer, asked, files):
+    made = restorer.restore([files / "red.png", str(files / "green.png"), encoded("JPEG", 5, 7)])
+    assert [client.png_size(image) for image in made] == [(16, 16), (16, 16), (20, 28)]
+    with Image.open(io.BytesIO(made[1])) as opened:
+        assert np.unique(np.asarray(opened).reshape(-1, 3), axis=0).tolist() == [[0, 255, 0]]
+    (request,) = asked
+    assert request["scale"].dtype == np.int32 and request["scale"].tolist() == [4, 4, 4]
+    assert restorer.restore(GREEN) == made[1:2]
+    assert [client.png_size(image) for image in restorer.restore(files / "red.png", np.int64(2))] == [(8, 8)]
+
+
+def test_few_images_are_restored_together(restorer, asked, monkeypatch):
+    sizes = [client.png_size(image) for image in restorer.restore([RED] * 20 + [BLUE], scale=1)]
+    assert sizes == [(4, 4)] * 21 and [len(request["scale"]) for request in asked] == [16, 5]
+    asked.clear()
+    restorer.restore([RED, encoded("GIF", 3, 5), RED, RED], 2)
+    assert [len(request["scale"]) for request in asked] == [1, 1, 2], "how large a GIF is, decoders do not agree on"
+    for bound, value in (("RESTORE_PIXELS", 2 * 8 * 8), ("RESTORE_BYTES", 2 * len(RED))):
+        monkeypatch.setattr(client, bound, value)
+        asked.clear()
+        restorer.restore([RED] * 5, 2)
+        assert [len(request["scale"]) for request in asked] == [2, 2, 1], bound
+        asked.clear()
+        restorer.restore([RED, png(9, 9, 9, size=40), RED], 2)
+        assert [len(request["scale"]) for request in asked] == [1, 1, 1], bound
+
+
+@pytest.mark.parametrize("kind, size", [
+    ("PNG", (3, 5)), ("JPEG", (3, 5)), ("BMP", (3, 5)), ("GIF", None), ("WEBP", None), ("TIFF", None),
+])  # fmt: skip
+def test_the_size_of_an_image_is_that_of_its_head(kind, size):
+    data = encoded(kind, 3, 5)
+    assert client.image_size(data) == size
+    assert [client.image_size(data[:cut]) for cut in (0, 2, 10)] == [None] * 3
+
+
+@pytest.mark.parametrize("scale", [0, -4, 2.0, 1.5, "4", True, None, 2**31])
+def test_a_scale_that_is_none_is_refused_before_anything_is_asked(scale, restorer, asked):
+    for ask in (restorer.restore, restorer.restore_each):
+        with pytest.raises(ValueError) as caught:
+            ask(RED, scale)
+        assert str(caught.value) == f"`scale` is {scale!r} but must be a whole number of at least 1, such as 4."
+    with pytest.raises(ValueError, match="No image to restore"):
+        restorer.restore([])
+    assert not asked
+
+
+def test_the_server_says_which_scales_it_knows_and_no_image_is_blamed(restorer, files):
+    for images in (RED, [RED, BLUE], [files / "bad.png", BLUE], [files / "bad.png"]):
+        with pytest.raises(client.InvalidArgument, match="^Server .*`scale` is 3 but must be 1, 2 or 4") as caught:
+            restorer.restore(images, 3)
+        assert caught.value.image is None
+
+
+def test_an_image_that_cannot_be_restored_is_named_and_spoils_no_other(restorer, files):
+    images = [RED, files / "bad.png", files / "empty.png", files / "gone.png", GREEN, b"no image"]
+    answers = list(restorer.restore_each(images))
+    assert [image for image, _ in answers] == images
+    assert [answer for _, answer in answers if isinstance(answer, bytes)] == restorer.restore([RED, GREEN])
+    refused, empty, gone, last = (answer for _, answer in answers if isinstance(answer, Exception))
+    assert refused.image == str(files / "bad.png") and last.image == "image 6"
+    assert str(refused).startswith(f"{files / 'bad.png'}: Server ") and "Unknown image file format" in str(refused)
+    assert isinstance(empty, ValueError) and "empty.png` is empty" in str(empty)
+    assert isinstance(gone, FileNotFoundError) and "gone.png" in str(gone)
+    for place, error in ((1, client.InvalidArgument), (2, ValueError), (3, FileNotFoundError)):
+        with pytest.raises(error, match=images[place].name):
+            restorer.restore([RED, images[place], GREEN])
+    assert [type(answer) for _, answer in restorer.restore_each(images[2:4])] == [ValueError, FileNotFoundError]
+
+
+def test_a_refusal_that_a_fine_image_would_get_as_well_is_of_the_image_where_others_are_restored(
+    restorer, files, monkeypatch
+):
+    cut = files / "cut.png"
+    cut.write_bytes(RED[:40])
+    monkeypatch.setattr(client, "_fine_image", lambda: RED[:40])
+    answers = [answer for _, answer in restorer.restore_each([cut, RED, RED[:40]])]
+    assert [getattr(answer, "image", None) for answer in answers] == [str(cut), None, "image 3"]
+    monkeypatch.setattr(client, "RESTORE_IMAGES", 1)
+    assert list(restorer.restore_each([RED, cut]))[1][1].image == str(cut)
+    with pytest.raises(client.InvalidArgument, match="^Server ") as caught:
+        restorer.restore([cut, RED])
+    assert caught.value.image is None, "nothing was restored before"
+
+
+@pytest.mark.parametrize("source, answer, told", [
+    (RED, RED[:20], "holds 20 bytes but must hold a PNG"),
+    (RED, b"GIF89a" + RED, f"holds {len(RED) + 6} bytes but must hold a PNG"),
+    (RED, png(255, 0, 0, size=8), "holds a PNG of 8 x 8 (height x width) but must hold one of 16 x 16, 4 times 4 x 4"),
+    (encoded("JPEG", 2, 4), RED, "holds a PNG of 4 x 4 (height x width) but must hold one of 8 x 16, 4 times 2 x 4"),
+])  # fmt: skip
+def test_a_restored_image_that_is_none_is_refused(source, answer, told, restorer, monkeypatch):
+    fine = png(255, 0, 0, size=16)
+    answering(monkeypatch, restorer, image_bytes=np.array([fine, answer], object))
+    with pytest.raises(client.ServingError) as caught:
+        restorer.restore([RED, source])
+    assert caught.value.image == "image 2" and str(caught.value).endswith(f"DATA_LOSS: output `image_bytes` {told}.")
+    assert [answer for _, answer in restorer.restore_each([RED, source])][0] == fine
+
+
+def test_an_answer_of_another_kind_is_refused(restorer, monkeypatch):
+    for value, told in ((np.zeros((2, 4), np.float32), r"is float32 \[2, 4\] but must be string \[n\]"),
+                        (np.array([RED], object), r"has shape \[1\] for 2 images")):
+        answering(monkeypatch, restorer, image_bytes=value)
+        with pytest.raises(client.ServingError, match=f"DATA_LOSS: output `image_bytes` {told}") as caught:
+            restorer.restore([RED, RED])
+        assert caught.value.image is None
+
+
+def test_an_image_too_large_for_the_server_spoils_no_other(restorer, monkeypatch):
+    def predict(signature, inputs):
+        if len(inputs["image_bytes"][0]) > len(RED):
+            raise client.ServingError("RESOURCE_EXHAUSTED", "Sent message larger than max")
+        return Client.predict(restorer, signature, inputs)
+
+    monkeypatch.setattr(restorer, "predict", predict)
+    monkeypatch.setattr(client, "RESTORE_IMAGES", 1)
+    answers = [answer for _, answer in restorer.restore_each([RED, png(0, 0, 0, size=64), RED])]
+    assert answers[0] == answers[2] == png(255, 0, 0, size=16)
+    assert str(answers[1]) == "image 2: RESOURCE_EXHAUSTED: Sent message larger than max."
+    monkeypatch.setattr(client, "RESTORE_IMAGES", 16)
+    with pytest.raises(client.ServingError, match="^RESOURCE_EXHAUSTED"):
+        restorer.restore([png(0, 0, 0, size=64), RED])
+
+
+def test_restore_is_waited_for_longer_unless_told(served, monkeypatch):
+    waited = []
+    call = Client._call
+    monkeypatch.setattr(Client, "_call", lambda self, method, request, timeout=None: (
+        waited.append(timeout or self._timeout) or call(self, method, request, timeout)))  # fmt: skip
+    for timeout in (None, 7.0):
+        with Client(served.address, "super_resolution", timeout) as asked:
+            asked.restore(RED)
+    with Client(served.address, "toy", version=1) as asked:
+        asked.embed(RED)
+    assert waited == [client.RESTORE_SECONDS, 7, client.SECONDS] and waited[0] >= 600
 
 
 def test_unreachable_and_deadline(served, tmp_path):

@@ -1,4 +1,4 @@
-"""The commands detect and generate against a server process; the others are in test_client.py."""
+"""The commands detect, generate and restore against a server process; the others are in test_client.py."""
 
 import json
 
@@ -106,6 +106,82 @@ def test_generate_writes_into_a_folder_that_is_there_and_draws_a_sheet(run, tmp_
         assert sheet.getpixel(corner) == first.getpixel((0, 0)) == sheet.getpixel((corner[0] + 3, corner[1] + 3))
 
 
+@pytest.fixture()
+def photos(tmp_path):
+    """A folder of images in two levels, and what lies between them."""
+    folder = tmp_path / "photos"
+    (folder / "trip").mkdir(parents=True)
+    (folder / "a.png").write_bytes(png(255, 0, 0))
+    (folder / "trip" / "b.JPG").write_bytes(tf.io.encode_jpeg(np.zeros((5, 7, 3), np.uint8)).numpy())
+    (folder / "notes.txt").write_bytes(b"x")
+    return folder
+
+
+def sizes(folder):
+    return {str(path.relative_to(folder)): client.png_size(path.read_bytes()) for path in sorted(folder.rglob("*.*"))}
+
+
+def test_restore_writes_one_image(run, files):
+    for words, size in (((), "112 x 112"), (("--scale=2",), "56 x 56"), (("--scale=1", "--timeout=20"), "28 x 28")):
+        code, out, error = run("restore", files / "half.png", f"--out={files / 'large.png'}", *words)
+        assert (code, out, error) == (0, "", f"1 image written to {files / 'large.png'}: {size} (height x width)\n")
+    code, out, error = run("restore", files / "blue.png", f"--out={files / 'large.png'}", "--json")
+    assert json.loads(out) == {"image": str(files / "blue.png"), "out": str(files / "large.png"), "height": 16,
+                               "width": 16, "bytes": (files / "large.png").stat().st_size}  # fmt: skip
+    assert client.png_size((files / "large.png").read_bytes()) == (16, 16), "made again"
+
+
+def test_restore_keeps_the_paths_of_a_folder(run, photos, tmp_path):
+    made = tmp_path / "made"
+    code, out, error = run("restore", photos, f"--out={made}", "--json")
+    assert (code, error) == (0, f"2 images written to {made}; 1 file with another ending skipped\n")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [(row["image"], row["out"], row["height"], row["width"]) for row in rows] == [
+        (f"{photos}/a.png", f"{made}/a.png", 16, 16), (f"{photos}/trip/b.JPG", f"{made}/trip/b.png", 20, 28)
+    ]  # fmt: skip
+    assert sizes(made) == {"a.png": (16, 16), "trip/b.png": (20, 28)}
+
+
+def test_a_bad_file_among_good_ones_is_told_at_the_end(run, photos, files, tmp_path):
+    (photos / "bad.gif").write_bytes(b"no image")
+    (photos / "empty.bmp").write_bytes(b"")
+    (photos / "trip" / "link.png").symlink_to(files / "blue.png")
+    for words in ([photos], [photos / "a.png", photos / "bad.gif", photos / "empty.bmp", photos / "trip"]):
+        made = tmp_path / f"made{len(words)}"
+        code, out, error = run("restore", *words, f"--out={made}", "--scale=2")
+        refused, empty, said = error.splitlines()
+        assert (code, out) == (1, "") and refused.startswith(f"error: {photos / 'bad.gif'}: Server ")
+        assert "Unknown image file format" in refused and empty.startswith(f"error: `{photos / 'empty.bmp'}` is empty;")
+        others = "1 file with another ending skipped; " if len(words) == 1 else ""
+        assert said == f"2 images written to {made}; 2 refused; {others}1 link not followed"
+        where = "trip/b.png" if len(words) == 1 else "b.png"
+        assert sizes(made) == {"a.png": (8, 8), where: (10, 14)}
+    code, out, error = run("restore", photos / "bad.gif", photos / "empty.bmp", f"--out={tmp_path / 'none'}", "--json")
+    assert (code, out) == (1, "") and error.endswith(f"\n0 images written to {tmp_path / 'none'}; 2 refused\n")
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_was_restored_is_told_when_the_server_goes_away(run, photos, tmp_path, monkeypatch):
+    def restore_each(self, images, scale):
+        yield images[0], png(0, 0, 0)
+        raise client_command.ServingError("UNAVAILABLE", "gone")
+
+    monkeypatch.setattr(Client, "restore_each", restore_each)
+    code, out, error = run("restore", photos, f"--out={tmp_path / 'made'}", "--json")
+    assert (code, out) == (1, "") and sizes(tmp_path / "made") == {"a.png": (4, 4)}
+    assert error.splitlines() == [
+        f"1 image written to {tmp_path / 'made'}; 1 file with another ending skipped", "error: UNAVAILABLE: gone."
+    ]
+
+
+def test_restoring_that_took_long_has_a_closing_line(run, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(client_command, "QUIET_SECONDS", 0.0)
+    code, out, error = run("restore", photos, f"--out={tmp_path / 'made'}", "--wait=0")
+    progress, said = error.splitlines()
+    assert code == 0 and progress.startswith("restoring: 2 images in ") and progress.endswith(" s")
+    assert said.startswith("2 images written to ")
+
+
 @pytest.mark.parametrize("signature, row, texts", [
     ("detect", {"score": 0.5, "threshold": 0.25, "decision": True, "probability": 0.75},
      ["0.5000", "0.2500", "fake", "0.7500"]),
@@ -148,15 +224,36 @@ def test_tables_fit_80_columns(signature, row, texts, capsys, monkeypatch):
     (["generate", "--out={plain}"], "`--out` is {plain} but that is a file; give a folder or FILE.png."),
     (["generate", "--out=/nonexist/made"], "`--out` is /nonexist/made but there is no folder `/nonexist`; make it"),
     (["generate", "--k=2"], "`--k` belongs to search; leave it away for generate."),
+    (["restore"], "No image to restore; give at least one path."),
+    (["restore", "{blue}"], "`--out` is missing but restore writes images; give --out=FOLDER, or --out=FILE.png for a"),
+    (["restore", "{gone}", "--out={made}"], "Image `{gone}` is not a file; check the path."),
+    (["restore", "{blue}", "--out={made}", "--scale=0"], "`--scale` is `0` but must be a positive integer."),
+    (["restore", "{blue}", "{half}", "--out={made}", "--scale=3"], "`scale` is 3 but must be 1, 2 or 4."),
+    (["restore", "{bad}", "--out={made}.png"], "error: {bad}: Server "),
+    (["restore", "{blue}", "--out=x.jpg"], "`--out` is x.jpg but must end in .png or, for a folder, have no ending."),
+    (["restore", "{blue}", "{half}", "--out={made}.png"], "a file for one image, but 2 images or folders are to be"),
+    (["restore", "{blue}", "--out={blue}"], "`--out` is {blue} but {blue} is an image to restore, which would be"),
+    (["restore", "{blue}", "--out={made}", "--model=toy", "--version=1"], 'signature key "restore" not found.'),
+    (["detect", "{blue}", "--scale=2"], "`--scale` belongs to restore; leave it away for detect."),
 ])  # fmt: skip
 def test_command_errors_are_one_sentence(run, files, words, told):
     (files / "plain").write_bytes(b"x")
     names = {"made": files / "made", "plain": files / "plain"}
-    names |= {name: files / f"{name}.png" for name in ("blue", "bad", "gone")}
+    names |= {name: files / f"{name}.png" for name in ("blue", "half", "bad", "gone")}
     code, out, error = run(*(word.format(**names) for word in words), "--wait=0")
     assert (code, out, error.count("\n")) == (1, "", 1) and error.startswith("error: "), error
     assert told.format(**names) in error
     assert sorted(path.name for path in files.iterdir()) == ["bad.png", "blue.png", "half.png", "plain"]
+
+
+@pytest.mark.slow
+def test_a_bad_file_among_good_ones_as_a_process(served, photos, tmp_path):
+    (photos / "bad.png").write_bytes(b"no image")
+    words = ("restore", photos, f"--out={tmp_path / 'made'}", f"--server={served.address}")
+    code, out, error = run_process("serving.client", *words)
+    assert (code, out, error.count("\n")) == (1, "", 2) and error.startswith(f"error: {photos / 'bad.png'}: Server ")
+    assert error.endswith(f"2 images written to {tmp_path / 'made'}; 1 refused; 1 file with another ending skipped\n")
+    assert sizes(tmp_path / "made") == {"a.png": (16, 16), "trip/b.png": (20, 28)}
 
 
 @pytest.mark.slow

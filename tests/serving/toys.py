@@ -187,6 +187,26 @@ class Generator(tf.Module):
         tf.saved_model.save(self, str(path), {"generate": self.of_classes if conditional else self.of_seeds})
 
 
+class Restorer(tf.Module):
+    """Every pixel becomes a square of `scale` pixels' side; 3 is a scale it does not know."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes"),
+                                  tf.TensorSpec([None], tf.int32, name="scale")])  # fmt: skip
+    def restore(self, image_bytes, scale):
+        known = tf.debugging.assert_none_equal(scale, 3, message="`scale` is 3 but must be 1, 2 or 4.")
+        with tf.control_dependencies([known]):
+            return {"image_bytes": tf.map_fn(self._enlarged, (image_bytes, scale), fn_output_signature=tf.string)}
+
+    @staticmethod
+    def _enlarged(image_and_scale):
+        image, scale = image_and_scale
+        pixels = tf.io.decode_image(image, 3, expand_animations=False)
+        return tf.io.encode_png(tf.repeat(tf.repeat(pixels, scale, axis=0), scale, axis=1))
+
+    def save(self, path):
+        tf.saved_model.save(self, str(path), {"restore": self.restore})
+
+
 def png(red, green, blue, size=4):
     return tf.io.encode_png(
         tf.ones([size, size, 1], tf.uint8) * tf.constant([red, green, blue], tf.uint8)
