@@ -22,11 +22,14 @@ class Arm:
     Args:    config: file below keras_apps/configs, without its ending: "verification/digits".
              data: one of the claim's sets.
              overrides: {dotted key of the config: value}.
+             by_seed: {dotted key: values}, one a seed: where the seeds are splits of persons, say. Seeds beyond the
+             values take them from the beginning again.
     """
 
     config: str
     data: str
     overrides: dict = dataclasses.field(default_factory=dict)
+    by_seed: dict = dataclasses.field(default_factory=dict)
 
     @property
     def path(self):
@@ -34,7 +37,8 @@ class Arm:
 
     def words(self, seed):
         """The overrides and the seed as `keras_apps.train` takes them."""
-        given = {**self.overrides, "seed": seed}
+        own = {key: values[seed % len(values)] for key, values in self.by_seed.items()}
+        given = {**self.overrides, **own, "seed": seed}
         return tuple(f"--config.{key}={value if isinstance(value, str) else repr(value)}"
                      for key, value in given.items())
 

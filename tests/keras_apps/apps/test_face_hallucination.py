@@ -193,7 +193,7 @@ def test_figures_of_all_rows(plain):
                                                              "auc")]).all()
     for row in ("hr_", "lr_"):
         assert 0 <= found[f"{row}top1"] <= found[f"{row}top5"] <= found[f"{row}top10"] <= 1
-    assert found["pca_psnr"] > found["nearest_psnr"] - 3 and found["pca_milliseconds"] > 0
+    assert found["pca_psnr"] > 15 and found["pca_milliseconds"] > 0
     assert "rows" in plain.app.pictures(plain.splits)
     assert "Wavelet-SRNet" in plain.app.about(found), "rivals that are not built are named"
 

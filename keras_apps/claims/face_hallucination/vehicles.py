@@ -1,0 +1,29 @@
+"""The same table in colour: vehicles of camera 1 restored from 16 x 12 pixels, found among those of camera 2.
+
+The method of arXiv:1807.08370 on another kind of object. 60 test vehicles, whose images of camera 2 are searched, by
+themselves (top1_closed) and among all 567. Seeds are those of the networks: the test vehicles are given.
+
+Shrunk: as `face_hallucination/identity_resnet`, 64 x 48 pixels, 300 steps.
+"""
+
+from keras_apps.claims.claim import Arm, Claim
+
+SHORT = {"steps": 300, "checkpoint_every": 300}
+
+
+def arm(**overrides):
+    return Arm("face_hallucination/sigan_vehicle", "vehicle_reid", {**SHORT, **overrides})
+
+
+CLAIM = Claim(
+    sets={"vehicle_reid": ""},
+    arms={"l1_only": arm(**{"weights.identity": 0.0, "weights.adversarial": 0.0, "optimizers.identity": "",
+                            "optimizers.critic": ""}),
+          "no_identity": arm(**{"weights.identity": 0.0, "optimizers.identity": ""}), "sigan": arm()},
+    metric="top1_closed",
+    also=("top1", "top5_closed", "auc", "psnr", "floor_psnr", "ssim", "hr_top1_closed", "lr_top1_closed",
+          "pca_top1_closed", "nmf_top1_closed"),
+    rules=("sigan.hr_top1_closed > 0.05", "sigan.hr_top1_closed > sigan", "sigan > sigan.floor_top1_closed",
+           "sigan > no_identity"),
+    minutes=29,
+)

@@ -1,0 +1,18 @@
+"""Faces four times as large: nearer than bicubic by 1.7 dB and .075 of SSIM, and ten more in a hundred are recognised.
+
+The goals of this suite for ORL: 112 x 92 pixels from 28 x 23, three splits of persons; top-1 among the ten test persons
+with one whole image each, by a recogniser trained on the other thirty.
+"""
+
+from keras_apps.claims._persons import SETS, SPLITS
+from keras_apps.claims.claim import Arm, Claim
+
+CLAIM = Claim(
+    sets=SETS,
+    arms={"edsr": Arm("super_resolution/orl_x4", "orl_faces", {}, SPLITS)},
+    metric="psnr",
+    also=("ssim", "floor_ssim", "top1_closed", "floor_top1_closed", "hr_top1_closed", "top1", "floor_top1", "hr_top1"),
+    rules=("edsr - edsr.floor_psnr > 1.7", "edsr.ssim - edsr.floor_ssim > 0.075",
+           "edsr.top1_closed - edsr.floor_top1_closed > 0.1"),
+    minutes=30,
+)

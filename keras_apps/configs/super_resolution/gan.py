@@ -1,0 +1,28 @@
+"""Two stages: by pixels, then with a critic and an encoder's maps; what is served is a mean of both weights.
+
+    python -m tfrecords.write --images=$SUITE_DATA/orl_faces/orl_faces.zip --pattern='s(?P<identity>\\d+)/\\d+\\.png' \\
+        --out=build/data/orl_faces
+    python -m keras_apps.train --config=keras_apps/configs/super_resolution/gan.py --data=build/data/orl_faces \\
+        --workdir=build/gan
+
+psnr_fused_<p> and distance_fused_<p> are the figures with p percent of the weights of before the critic: fidelity
+against what an encoder's maps find natural. `--config.fusion=1.0` serves the first stage alone, 0.0 the last.
+"""
+
+from ml_collections import ConfigDict
+
+from keras_apps.configs.super_resolution.orl_x4 import get_config as orl_x4
+
+
+def get_config():
+    config = orl_x4()
+    config.update({
+        "size": 48, "ensemble": 1, "steps": 1600, "checkpoint_every": 1600, "gan_share": 0.4, "fusion": 0.5,
+        "restorer": "edsr(width=24, blocks=6, rise=12)", "measure_perceptual": True, "recogniser_steps": 300,
+        "perceptual": "perceptual(levels=('map3', 'map4'))", "ema": 0.99,
+    })
+    config.weights.update({"adversarial": 0.005, "perceptual": 0.05})
+    config.optimizers = ConfigDict({
+        "restorer": "adam(rate=1e-3)", "critic": "adam(rate=5e-4, beta_1=0.5)",
+        "recogniser": "adam(rate=1e-3, decay=1e-3)"})
+    return config
