@@ -410,6 +410,18 @@ def test_arrays_survive_the_hand_over_without_pickle(tmp_path):
     assert back["b"]["number"].shape == () and back["b"]["number"] == 2.5
 
 
+def pictures(*values):
+    return np.array([tf.io.encode_png(np.full((2, 3, 1), value, np.uint8)).numpy() for value in values], object)
+
+
+def test_pngs_may_differ_by_a_level_and_other_strings_not_at_all():
+    assert verify._compare({"run": {"out": pictures(7, 9)}}, {"run": {"out": pictures(8, 9)}}, 1e-5, "a", "b") == 0
+    for other in (pictures(7, 11), np.array([pictures(7)[0], b"text"], object),
+                  np.array([pictures(7)[0], tf.io.encode_png(np.full((3, 2, 1), 9, np.uint8)).numpy()], object)):
+        with pytest.raises(ValueError, match="in [12] of 2 values but must be equal"):
+            verify._compare({"run": {"out": pictures(7, 9)}}, {"run": {"out": other}}, 1e-5, "a", "b")
+
+
 @pytest.mark.parametrize("got, want, text", [
     (np.array([1.0, np.nan]), np.array([1.0, 2.0]), "differs by inf"),
     (np.array([0, 255], np.uint8), np.array([255, 255], np.uint8), "differs by 255"),

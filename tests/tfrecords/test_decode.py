@@ -415,6 +415,15 @@ def test_forms_that_do_not_exist_are_refused(words, text):
         Decoder(**{"size": 8, "channels": 3, **words})
 
 
+def test_a_whole_image_is_as_large_as_it_is_and_in_the_range():
+    for size in ((12, 18), 4):
+        found = Decoder(size, 3).whole(IMAGES["rgb"]).numpy()
+        np.testing.assert_allclose(found, COLOUR / np.float32(255), atol=1e-7)
+    low, high = Decoder(4, 1).whole(IMAGES["rgb"]), Decoder(4, 1, low=100.0, high=200.0).whole(IMAGES["rgb"]).numpy()
+    assert low.shape == (12, 18, 1)
+    np.testing.assert_allclose(high, np.clip((low.numpy() * 255 - 100) / 100, 0, 1), atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["jpeg", "grey_jpeg", "progressive"])
 def test_a_jpeg_has_the_pixels_that_pillow_gives(name):
     found = Decoder((12, 18), 3).numbers(IMAGES[name])

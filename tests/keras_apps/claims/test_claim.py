@@ -132,3 +132,10 @@ def test_figures_beside_those_of_other_claims_are_kept_and_curves_are_not_figure
     found = claim("a > b", also=("eer",), beside=("precision", "recall"), curves=("f", "distance"))
     assert found.keys == ["auc", "floor_auc", "eer", "precision", "recall"]
     assert found.curves == ("f", "distance") and claim("a > b").curves == claim("a > b").beside == ()
+
+
+def test_an_arm_may_differ_by_seed():
+    arm = Arm("verification/digits", "digits", {"steps": 3}, {"data.train_identities": ("0-4", "5-9")})
+    assert arm.words(0) == ("--config.steps=3", "--config.data.train_identities=0-4", "--config.seed=0")
+    assert arm.words(1)[1:] == ("--config.data.train_identities=5-9", "--config.seed=1")
+    assert arm.words(2)[1] == arm.words(0)[1], "from the beginning again"
