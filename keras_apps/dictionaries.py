@@ -26,7 +26,8 @@ class Dictionary:
 
     def __init__(self, kind, images, reduce, atoms=100, ridge=1e-3):
         if kind not in KINDS or not ridge > 0:
-            raise ValueError(f"dictionary {kind!r} with ridge {ridge}: it must be one of {', '.join(KINDS)} and above 0.")
+            raise ValueError(f"dictionary {kind!r} with ridge {ridge}: it must be one of {', '.join(KINDS)}, with a "
+                             "ridge above 0.")
         self.shape, self.ridge = images.shape[1:], ridge
         flat = images.reshape(len(images), -1)
         atoms = max(1, min(atoms, len(flat) - 1, flat.shape[1]))

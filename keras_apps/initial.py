@@ -51,8 +51,8 @@ def _take(app, workdir, path, key):
     for name, v in own.items():
         if inside(name, NEEDED) and name not in fits:
             there = f"has the shape {known[keys[name]]}" if name in keys else "is not"
-            raise ValueError(f"`{key}` is {workdir} but its backbone is another one: `{name}` {there} there and has the "
-                             f"shape {v.shape.as_list()} here; use the same `backbone` as that run.")
+            raise ValueError(f"`{key}` is {workdir} but its backbone is another one: `{name}` {there} there and has "
+                             f"the shape {v.shape.as_list()} here; use the same `backbone` as that run.")
     values = {name: reader.get_tensor(key) for name, key in fits.items()}       # all, before one is changed
     for name, value in values.items():
         own[name].assign(value)

@@ -266,7 +266,8 @@ class RestorationApp(App):
         for name, images in rows.items():
             asked = self.looked(images)
             for ending, among in (("", np.ones(len(closed), bool)), ("_closed", closed)):
-                figures = ranking.ranking(asked, offered[among], test.identities, gallery.identities[among], ranks=RANKS)
+                figures = ranking.ranking(asked, offered[among], test.identities, gallery.identities[among],
+                                          ranks=RANKS)
                 found.update({_key(name, f"top{rank}{ending}"): figures[f"rank{rank}"] for rank in RANKS})
             scores = asked @ offered.T
             same = test.identities[:, None] == gallery.identities
@@ -372,9 +373,11 @@ class RestorationApp(App):
             return {"image_tensor": found * (high - low) + low}
         many = tf.TensorSpec([None], tf.int32)
         inputs = {"image_tensor": tf.TensorSpec([None, None, None, self.info.shape[2]], tf.float32), "scale": many}
-        encoded = {} if decoder.raw or decoder.dtype != "uint8" else {
-            "restore": {"function": restore, "inputs": {"image_bytes": tf.TensorSpec([None], tf.string), "scale": many}}}
-        return {**encoded, "restore_tensor": {"function": restore_tensor, "inputs": inputs}}
+        found = {"restore_tensor": {"function": restore_tensor, "inputs": inputs}}
+        if decoder.raw or decoder.dtype != "uint8":
+            return found
+        of_bytes = {"image_bytes": tf.TensorSpec([None], tf.string), "scale": many}
+        return {"restore": {"function": restore, "inputs": of_bytes}, **found}
 
     def requests(self):
         """Of a slope of brightness: whatever the data, a picture."""
@@ -400,8 +403,8 @@ class RestorationApp(App):
                     f"{result['gallery']} identities (closed: of {result['gallery_closed']}), by "
                     f"{self._judge()}. Of the images that were lost top-1 is {result['hr_top1']:.3f}.")
         return (f"`{config.restorer}` makes images {_whole(config.scale)} times as large. Judged on {result['images']} "
-                f"held-out images of {self.info.shape[0]} x {self.info.shape[1]} pixels, reduced ({config.reduction}) to "
-                f"{low} and eight bits; PSNR and SSIM over the whole image on eight bits.{searched}\n\n"
+                f"held-out images of {self.info.shape[0]} x {self.info.shape[1]} pixels, reduced ({config.reduction}) "
+                f"to {low} and eight bits; PSNR and SSIM over the whole image on eight bits.{searched}\n\n"
                 "What a restored image shows beyond the small one is a guess from the images trained on: it may be "
                 "another person. It is no evidence of who somebody is.")
 

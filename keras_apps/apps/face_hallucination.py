@@ -84,7 +84,8 @@ class FaceHallucinationApp(RestorationApp):
         noisy = low + self.config.noise * tf.random.stateless_normal(tf.shape(low), fold(seed, 900))
         features = self.restorer.features(noisy, self.config.scale, training=True)
         if phase == "identity":
-            found = self.restorer.code(features) if self.config.identity_on == "feature" else self._flat(noisy, features)
+            on_codes = self.config.identity_on == "feature"
+            found = self.restorer.code(features) if on_codes else self._flat(noisy, features)
             labels = batch["label"]
             return {"identity": self.identity(found[::2], found[1::2], labels[::2] == labels[1::2])}, None
         made = self._enlarged(noisy, features)
@@ -127,5 +128,5 @@ class FaceHallucinationApp(RestorationApp):
         return {name: given[name] for name in ("adversarial", "pixel", "perceptual") if given[name]}
 
     def about(self, result):
-        return (f"{super().about(result)}\n\nOf the published table UR-DGN, DFCG, PRSR, SR-GAN and Wavelet-SRNet are not "
-                "built here.")
+        return (f"{super().about(result)}\n\nOf the published table UR-DGN, DFCG, PRSR, SR-GAN and Wavelet-SRNet are "
+                "not built here.")

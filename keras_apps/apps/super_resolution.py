@@ -16,8 +16,8 @@ FUSIONS = 0, 25, 50, 75, 100        # percent of the weights of before the criti
 class SuperResolutionApp(RestorationApp):
     """One restorer for several scales, which is told the scale; by pixels first, then against a critic.
 
-    Each step restores the batch at every scale of `scales`. With `aware` the scale modulates the maps; `contrastive` (of
-    losses/metric) brings codes of one image at two scales together, those of two images apart; `guess` is the
+    Each step restores the batch at every scale of `scales`. With `aware` the scale modulates the maps; `contrastive`
+    (of losses/metric) brings codes of one image at two scales together, those of two images apart; `guess` is the
     cross-entropy of a head that tells the scale from the map. In the last `gan_share` of the steps a critic joins; the
     weights of before are kept, and what is judged and served is fusion x before + (1 - fusion) x after. The whole is
     our reading of a lecture that gives a title alone, "resolution-aware super-resolution".
@@ -121,7 +121,8 @@ class SuperResolutionApp(RestorationApp):
             terms["contrastive"] = self.contrastive(tf.concat(codes, axis=0), labels)
         if self.guess:
             places = tf.repeat(tf.range(len(self.scales)), tf.shape(high)[0])
-            terms["guess"] = tf.nn.sparse_softmax_cross_entropy_with_logits(places, self.guess(tf.concat(codes, axis=0)))
+            logits = self.guess(tf.concat(codes, axis=0))
+            terms["guess"] = tf.nn.sparse_softmax_cross_entropy_with_logits(places, logits)
         if phase == "generator":
             terms["adversarial"] = self.loss.generator(self.critic(images, training=True))
         return terms, None

@@ -118,7 +118,8 @@ def smoke(name, claim, data):
                     (place / "data" / facts.data).symlink_to(os.path.abspath(where))
             elif not claim.sets[facts.data]:
                 continue
-            arms[arm] = claims.Arm(facts.config, facts.data, {**facts.overrides, **SMOKE, **_brief(facts)}, facts.by_seed)
+            brief = {**facts.overrides, **SMOKE, **_brief(facts)}
+            arms[arm] = claims.Arm(facts.config, facts.data, brief, facts.by_seed)
         if not arms:
             raise ValueError(f"`--data` is `{data}` but has none of the sets of {name}; write them by `make data`.")
         ends = list(dict.fromkeys((next(iter(arms)), next(reversed(arms)))))

@@ -25,7 +25,8 @@ class SiganCritic(tf.keras.Model):
     def __init__(self, size, channels, widths=(64, 128, 256, 384), norm="batch"):
         super().__init__()
         if not widths or min(widths) < 1:
-            raise ValueError(f"`widths` is {tuple(widths)} but must hold numbers of at least 1; use (64, 128, 256, 384).")
+            raise ValueError(f"`widths` is {tuple(widths)} but must hold numbers of at least 1; use (64, 128, 256, "
+                             "384).")
         if norm not in NORMS:
             raise ValueError(f"`norm` is {norm!r} but must be one of {', '.join(NORMS)}.")
         self.sizes = (tuple(size),)

@@ -33,7 +33,8 @@ class EdsrRestorer(tf.keras.Model):
     def __init__(self, channels, scales, aware=False, width=32, blocks=8, rise=16, share=1.0, code=64):
         super().__init__()
         if min(width, blocks, rise, code) < 1:
-            raise ValueError(f"edsr(width={width}, blocks={blocks}, rise={rise}, code={code}) needs at least 1 of each.")
+            raise ValueError(f"edsr(width={width}, blocks={blocks}, rise={rise}, code={code}) needs at least 1 of "
+                             "each.")
         self.share = share
 
         def convolution(scale=2.0):

@@ -16,12 +16,12 @@ class SiganRestorer(tf.keras.Model):
     """Stages that each double the map: 1x1 convolution, blocks, nearest doubling, norm, ReLU, 3x3 convolution.
 
     residual: x + conv(relu(norm(conv(relu(norm(x))))));   dense: three units of norm-ReLU-conv(4 g)-norm-ReLU-conv(g),
-    each one's result put beside its input, then norm and a 3x3 convolution back to the width.
+    the result of each put beside its input, then norm and a 3x3 convolution back to the width.
     Tail: 3x3 convolution, norm, ReLU; 3x3 convolution, ReLU; 1x1 convolution, ReLU; 1x1 convolution to C.
     y = sigmoid(tail) or, on the bicubic image, bicubic(i) + tail.     phi = softmax(W pool_4x4(last map) + b)
 
-    Args:    channels: C.  scales: one number, a power of two; both the caller's facts.  widths: of the stages' maps, one
-             a doubling; the last one counts for those that follow.  counts: blocks of the stages, likewise.
+    Args:    channels: C.  scales: one number, a power of two; both the caller's facts.  widths: of the stages' maps,
+             one a doubling; the last one counts for those that follow.  counts: blocks of the stages, likewise.
              blocks: "residual" | "dense".  growth: g.  tail: width of the tail.  code: numbers of phi.
              norm: a kind of `keras_apps/norms.py`.  on_bicubic: whether it adds to the bicubic image.
     Call:    images [b,h,w,C] in [0, 1], size (H, W), scale, training -> [b,H,W,C]; with `on_bicubic` not clipped.
@@ -43,8 +43,8 @@ class SiganRestorer(tf.keras.Model):
         if blocks not in BLOCKS:
             raise ValueError(f"`blocks` is {blocks!r} but must be one of {', '.join(BLOCKS)}.")
         if min(*widths, *counts, growth, tail, code) < 1 or not widths or not counts:
-            raise ValueError(f"sigan(widths={widths}, counts={counts}, growth={growth}, tail={tail}, code={code}) needs "
-                             "at least 1 of each.")
+            raise ValueError(f"sigan(widths={widths}, counts={counts}, growth={growth}, tail={tail}, code={code}) "
+                             "needs at least 1 of each.")
         self.on_bicubic, self.scale = on_bicubic, scale
         self.stages, self.rising = [], []
         for place in range(int(math.log2(scale))):

@@ -1,7 +1,7 @@
 """Pretty, but the wrong person: a plain GAN falls below bicubic on top-1; L1 alone has the best PSNR.
 
-Hsu et al., arXiv:1807.08370, the rows DCGAN and bicubic; the second is what a mean of all possible faces must have. ORL,
-8 x 8 to 32 x 32, three splits of persons.
+Hsu et al., arXiv:1807.08370, the rows DCGAN and bicubic; the second is what a mean of all possible faces must have.
+ORL, 8 x 8 to 32 x 32, three splits of persons.
 
 Shrunk: as `identity_resnet`, 500 steps for every arm.
 """

@@ -13,6 +13,8 @@ from keras_apps.configs.face_hallucination.sigan_resnet import get_config as sig
 
 def get_config():
     config = sigan_resnet()
-    config.update({"size": 64, "recogniser_size": 48, "steps": 3000, "checkpoint_every": 1000, "recogniser_steps": 1500})
+    config.update({
+        "size": 64, "recogniser_size": 48, "recogniser_steps": 1500, "steps": 3000, "checkpoint_every": 1000,
+    })
     config.data.update({"train_identities": "", "holdout": 0.3})
     return config

@@ -6,7 +6,7 @@
         --data=build/data/orl_faces --workdir=build/sigan_resnet
 """
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 
 from keras_apps.config import base
 
@@ -21,7 +21,8 @@ def get_config():
         "noise": 0.03, "reduction": "area", "before": (), "after": (), "ensemble": 1,
         "perceptual": "perceptual()",
         "weights": ConfigDict({"pixel": 0.9, "adversarial": 0.1, "identity": 1.0, "perceptual": 0.0}),
-        "query_camera": "", "recogniser": "", "recogniser_size": 32, "recogniser_steps": 600, "recogniser_batch": 40,
+        "query_camera": "", "recogniser": "", "recogniser_size": FieldReference(32, field_type=object),
+        "recogniser_steps": 600, "recogniser_batch": 40,
         "recogniser_augment": ("jitter(brightness=0.25, contrast=0.6)", "erase(share=0.5, area=0.15)"),
         "backbone": "small_cnn(widths=(32, 64, 96, 128))", "pooling": "flatten()", "head": "cosface(scale=16.0)",
         "embedding": 128, "dropout": 0.3, "mirror": True, "schedule": "cosine(warmup=50)", "ema": 0.99,

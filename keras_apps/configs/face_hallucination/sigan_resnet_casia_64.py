@@ -6,10 +6,10 @@
         --data=build/data/casia_webface --workdir=build/sigan_resnet_casia_64 --strategy=mirrored
 
 Widths, blocks, rates, batch, noise and light as in the public code; there the stop is by the clock, here after 60,000
-batches, eight times all images, behind the recogniser's 40,000. `--config.size=32` is the table's other half, 8 x 8 to 32 x 32. The recogniser is a network of ours, trained
-on the same persons, instead of FaceNet; for another name a run of `verification` by --config.recogniser. Where the
-published list of 3,283 test images is at hand, write it as a split and name it by `data.test_split`; here one person in
-a hundred is held back.
+batches, eight times all images, behind the recogniser's 40,000. `--config.size=32` is the other half of the table, 8 x 8
+to 32 x 32. The recogniser is a network of ours, trained on the same persons, instead of FaceNet; for another name a run
+of `verification` by --config.recogniser. Where the published list of 3,283 test images is at hand, write it as a split
+and name it by `data.test_split`; here one person in a hundred is held back.
 """
 
 from keras_apps.configs.face_hallucination.sigan_resnet import get_config as sigan_resnet
@@ -22,7 +22,7 @@ def get_config():
     config.update({
         "size": 64, "steps": STEPS, "batch": 64, "checkpoint_every": 5000, "follow_every": 5000, "ema": 0.999,
         "restorer": "sigan(widths=(416, 240), counts=(2, 3), blocks='residual', tail=256, code=128)",
-        "critic": "sigan(widths=(64, 128, 256, 384))", 
+        "critic": "sigan(widths=(64, 128, 256, 384))",
         "schedule": f"step(at={tuple(range(RECOGNISER + HALVED, RECOGNISER + STEPS, HALVED))}, factor=0.5)",
         "recogniser_size": 64, "recogniser_steps": RECOGNISER, "recogniser_batch": 256, "recogniser_augment": (),
         "backbone": "resnet()", "pooling": "average()", "head": "cosface(scale=64.0)",

@@ -19,5 +19,7 @@ def get_config():
         "recogniser_augment": ("jitter(brightness=0.3, contrast=0.3)", "erase(share=0.5, area=0.15)"),
         "pooling": "average()", "steps": 600, "checkpoint_every": 600,
     })
-    config.data.update({"train_identities": "", "train_split": "train", "test_split": "test", "validation_split": "val"})
+    config.data.update({
+        "train_identities": "", "train_split": "train", "validation_split": "val", "test_split": "test",
+    })
     return config

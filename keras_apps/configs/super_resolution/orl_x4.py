@@ -8,7 +8,7 @@
 The large image is the whole one of 112 x 92 pixels, the small one 28 x 23, bicubic with antialias on eight bits.
 """
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 
 from keras_apps.config import base
 
@@ -23,7 +23,8 @@ def get_config():
         "fusion": 1.0, "perceptual": "perceptual()", "measure_perceptual": False,
         "weights": ConfigDict({"pixel": 1.0, "ssim": 0.0, "contrastive": 0.0, "guess": 0.0, "adversarial": 0.0,
                                "perceptual": 0.0}),
-        "query_camera": "", "recogniser": "", "recogniser_size": 48, "recogniser_steps": 1200, "recogniser_batch": 40,
+        "query_camera": "", "recogniser": "", "recogniser_size": FieldReference(48, field_type=object),
+        "recogniser_steps": 1200, "recogniser_batch": 40,
         "recogniser_augment": ("jitter(brightness=0.25, contrast=0.6)", "erase(share=0.5, area=0.15)"),
         "backbone": "small_cnn(widths=(32, 64, 96, 128))", "pooling": "flatten()", "head": "cosface(scale=16.0)",
         "embedding": 128, "dropout": 0.3, "mirror": True, "schedule": "constant()", "ema": 0.995,

@@ -13,6 +13,7 @@ from keras_apps.run import Run
 from keras_apps.splits import parse_identities
 from tests.keras_apps.restored import small_hallucination, write_faces
 from tests.keras_apps.runs import run_train, small_config
+from tfrecords.sources.folder import FolderSource
 from tfrecords.write import write
 
 STRATEGY = tf.distribute.get_strategy()
@@ -154,17 +155,14 @@ def test_noise_is_on_what_goes_in_and_drawn_from_the_seed(data):
 
 # ---- which images, and by whom they are judged
 
-def test_the_protocol_on_orl():
+def test_the_protocol_on_orl(tmp_path):
     path = pathlib.Path(os.environ.get("SUITE_DATA") or pathlib.Path(__file__).parents[4] / "shared" / "data")
     archive = path / "orl_faces" / "orl_faces.zip"
     if not archive.exists():
         pytest.skip(f"{archive} is not there; SUITE_DATA names the folder of the sets")
-    from tfrecords.sources.folder import FolderSource
-
     config = sigan_resnet.get_config()
-    with pytest.MonkeyPatch.context() as patch:
-        folder = patch_folder(FolderSource(archive, r"s(?P<identity>\d+)/\d+\.png"))
-        run = Run(config, folder, STRATEGY)
+    write([FolderSource(archive, r"s(?P<identity>\d+)/\d+\.png")], tmp_path / "data")
+    run = Run(config, str(tmp_path / "data"), STRATEGY)
     trained = {run.splits["train"].names[i] for i in run.splits["train"].identities}
     test, gallery = run.splits["test"], run.splits["gallery"]
     assert trained == {str(person) for person in range(1, 31)} and len(run.rows) == 300
@@ -177,13 +175,6 @@ def test_the_protocol_on_orl():
         drawn = {row for batch in run.batches(stage).dataset(0).take(12).as_numpy_iterator() for row in batch["index"]}
         assert drawn <= set(run.rows.tolist())
     assert parse_identities("1-30", test.names) == sorted(set(run.splits["train"].identities.tolist()))
-
-
-def patch_folder(source):
-    import tempfile
-    folder = os.path.join(tempfile.mkdtemp(), "data")
-    write([source], folder)
-    return folder
 
 
 def test_figures_of_all_rows(plain):

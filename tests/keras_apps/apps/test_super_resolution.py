@@ -198,8 +198,8 @@ def test_one_network_is_judged_at_scales_it_was_never_trained_on(data):
 
 # ---- two stages and their fusion
 
-GAN = {"gan_share": 0.5, "steps": 4, "checkpoint_every": 5, "weights": {"adversarial": 0.01, "perceptual": 0.1}, "measure_perceptual": True,
-       "optimizers": {"critic": "adam(rate=1e-2)"}}
+GAN = {"gan_share": 0.5, "steps": 4, "checkpoint_every": 5, "measure_perceptual": True,
+       "weights": {"adversarial": 0.01, "perceptual": 0.1}, "optimizers": {"critic": "adam(rate=1e-2)"}}
 
 
 def test_the_weights_of_before_the_critic_are_kept_and_fused_and_restored(data, tmp_path):
@@ -252,7 +252,8 @@ def test_the_critic_learns_from_the_critic_phase_alone(data):
 def test_the_encoder_of_the_perceptual_loss_is_not_the_one_that_judges(data):
     run = make(data, **GAN)
     assert run.app.encoder is not run.app.recogniser
-    assert not {id(v) for v in run.app.encoder.network.variables} & {id(v) for v in run.app.recogniser.network.variables}
+    one, other = ({id(v) for v in part.network.variables} for part in (run.app.encoder, run.app.recogniser))
+    assert not one & other
     terms, _ = run.app.losses("recogniser", batch_of(run, 0), SEED, 0)
     assert set(terms) == {"recogniser", "encoder"} == set(run.app.weights("recogniser", 0))
 
