@@ -6,7 +6,7 @@
         --data=build/data/casia_webface --workdir=build/sigan_resnet_casia_64 --strategy=mirrored
 
 Widths, blocks, rates, batch, noise and light as in the public code; there the stop is by the clock, here after 60,000
-batches, eight times all images, behind the recogniser's 40,000. `--config.size=32` is the other half of the table, 8 x 8
+batches, eight times all images, behind the 40,000 of the recogniser. `--config.size=32` is the other half, 8 x 8
 to 32 x 32. The recogniser is a network of ours, trained on the same persons, instead of FaceNet; for another name a run
 of `verification` by --config.recogniser. Where the published list of 3,283 test images is at hand, write it as a split
 and name it by `data.test_split`; here one person in a hundred is held back.

@@ -1,10 +1,10 @@
 """Your own photos, in colour, two to four times as large, as cameras spoil them: blur, noise, JPEG.
 
-    python -m tfrecords.write --images=photos --tile=192 --out=build/data/photos
+    python -m tfrecords.write --images=photos --tile=128 --out=build/data/photos
     python -m keras_apps.train --config=keras_apps/configs/super_resolution/folder.py --data=build/data/photos \\
         --workdir=build/photos_large
 
-The photos need no labels: cut into tiles of 192 pixels, one tile in ten of every photo's case is held back to judge by.
+The photos need no labels: cut into tiles of 128 pixels, one tile in ten of every photo's case is held back to judge by.
 Judged on plain reductions (`--config.after=` and `--config.before=` left empty train for those alone). Grey photos give
 a model of grey images.
 """
@@ -17,7 +17,7 @@ from keras_apps.configs.super_resolution.orl_x4 import get_config as orl_x4
 def get_config():
     config = orl_x4()
     config.update({
-        "size": 192, "patch": 96, "scales": (2, 3, 4), "judged": (2, 3, 4), "aware": True, "ensemble": 1,
+        "size": 128, "patch": 64, "scales": (2, 3, 4), "judged": (2, 3, 4), "aware": True, "ensemble": 1,
         "steps": 4000, "checkpoint_every": 1000, "pixel": "charbonnier()", "recogniser_steps": 0,
         "before": ("blur(share=0.5, sigma=(0.2, 1.2))",),
         "after": ("degrade(factor=(1.0, 1.0), blur=(0.0, 0.0), noise=(0.0, 0.03), share=0.5)",
