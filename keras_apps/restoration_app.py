@@ -223,7 +223,7 @@ class RestorationApp(App):
         if "train" not in splits:
             return near(made, high)
         rows = {"hr": high, "": made, "floor": enlarged(bicubic, low, size),
-                "nearest": enlarged(lambda images, size: tf.image.resize(images, size, "nearest"), low, size)}
+                "nearest": enlarged(nearest, low, size)}
         seconds = {}
         if self.dictionaries:
             known = splits["train"].spread(DICTIONARY).load()
@@ -423,9 +423,12 @@ def near(images, high):
 def sheet(low, floor, made, high, most=SHOWN):
     """Columns from above: small image (by pixels), bicubic, restored, lost."""
     size = high.shape[1:3]
-    pixels = enlarged(lambda images, size: tf.image.resize(images, size, "nearest"), low[:most], size)
-    rows = [pixels, floor[:most], made[:most], high[:most]]
+    rows = [enlarged(nearest, low[:most], size), floor[:most], made[:most], high[:most]]
     return charts.mosaic(np.concatenate(rows), len(rows[0]), 1024)
+
+
+def nearest(images, size):
+    return tf.image.resize(images, size, "nearest")
 
 
 def enlarged(enlarge, low, size):

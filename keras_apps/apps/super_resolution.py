@@ -6,7 +6,7 @@ import tensorflow as tf
 from keras_apps import charts
 from keras_apps.build import build
 from keras_apps.metrics import ranking, restoration
-from keras_apps.restoration_app import TOGETHER, RestorationApp, enlarged, near
+from keras_apps.restoration_app import TOGETHER, RestorationApp, enlarged, near, nearest
 from keras_apps.restorers._rise import bicubic, doublings
 
 PIXEL, GAN = "pixel", "adversarial"
@@ -187,11 +187,13 @@ class SuperResolutionApp(RestorationApp):
         size, figures = self.info.shape[:2], {}
         for scale in self.config.judged:
             low = self.lowered(high, scale).numpy()
-            rows = {"": restoration.eight_bits(self.restored(low, size, scale)), "floor_": enlarged(bicubic, low, size)}
+            rows = {"": restoration.eight_bits(self.restored(low, size, scale)), "floor_": enlarged(bicubic, low, size),
+                    "nearest_": enlarged(nearest, low, size)}
             for row, images in rows.items():
                 for key, value in near(images, high).items():
                     figures.setdefault(f"{row}{key}", []).append(value)
-                    found[f"{row}{key}_x{scale:g}"] = value
+                    if row != "nearest_":
+                        found[f"{row}{key}_x{scale:g}"] = value
         found.update({name: float(np.mean(values)) for name, values in figures.items()})
         if len(self.scales) > 1:
             found["cross_rank1"] = self._crossed(high)

@@ -5,4 +5,4 @@ As `identity_resnet` with dense blocks.
 
 from keras_apps.claims.face_hallucination._orl import identity
 
-CLAIM = identity("densenet", 28)
+CLAIM = identity("densenet", 24)

@@ -14,7 +14,7 @@ from keras_apps.config import base
 def get_config():
     config = base()
     config.update({
-        "app": "face_hallucination", "steps": 1200, "batch": 32, "checkpoint_every": 1200, "size": 32, "scale": 4,
+        "app": "face_hallucination", "steps": 800, "batch": 32, "checkpoint_every": 800, "size": 32, "scale": 4,
         "restorer": "sigan(widths=(32, 24), counts=(2, 3), blocks='residual', tail=24, code=32, on_bicubic=True)",
         "critic": "sigan(widths=(16, 24, 32))", "loss": "logistic()", "recon": "hr_l1", "pixel": "l1()",
         "identity": "contrastive(margin=0.5, distance='euclidean', normalise=False)", "identity_on": "feature",

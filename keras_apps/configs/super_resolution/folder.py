@@ -23,7 +23,6 @@ def get_config():
         "after": ("degrade(factor=(1.0, 1.0), blur=(0.0, 0.0), noise=(0.0, 0.03), share=0.5)",
                   "jpeg(share=0.5, quality=(60, 95))"),
     })
-    config.weights.ssim = 0.1
     config.optimizers = ConfigDict({"restorer": "adam(rate=1e-3)"})
     config.data.update({"train_identities": "", "holdout": 0.1, "augment": ("flip()",), "test_images": 200})
     return config

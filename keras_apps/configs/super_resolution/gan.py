@@ -17,11 +17,11 @@ from keras_apps.configs.super_resolution.orl_x4 import get_config as orl_x4
 def get_config():
     config = orl_x4()
     config.update({
-        "size": 48, "ensemble": 1, "steps": 1600, "checkpoint_every": 1600, "gan_share": 0.4, "fusion": 0.5,
+        "size": 48, "recogniser_size": 48, "ensemble": 1, "steps": 1600, "checkpoint_every": 1600, "gan_share": 0.4, "fusion": 0.5,
         "restorer": "edsr(width=24, blocks=6, rise=12)", "measure_perceptual": True, "recogniser_steps": 300,
         "perceptual": "perceptual(levels=('map3', 'map4'))", "ema": 0.99,
     })
-    config.weights.update({"adversarial": 0.005, "perceptual": 0.05})
+    config.weights.update({"adversarial": 0.005, "perceptual": 0.05, "ssim": 0.0})
     config.optimizers = ConfigDict({
         "restorer": "adam(rate=1e-3)", "critic": "adam(rate=5e-4, beta_1=0.5)",
         "recogniser": "adam(rate=1e-3, decay=1e-3)"})

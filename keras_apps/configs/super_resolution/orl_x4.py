@@ -16,18 +16,18 @@ from keras_apps.config import base
 def get_config():
     config = base()
     config.update({
-        "app": "super_resolution", "steps": 3000, "batch": 16, "checkpoint_every": 1000, "size": (112, 92),
+        "app": "super_resolution", "steps": 2500, "batch": 16, "checkpoint_every": 500, "size": (112, 92),
         "restorer": "edsr(width=32, blocks=8, rise=16)", "scale": 4, "scales": (4,), "judged": (4,), "aware": False,
         "reduction": "bicubic", "before": (), "after": (), "patch": 0, "pixel": "l1()", "ensemble": 2,
         "contrastive": "", "critic": "sigan(widths=(32, 48, 64))", "loss": "logistic()", "gan_share": 0.0,
         "fusion": 1.0, "perceptual": "perceptual()", "measure_perceptual": False,
-        "weights": ConfigDict({"pixel": 1.0, "ssim": 0.0, "contrastive": 0.0, "guess": 0.0, "adversarial": 0.0,
+        "weights": ConfigDict({"pixel": 1.0, "ssim": 0.2, "contrastive": 0.0, "guess": 0.0, "adversarial": 0.0,
                                "perceptual": 0.0}),
-        "query_camera": "", "recogniser": "", "recogniser_size": FieldReference(48, field_type=object),
-        "recogniser_steps": 1200, "recogniser_batch": 40,
+        "query_camera": "", "recogniser": "", "recogniser_size": FieldReference((112, 92), field_type=object),
+        "recogniser_steps": 800, "recogniser_batch": 40,
         "recogniser_augment": ("jitter(brightness=0.25, contrast=0.6)", "erase(share=0.5, area=0.15)"),
-        "backbone": "small_cnn(widths=(32, 64, 96, 128))", "pooling": "flatten()", "head": "cosface(scale=16.0)",
-        "embedding": 128, "dropout": 0.3, "mirror": True, "schedule": "constant()", "ema": 0.995,
+        "backbone": "small_cnn(widths=(16, 32, 64, 128))", "pooling": "flatten()", "head": "cosface(scale=16.0)",
+        "embedding": 128, "dropout": 0.3, "mirror": True, "schedule": "cosine(warmup=50)", "ema": 0.995,
     })
     config.optimizers = ConfigDict({"restorer": "adam(rate=1e-3)", "recogniser": "adam(rate=1e-3, decay=1e-3)"})
     config.data.update({

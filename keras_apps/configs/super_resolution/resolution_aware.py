@@ -21,5 +21,6 @@ def get_config():
         "steps": 1000, "checkpoint_every": 1000, "restorer": "edsr(width=24, blocks=6, rise=12)",
         "recogniser_steps": 0, "ema": 0.99,
     })
+    config.weights.ssim = 0.0
     config.optimizers = ConfigDict({"restorer": "adam(rate=1e-3)"})
     return config
