@@ -17,9 +17,9 @@ from keras_apps.configs.super_resolution.orl_x4 import get_config as orl_x4
 def get_config():
     config = orl_x4()
     config.update({
-        "size": 48, "recogniser_size": 48, "ensemble": 1, "steps": 1600, "checkpoint_every": 1600, "gan_share": 0.4, "fusion": 0.5,
-        "restorer": "edsr(width=24, blocks=6, rise=12)", "measure_perceptual": True, "recogniser_steps": 300,
-        "perceptual": "perceptual(levels=('map3', 'map4'))", "ema": 0.99,
+        "size": 48, "recogniser_size": 48, "recogniser_steps": 300, "steps": 1600, "checkpoint_every": 1600,
+        "restorer": "edsr(width=24, blocks=6, rise=12)", "ensemble": 1, "gan_share": 0.4, "fusion": 0.5,
+        "measure_perceptual": True, "perceptual": "perceptual(levels=('map3', 'map4'))", "ema": 0.99,
     })
     config.weights.update({"adversarial": 0.005, "perceptual": 0.05, "ssim": 0.0})
     config.optimizers = ConfigDict({

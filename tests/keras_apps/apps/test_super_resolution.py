@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,8 +15,10 @@ from keras_apps.degradation import rounded
 from keras_apps.metrics import restoration
 from keras_apps.restorers._rise import bicubic
 from keras_apps.run import Run
+from serving.client import Client, InvalidArgument
 from tests.keras_apps.restored import faces, small_resolution, write_faces
 from tests.keras_apps.runs import run_train
+from tests.serving import toys
 
 STRATEGY = tf.distribute.get_strategy()
 SEED = tf.constant([3, 4])
@@ -330,6 +334,59 @@ def test_the_served_answer_is_the_training_graphs_within_a_grey_level(exported, 
         assert np.abs(served - wanted).max() <= 1
         plain = np.rint(np.clip(bicubic(image[None, ..., None] / np.float32(255), wanted.shape[:2]), 0, 1) * 255)[0]
         assert np.abs(served - plain).max() > 1, "it is not the bicubic image"
+
+
+def test_a_client_gets_from_a_server_what_the_training_graph_makes(exported, tmp_path):
+    workdir, version, run = exported
+    running = toys.start(["--model_name=super_resolution", f"--model_base_path={version.parent}"], tmp_path)
+    try:
+        image = faces(1, 1, (20, 14))[0, ..., 0]
+        path = tmp_path / "small.png"
+        path.write_bytes(png(image))
+        with Client(running.address, "super_resolution") as client:
+            client.wait_ready(60)
+            answer, = client.restore([path], scale=4)
+            with pytest.raises(InvalidArgument, match="`scale` is .*5.* but this model restores whole numbers"):
+                client.restore([path], scale=5)
+            with pytest.raises(InvalidArgument, match="an image of 2 x 9 pixels .* too small to restore"):
+                client.restore([png(np.zeros((2, 9), np.uint8))], scale=2)
+    finally:
+        toys.stop(running)
+    loop = run.loop(str(workdir))
+    loop.restore(training=False)
+    with loop.averaged():
+        own = run.app.made(image[None, ..., None].astype(np.float32) / 255, (80, 56), 4.0).numpy()
+    assert np.abs(tf.io.decode_png(answer).numpy() - np.rint(own[0] * 255)).max() <= 1
+
+
+@pytest.mark.slow
+def test_a_large_photo_is_restored_in_bounded_memory_and_without_seams(exported, tmp_path):
+    random = np.random.default_rng(0)
+    small = random.integers(0, 256, (376, 501), np.uint8)
+    photo = np.asarray(Image.fromarray(small).resize((4008, 3008), Image.Resampling.BICUBIC))[4:3004, 4:4004]
+    Image.fromarray(photo).save(tmp_path / "photo.jpg", quality=95)
+    script = """if True:
+        import resource, sys, tensorflow as tf
+        restore = tf.saved_model.load(sys.argv[1]).signatures["restore"]
+        data = open(sys.argv[2], "rb").read()
+        made = restore(image_bytes=tf.constant([data]), scale=tf.constant([2]))["image_bytes"][0].numpy()
+        open(sys.argv[3], "wb").write(made)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"""
+    done = subprocess.run([sys.executable, "-c", script, exported[1], tmp_path / "photo.jpg", tmp_path / "large.png"],
+                          capture_output=True, text=True, check=True)
+    assert float(done.stdout.split()[-1]) < 1500, "megabytes, most of them TensorFlow's own and the picture"
+    Image.MAX_IMAGE_PIXELS = None
+    large = np.asarray(Image.open(tmp_path / "large.png"))
+    assert large.shape == (6000, 8000)
+    # A part about the corner of four tiles, restored by itself: the same but near its own border.
+    y, x, reach = 96 * 9, 96 * 20, 20
+    decoded = tf.io.decode_jpeg((tmp_path / "photo.jpg").read_bytes(), dct_method="INTEGER_ACCURATE").numpy()[..., 0]
+    part = decoded[y - 40:y + 40, x - 40:x + 40]
+    restore = tf.saved_model.load(str(exported[1])).signatures["restore"]
+    alone = restore(image_bytes=tf.constant([png(part)]), scale=tf.constant([2]))["image_bytes"][0]
+    alone = tf.io.decode_png(alone).numpy()[..., 0].astype(int)[2 * reach:-2 * reach, 2 * reach:-2 * reach]
+    there = large[2 * (y - 40 + reach):2 * (y + 40 - reach), 2 * (x - 40 + reach):2 * (x + 40 - reach)]
+    assert np.abs(alone - there).max() <= 1
 
 
 def test_images_of_other_sizes_and_colours_are_answered_together(served):
