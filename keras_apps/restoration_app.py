@@ -10,17 +10,16 @@ from keras_apps.app import App
 from keras_apps.build import build
 from keras_apps.degradation import Degradation, low_size, rounded
 from keras_apps.dictionaries import Dictionary
+from keras_apps.enlarging import bicubic, doublings
 from keras_apps.metrics import ranking, restoration, verification
 from keras_apps.recogniser import Recogniser, of_run
-from keras_apps.restorers._rise import bicubic, doublings
-from tfrecords.decode import MAX_PIXELS
+from keras_apps.restore_signatures import LEAST_SIDE, RestoreSignatures
+from keras_apps.step import BATCH_NORMS
 
 TOGETHER = 2_000_000        # pixels of large images that are restored at once outside the training
 DICTIONARY = 2000           # training images that a dictionary is made of
 SHOWN = 8                   # images a side of a sheet
 FOLLOWED = 64               # held-out images that are looked at while training
-LEAST_SIDE = 4              # pixels of an image that is restored
-MOST_MADE = 200_000_000     # pixels of the images that one request makes
 RANKS = 1, 5, 10
 
 
@@ -78,6 +77,7 @@ class RestorationApp(App):
             self.perceptual = build("losses/pixel", config.perceptual, encoder=self.encoder.maps)
         self.pixel = build("losses/pixel", config.pixel)
         self.restorer = self._restorer()
+        self.critic = self.loss = None
         self._found = {}
 
     def _scales(self):
@@ -181,6 +181,35 @@ class RestorationApp(App):
         """The networks that learn in the first stage."""
         return [name for name, learns in (("recogniser", self.recogniser is not None and not self.config.recogniser),
                                           ("encoder", self.encoder is not None)) if learns]
+
+    def critic_terms(self, real, made, seed):
+        """Terms of the phase critic on images of both kinds, [n,H,W,C] each; nothing of them trains the restorer."""
+        def score(images):
+            return self.critic(images, training=True)
+        made = tf.stop_gradient(made)
+        on_real, on_fake = score(real), score(made)
+        terms = {"critic": self.loss.critic(on_real, on_fake), "real_score": on_real, "fake_score": on_fake}
+        penalty = self.loss.penalty(score, real, made, seed)
+        return terms if penalty is None else {**terms, "penalty": penalty}
+
+    def critic_weights(self):
+        return dict.fromkeys(("critic", *(["penalty"] if self.loss.penalised else [])), 1.0)
+
+    def fool(self, made):
+        """The term `adversarial` of the restorer."""
+        return self.loss.generator(self.critic(made, training=True))
+
+    def _make_critic(self, size):
+        config = self.config
+        self.critic = build("critics", config.critic, size=size, channels=self.info.shape[2])
+        self.loss = build("losses/adversarial", config.loss)
+        if self.loss.clip:
+            raise ValueError(f"`loss` is {config.loss!r}, which clips the critic's weights after each step, but an app "
+                             "that restores does not; use wasserstein_gp().")
+        norms = any(isinstance(layer, BATCH_NORMS) for layer in self.critic.submodules)
+        if self.loss.penalised and norms:
+            raise ValueError(f"`critic` is {config.critic!r} with batch norm but `{config.loss}` has a penalty on the "
+                             "slope at each image, which must not see the others; use norm='layer' or 'none'.")
 
     def lowered(self, images, scale, seed=None):
         """The small images of large ones [b,H,W,C], at a scale."""
@@ -310,74 +339,9 @@ class RestorationApp(App):
         """(smallest, largest) scale that is answered, whole numbers."""
         return int(np.ceil(self.scales[0])), int(self.scales[-1])
 
-    def _switched(self, scale, make):
-        """`make(times)` with as many doublings as the scale needs, which only the request says."""
-        low, high = (doublings(side) for side in self.allowed())
-        if low == high:
-            return make(high)
-        place = sum(tf.cast(scale > 2 ** times, tf.int32) for times in range(low, high))
-        return tf.switch_case(place, [lambda times=times: make(times) for times in range(low, high + 1)])
-
-    def _checked(self, scales):
-        low, high = self.allowed()
-        which = f"{low}" if low == high else f"whole numbers from {low} to {high}"
-        return tf.debugging.Assert(tf.reduce_all((scales >= low) & (scales <= high)), [tf.strings.format(
-            f"`scale` is {{}} but this model restores {which} times as large; ask for that", (scales,), summarize=5)])
-
     def signatures(self):
-        network, decoder = self.final(), self.info.decoder
-
-        def one(image, scale):
-            """float32 [h,w,C] -> uint8 [h scale, w scale, C]"""
-            def make(times):
-                def windows(images):
-                    return network(images, tf.shape(images)[1:3] * scale, scale, times)
-                return tiles.restore(image, scale, tiles.flips(windows, self.config.ensemble), network.reach)
-            return self._switched(scale, make)
-
-        @tf.autograph.experimental.do_not_convert
-        def restore(image_bytes, scale):
-            with tf.control_dependencies([self._checked(scale), _alike(tf.size(image_bytes), tf.size(scale))]):
-                image_bytes = tf.identity(image_bytes)
-
-            def step(row, spent, found):
-                image = decoder.whole(image_bytes[row])
-                image = tf.ensure_shape(image, [None, None, self.info.shape[2]])
-                spent += tf.reduce_prod(tf.cast(tf.shape(image)[:2], tf.int64)) * tf.cast(scale[row], tf.int64) ** 2
-                with tf.control_dependencies([_large_enough(tf.shape(image)), _few_enough(spent)]):
-                    image = tf.identity(image)
-                return row + 1, spent, found.write(row, tf.io.encode_png(one(image, scale[row])))
-            count = tf.size(image_bytes)
-            found = tf.TensorArray(tf.string, size=count, element_shape=[])
-            _, _, found = tf.while_loop(lambda row, spent, found: row < count, step,
-                                        (0, tf.constant(0, tf.int64), found), parallel_iterations=1)
-            return {"image_bytes": tf.reshape(found.stack(), [-1])}
-
-        @tf.autograph.experimental.do_not_convert
-        def restore_tensor(image_tensor, scale):
-            low, high = (tf.constant(side, tf.float32) for side in (decoder.low, decoder.high))
-            shape = tf.shape(image_tensor)
-            made = tf.reduce_prod(tf.cast(shape[:3], tf.int64)) * tf.cast(tf.reduce_max(scale), tf.int64) ** 2
-            checks = [self._checked(scale), _alike(shape[0], tf.size(scale)), _large_enough(shape[1:]),
-                      tf.debugging.Assert(tf.reduce_all(scale == scale[:1]), [
-                          "`scale` must be one number for all images of a request; ask several times"]),
-                      _few_enough(made, MAX_PIXELS)]
-            with tf.control_dependencies(checks):
-                images = tf.clip_by_value((image_tensor - low) / (high - low), 0.0, 1.0)
-
-            def make(times):
-                def whole(images):
-                    return network(images, tf.shape(images)[1:3] * scale[0], scale[0], times)
-                return tiles.flips(whole, self.config.ensemble)(images)
-            found = tf.clip_by_value(self._switched(scale[0], make), 0.0, 1.0)
-            return {"image_tensor": found * (high - low) + low}
-        many = tf.TensorSpec([None], tf.int32)
-        inputs = {"image_tensor": tf.TensorSpec([None, None, None, self.info.shape[2]], tf.float32), "scale": many}
-        found = {"restore_tensor": {"function": restore_tensor, "inputs": inputs}}
-        if decoder.raw or decoder.dtype != "uint8":
-            return found
-        of_bytes = {"image_bytes": tf.TensorSpec([None], tf.string), "scale": many}
-        return {"restore": {"function": restore, "inputs": of_bytes}, **found}
+        return RestoreSignatures(self.final(), self.info.decoder, self.info.shape[2], self.allowed(),
+                                 self.config.ensemble).signatures()
 
     def requests(self):
         """Of a slope of brightness: whatever the data, a picture."""
@@ -454,19 +418,3 @@ def _key(row, name):
 
 def _whole(scale):
     return f"{scale:g}"
-
-
-def _alike(images, scales):
-    return tf.debugging.assert_equal(images, scales, message="`scale` must hold one number an image.")
-
-
-def _large_enough(shape):
-    return tf.debugging.Assert(tf.reduce_all(shape[:2] >= LEAST_SIDE), [tf.strings.format(
-        "an image of {} x {} pixels (height x width) is too small to restore: it must have at least "
-        f"{LEAST_SIDE} x {LEAST_SIDE}; send a larger one", (shape[0], shape[1]))])
-
-
-def _few_enough(pixels, most=MOST_MADE):
-    return tf.debugging.Assert(pixels <= most, [tf.strings.format(
-        f"the restored images would have {{}} pixels together but one request makes at most {most}; ask for a smaller "
-        "scale, or send fewer or smaller images", pixels)])

@@ -34,10 +34,9 @@ class FaceHallucinationApp(RestorationApp):
 
     def __init__(self, config, info):
         super().__init__(config, info)
-        self.critic = self.loss = self.identity = None
+        self.identity = None
         if config.weights.adversarial:
-            self.critic = build("critics", config.critic, size=info.shape[:2], channels=info.shape[2])
-            self.loss = build("losses/adversarial", config.loss)
+            self._make_critic(info.shape[:2])
         if config.weights.identity:
             self.identity = build("losses/pair", config.identity)
             if config.identity_on == "feature" and not hasattr(self.restorer, "code"):
@@ -90,13 +89,7 @@ class FaceHallucinationApp(RestorationApp):
             return {"identity": self.identity(found[::2], found[1::2], labels[::2] == labels[1::2])}, None
         made = self._enlarged(noisy, features)
         if phase == "critic":
-            made = tf.stop_gradient(made)
-            on_real, on_fake = self.critic(high, training=True), self.critic(made, training=True)
-            terms = {"critic": self.loss.critic(on_real, on_fake), "real_score": on_real, "fake_score": on_fake}
-            penalty = self.loss.penalty(lambda images: self.critic(images, training=True), high, made, fold(seed, 901))
-            if penalty is not None:
-                terms["penalty"] = penalty
-            return terms, None
+            return self.critic_terms(high, made, fold(seed, 901)), None
         if self.config.recon == "hr_l1":
             terms = {"pixel": self.pixel(made, high)}
         else:
@@ -105,7 +98,7 @@ class FaceHallucinationApp(RestorationApp):
         if self.perceptual:
             terms["perceptual"] = self.perceptual(made, high)
         if self.critic is not None:
-            terms["adversarial"] = self.loss.generator(self.critic(made, training=True))
+            terms["adversarial"] = self.fool(made)
         return terms, None
 
     def _enlarged(self, low, features):
@@ -122,7 +115,7 @@ class FaceHallucinationApp(RestorationApp):
         if phase == "recogniser":
             return self.recogniser_weights()
         if phase == "critic":
-            return dict.fromkeys(("critic", *(["penalty"] if self.loss.penalised else [])), 1.0)
+            return self.critic_weights()
         if phase == "identity":
             return {"identity": given.identity}
         return {name: given[name] for name in ("adversarial", "pixel", "perceptual") if given[name]}

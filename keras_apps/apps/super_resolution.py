@@ -5,9 +5,9 @@ import tensorflow as tf
 
 from keras_apps import charts
 from keras_apps.build import build
+from keras_apps.enlarging import bicubic, doublings
 from keras_apps.metrics import ranking, restoration
 from keras_apps.restoration_app import TOGETHER, RestorationApp, enlarged, near, nearest
-from keras_apps.restorers._rise import bicubic, doublings
 
 PIXEL, GAN = "pixel", "adversarial"
 FUSIONS = 0, 25, 50, 75, 100        # percent of the weights of before the critic joined
@@ -45,11 +45,9 @@ class SuperResolutionApp(RestorationApp):
         self.guess = tf.keras.layers.Dense(len(self.scales)) if config.weights.guess else None
         if self.guess:
             self.guess.build([None, self._code(tf.zeros([1, 8, 8, info.shape[2]])).shape[1]])
-        self.critic = self.loss = self.before = self.fused = None
+        self.before = self.fused = None
         if config.gan_share:
-            side = (config.patch,) * 2 if config.patch else info.shape[:2]
-            self.critic = build("critics", config.critic, size=side, channels=info.shape[2])
-            self.loss = build("losses/adversarial", config.loss)
+            self._make_critic((config.patch,) * 2 if config.patch else info.shape[:2])
             self.before, self.fused = self._restorer(), self._restorer()
 
     def _scales(self):
@@ -100,14 +98,8 @@ class SuperResolutionApp(RestorationApp):
         fold = tf.random.experimental.stateless_fold_in
         high = self._patches(batch["image"], fold(seed, 900))
         if phase == "critic":
-            made = tf.stop_gradient(tf.concat(self._made(high, seed, False)[0], axis=0))
-            real = tf.tile(high, [len(self.scales), 1, 1, 1])
-            on_real, on_fake = self.critic(real, training=True), self.critic(made, training=True)
-            terms = {"critic": self.loss.critic(on_real, on_fake), "real_score": on_real, "fake_score": on_fake}
-            penalty = self.loss.penalty(lambda images: self.critic(images, training=True), real, made, fold(seed, 901))
-            if penalty is not None:
-                terms["penalty"] = penalty
-            return terms, None
+            made = tf.concat(self._made(high, seed, False)[0], axis=0)
+            return self.critic_terms(tf.tile(high, [len(self.scales), 1, 1, 1]), made, fold(seed, 901)), None
         made, codes = self._made(high, seed, True)
         images = tf.concat(made, axis=0)
         targets = tf.tile(high, [len(self.scales), 1, 1, 1])
@@ -124,7 +116,7 @@ class SuperResolutionApp(RestorationApp):
             logits = self.guess(tf.concat(codes, axis=0))
             terms["guess"] = tf.nn.sparse_softmax_cross_entropy_with_logits(places, logits)
         if phase == "generator":
-            terms["adversarial"] = self.loss.generator(self.critic(images, training=True))
+            terms["adversarial"] = self.fool(images)
         return terms, None
 
     def _patches(self, images, seed):
@@ -148,7 +140,7 @@ class SuperResolutionApp(RestorationApp):
         if phase == "recogniser":
             return self.recogniser_weights()
         if phase == "critic":
-            return dict.fromkeys(("critic", *(["penalty"] if self.loss.penalised else [])), 1.0)
+            return self.critic_weights()
         names = [name for name, part in (("pixel", True), ("ssim", given.ssim), ("contrastive", self.contrastive),
                                          ("guess", self.guess)) if part]
         if phase == "generator":

@@ -2,19 +2,19 @@
 
 import tensorflow as tf
 
-from keras_apps.restorers._rise import Rise, Told, bicubic, doublings
+from keras_apps.enlarging import OnBicubic, Told, told
 
 layers = tf.keras.layers
 SMALL = 0.2     # variance of what is added, in shares of the usual
 
 
-class EdsrRestorer(tf.keras.Model):
+class EdsrRestorer(OnBicubic):
     """Residual blocks without normalisation at the small image's resolution, then doublings, on the bicubic image.
 
     x_0 = conv(i);   x_k = x_(k-1) + share ((1 + g_k) conv(relu(conv(x_(k-1)))) + s_k);   f = x_0 + conv(x_K)
     y = bicubic(i) + rise(f)
 
-    g and s are functions of the scale (see `_rise.Told`); without `aware` they are 0 and the network must guess the
+    g and s are functions of the scale (see `enlarging.Told`); without `aware` they are 0 and the network must guess the
     scale from the image.
 
     Args:    channels: C.  scales: those it is to serve, numbers above 1.  aware: whether it is told; all three the
@@ -44,30 +44,12 @@ class EdsrRestorer(tf.keras.Model):
         self.blocks = [(convolution(), convolution(SMALL)) for _ in range(blocks)]
         self.after = convolution(SMALL)
         self.told = Told(blocks, width) if aware else None
-        self.rise = Rise(channels, rise, max(scales))
-        self.coder = layers.Dense(code)
-        self.reach = 2 + 2 * blocks + self.rise.reach
-        images = tf.zeros([1, 8, 8, channels])
-        self.code(self.features(images, float(max(scales))))
-        self(images, [8 * 2 ** len(self.rise.doublings)] * 2, float(max(scales)))
-
-    def call(self, images, size, scale, times=None, training=False):
-        return self.enlarged(images, self.features(images, scale, training), size,
-                             doublings(scale) if times is None else times)
+        self.finish(channels, scales, rise, code, 2 + 2 * blocks)
 
     def features(self, images, scale, training=False):
         x = first = self.first(images - 0.5)
         turns = self.told(scale) if self.told else [None] * len(self.blocks)
         for (one, two), turn in zip(self.blocks, turns):
             y = two(tf.nn.relu(one(x)))
-            if turn is not None:
-                gain, shift = (tf.cast(value, y.dtype) for value in turn)
-                y = (1 + gain) * y + shift
-            x += self.share * y
+            x += self.share * told(y, turn)
         return first + self.after(x)
-
-    def enlarged(self, images, features, size, times, training=False):
-        return bicubic(images, size) + self.rise(features, size, times)
-
-    def code(self, features):
-        return self.coder(tf.reduce_mean(tf.cast(features, tf.float32), axis=(1, 2)))

@@ -2,19 +2,19 @@
 
 import tensorflow as tf
 
-from keras_apps.restorers._rise import Rise, Told, bicubic, doublings
+from keras_apps.enlarging import OnBicubic, Told, told
 
 SMALL = 0.2     # variance of what is added, in shares of the usual
 
 
-class RdnRestorer(tf.keras.Model):
+class RdnRestorer(OnBicubic):
     """Dense blocks whose results are all put together, at the small image's resolution, then doublings.
 
     x_0 = conv(conv(i));   x_k = x_(k-1) + (1 + g_k) conv_1x1([x_(k-1), r_1, ..., r_L]) + s_k,   r_l = relu(conv([..]))
     f = x_0' + conv(conv_1x1([x_1, ..., x_K])),  x_0' = conv(i);   y = bicubic(i) + rise(f)
 
     Args:    channels: C.  scales: those it is to serve, numbers above 1.  aware: whether it is told (see
-             `_rise.Told`); all three the caller's facts.  width: d of the maps.  blocks: K.  layers: L of a block.
+             `enlarging.Told`); all three the caller's facts.  width: d of the maps.  blocks: K.  layers: L of a block.
              growth: channels of each.  rise: width of the enlarged maps.  code: numbers of the code.
     Call, State:  as `edsr`.
     Raises:  ValueError for any of these below 1.
@@ -32,16 +32,7 @@ class RdnRestorer(tf.keras.Model):
                        for _ in range(blocks)]
         self.together, self.after = _convolution(width, 1), _convolution(width, 3, SMALL)
         self.told = Told(blocks, width) if aware else None
-        self.rise = Rise(channels, rise, max(scales))
-        self.coder = tf.keras.layers.Dense(code)
-        self.reach = 2 + blocks * layers + 1 + self.rise.reach
-        images = tf.zeros([1, 8, 8, channels])
-        self.code(self.features(images, float(max(scales))))
-        self(images, [8 * 2 ** len(self.rise.doublings)] * 2, float(max(scales)))
-
-    def call(self, images, size, scale, times=None, training=False):
-        return self.enlarged(images, self.features(images, scale, training), size,
-                             doublings(scale) if times is None else times)
+        self.finish(channels, scales, rise, code, 3 + blocks * layers)
 
     def features(self, images, scale, training=False):
         first = self.first(images - 0.5)
@@ -52,18 +43,9 @@ class RdnRestorer(tf.keras.Model):
             for convolution in dense:
                 known = tf.concat([known, tf.nn.relu(convolution(known))], axis=-1)
             y = fuse(known)
-            if turn is not None:
-                gain, shift = (tf.cast(value, y.dtype) for value in turn)
-                y = (1 + gain) * y + shift
-            x += y
+            x += told(y, turn)
             found.append(x)
         return first + self.after(self.together(tf.concat(found, axis=-1)))
-
-    def enlarged(self, images, features, size, times, training=False):
-        return bicubic(images, size) + self.rise(features, size, times)
-
-    def code(self, features):
-        return self.coder(tf.reduce_mean(tf.cast(features, tf.float32), axis=(1, 2)))
 
 
 def _convolution(width, kernel=3, scale=2.0):

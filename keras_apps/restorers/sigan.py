@@ -4,8 +4,8 @@ import math
 
 import tensorflow as tf
 
+from keras_apps.enlarging import bicubic
 from keras_apps.norms import make_norm
-from keras_apps.restorers._rise import bicubic
 
 layers = tf.keras.layers
 BLOCKS = "residual", "dense"

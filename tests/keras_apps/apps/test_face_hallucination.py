@@ -233,6 +233,7 @@ def test_data_without_identities_are_refused(tmp_path):
 
 # ---- serving
 
+@pytest.mark.slow
 def test_a_run_is_exported_and_answers_as_it_was_trained(data, tmp_path):
     config = small_hallucination()
     run_train(data, tmp_path / "run", config, tmp_path / "models")

@@ -12,8 +12,8 @@ from PIL import Image
 
 from keras_apps.apps.super_resolution import FUSIONS
 from keras_apps.degradation import rounded
+from keras_apps.enlarging import bicubic
 from keras_apps.metrics import restoration
-from keras_apps.restorers._rise import bicubic
 from keras_apps.run import Run
 from serving.client import Client, InvalidArgument
 from tests.keras_apps.restored import faces, small_resolution, write_faces

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from keras_apps.build import build, methods
-from keras_apps.restorers._rise import bicubic, doublings
+from keras_apps.enlarging import bicubic, doublings
 
 SMALL = {"edsr": "edsr(width=8, blocks=2, rise=8, code=4)", "rdn": "rdn(width=8, blocks=2, layers=2, growth=4, rise=8, "
          "code=4)", "sigan": "sigan(widths=(8, 8), counts=(1, 1), growth=4, tail=8, code=4)"}

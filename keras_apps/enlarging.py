@@ -1,4 +1,4 @@
-"""What restorers share: the image that interpolation gives, how they are told the scale, and how maps become larger."""
+"""How small images and maps become larger: bicubic, doublings, and networks that add to the bicubic image."""
 
 import math
 
@@ -81,3 +81,40 @@ class Rise(layers.Layer):
         if known is not None:
             return x if known else bicubic(x, size)
         return tf.cond(fits, lambda: x, lambda: bicubic(x, size))
+
+
+class OnBicubic(tf.keras.Model):
+    """A restorer that adds to the bicubic image, at whatever scale: y = bicubic(i) + rise(features(i)).
+
+    Call:    images [b,h,w,C] in [0, 1], size (H, W), scale, times (doublings; None = by the scale, a number then)
+             -> [b,H,W,C], not clipped.  `.features(images, scale)` -> [b,h,w,d].  `.enlarged(images, features, size,
+             times)` -> [b,H,W,C].  `.code(features)` -> [b,K], a linear map of the mean over the places.
+    State:   reach: places of the small image beyond which nothing changes a place of the result.
+    """
+
+    def finish(self, channels, scales, rise, code, reach):
+        """Makes what all share, once the network's own layers are there; `reach` is that of `features`."""
+        self.rise = Rise(channels, rise, max(scales))
+        self.coder = layers.Dense(code)
+        self.reach = reach + self.rise.reach
+        images = tf.zeros([1, 8, 8, channels])
+        self.code(self.features(images, float(max(scales))))
+        self(images, [8 * 2 ** len(self.rise.doublings)] * 2, float(max(scales)))
+
+    def call(self, images, size, scale, times=None, training=False):
+        return self.enlarged(images, self.features(images, scale, training), size,
+                             doublings(scale) if times is None else times)
+
+    def enlarged(self, images, features, size, times, training=False):
+        return bicubic(images, size) + self.rise(features, size, times)
+
+    def code(self, features):
+        return self.coder(tf.reduce_mean(tf.cast(features, tf.float32), axis=(1, 2)))
+
+
+def told(y, turn):
+    """A map as a scale turns it; turn: (gain [d], shift [d]), None = as it is."""
+    if turn is None:
+        return y
+    gain, shift = (tf.cast(value, y.dtype) for value in turn)
+    return (1 + gain) * y + shift
