@@ -92,6 +92,9 @@ class OnBicubic(tf.keras.Model):
     State:   reach: places of the small image beyond which nothing changes a place of the result.
     """
 
+    def __init__(self):
+        super().__init__(autocast=False)        # in float16 the bicubic image would lose levels
+
     def finish(self, channels, scales, rise, code, reach):
         """Makes what all share, once the network's own layers are there; `reach` is that of `features`."""
         self.rise = Rise(channels, rise, max(scales))

@@ -36,7 +36,7 @@ class SiganRestorer(tf.keras.Model):
 
     def __init__(self, channels, scales, widths=(416, 240), counts=(2, 3), blocks="residual", growth=16, tail=256,
                  code=128, norm="batch", on_bicubic=False):
-        super().__init__()
+        super().__init__(autocast=False)        # in float16 the bicubic image would lose levels
         scale, = scales if len(scales) == 1 else (0,)
         if scale < 2 or scale & (scale - 1):
             raise ValueError(f"`scale` is {tuple(scales)} but this generator doubles its map: use one of 2, 4, 8.")
