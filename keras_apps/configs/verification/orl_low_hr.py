@@ -9,6 +9,16 @@ Of a held-out image of 48 x 48 pixels 8 x 8 are left (reduced with antialiasing,
 among each other (`*_lr_lr`), and asking among whole images (`*_lr_hr`). Of the factors 4, 6 and 8 this one was chosen
 on persons 1-20 alone, ten to train and ten to judge by, both ways round (seed 0): such an image that asks among whole
 ones finds its person first in .42 of the cases instead of .995 (.56 by factor 4, .35 by 8); among low ones in .97.
+
+Expected, mean of seeds 0-2 at the last step (each); the whole images' figures are those of `orl`:
+
+| images         | AUC                   | EER  | rank-1 | raw pixels        |
+|----------------|-----------------------|------|--------|-------------------|
+| whole          | .973 (.974 .969 .976) | .063 | .998   | .914, .150, .985  |
+| low            | .960 (.965 .957 .957) | .113 | .988   | .919, .162, .990  |
+| low ask whole  | .812 (.801 .822 .812) | .277 | .383   | .913, .155, .910  |
+
+2.1 CPU minutes on 2 cores of an AMD EPYC. A low image among whole ones is found better by raw pixels.
 """
 
 from keras_apps.configs.verification.orl import get_config as orl
