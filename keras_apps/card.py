@@ -102,10 +102,13 @@ def cautions(result):
                      f"{result['floor_frechet']:.1f}: the generator has not learnt its images.")
     beaten = result.get("floor", "raw pixels")
     reach = f"{beaten} reach" if beaten.endswith("s") else f"an {beaten} reaches"
-    for key, name in (("auc", "AUC"), ("rank1", "rank-1"), ("rank1_restyled", "rank-1 restyled")):
+    judged = (("auc", "AUC", ""), ("rank1", "rank-1", ""), ("rank1_restyled", "rank-1 restyled", ""),
+              ("auc_lr_lr", "AUC among low images", " for such images"),
+              ("auc_lr_hr", "AUC of low images that ask among whole ones", " for such images"))
+    for key, name, use in judged:
         value, floor = result.get(key), result.get(f"floor_{key}")
         if value is not None and floor is not None and value < floor:
-            found.append(f"{name} is {value:.3f} but {reach} {floor:.3f}: do not serve this model.")
+            found.append(f"{name} is {value:.3f} but {reach} {floor:.3f}: do not serve this model{use}.")
     far, pairs = result.get("threshold_far"), result.get("threshold_pairs")
     if far and pairs < 10 / far:
         found.append(f"The threshold rests on {pairs:,} different pairs, few for a false-accept rate of {far:g}; hold "

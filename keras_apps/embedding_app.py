@@ -65,11 +65,15 @@ class EmbeddingApp(App):
         return np.concatenate([ask(split.load(slice(start, start + BLOCK))).numpy()
                                for start in range(0, len(split.rows), BLOCK)])
 
-    def vectors_of(self, split):
-        """Embeddings [n,D] and the floor: pixels [n,P] of at most 48 x 48, each image about its own mean."""
+    def vectors_of(self, split, change=None):
+        """Embeddings [n,D] and the floor: pixels [n,P] of at most 48 x 48, each image about its own mean.
+
+        Args:    change: (images, place of the first) -> images, applied to each block; None = as they are.
+        """
         embed, vectors, pixels = self.compiled("embed"), [], []
         for start in range(0, len(split.rows), BLOCK):
             images = split.load(slice(start, start + BLOCK))
+            images = images if change is None else change(images, start).numpy()
             vectors.append(embed(images).numpy())
             pixels.append(self.pixels(images))
         return np.concatenate(vectors), np.concatenate(pixels)

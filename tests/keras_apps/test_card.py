@@ -89,6 +89,8 @@ def test_the_threshold_is_told_with_what_it_did_on_pairs_it_was_not_fitted_on():
     ({"left_out": 1200}, "1,200 held-out images were left out"),
     ({"auc": 0.87}, "AUC is 0.870 but raw pixels reach 0.880: do not serve this model."),
     ({"floor_rank1": 0.9}, "rank-1 is 0.750 but raw pixels reach 0.900"),
+    ({"auc_lr_hr": 0.8, "floor_auc_lr_hr": 0.9, "auc_lr_lr": 0.95, "floor_auc_lr_lr": 0.9},
+     "AUC of low images that ask among whole ones is 0.800 but raw pixels reach 0.900: do not serve this model for"),
     ({"threshold_pairs": 153}, "The threshold rests on 153 different pairs"),
     ({"far_at_threshold": 0.096}, "has 0.096 on identities it was not fitted on"),
 ])

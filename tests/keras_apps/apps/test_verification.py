@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_apps import charts, embedding_app
 from keras_apps.actions import WriteHistory
 from keras_apps.apps import verification
 from keras_apps.apps.verification import VerificationApp
@@ -21,6 +22,7 @@ from keras_apps.configs.verification.digits import get_config
 from keras_apps.embedding_app import pairs_of, require_pairs
 from keras_apps.run import Run, stored_config
 from keras_apps.strategy import make_strategy
+from tests.keras_apps.runs import small_config, write_data
 from tfrecords.sources.digits import DigitsSource
 from tfrecords.write import write
 
@@ -117,6 +119,7 @@ def test_tensorboard_has_every_promised_tag(trained):
     assert {step for step, _ in scalars["train/head"]} == {1, 10, 20, 30}
     assert all(float(tf.make_ndarray(value)) > 0 for _, value in scalars["images_per_second"])
     assert {"evaluation/roc", "evaluation/precision_recall", "evaluation/pairs", "evaluation/scores"} <= set(images)
+    assert "evaluation/low" not in images
     picture = tf.io.decode_png(images["evaluation/roc"][0][1].string_val[2])
     assert picture.shape[2] == 3 and picture.numpy().std() > 10, "a picture with something on it"
     config = (workdir / "projector_config.pbtxt").read_text()
@@ -278,3 +281,100 @@ def test_episodes_need_a_pair_of_both_kinds_inside_a_case(cases, fits):
     else:
         with pytest.raises(ValueError, match="of episodes: inside a case"):
             require_pairs({"test": split})
+
+
+# ---- low-resolution images
+
+LOW = {f"{name}_{kind}" for name in ("auc", "eer", "rank1") for kind in ("lr_lr", "lr_hr")}
+COARSE = "degrade(factor=(2.0, 6.0), blur=(0.0, 1.0), noise=(0.0, 0.2), share=1.0)"
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """6 identities of 6 images of 12 x 12 pixels, half of them held out."""
+    return str(write_data(tmp_path_factory.mktemp("few")))
+
+
+def small_run(data, **changes):
+    return Run(small_config(**changes), data, make_strategy("one"))
+
+
+def evaluated(run):
+    return run.app.evaluate(run.splits)
+
+
+def test_low_images_are_judged_only_where_a_config_asks(few):
+    plain, empty, low = (evaluated(small_run(few, **words)) for words in ({}, {"low": ""}, {"low": COARSE}))
+    assert plain == empty and {name: low[name] for name in plain} == plain, "nothing else changes"
+    assert set(low) - set(plain) == LOW | {f"floor_{name}" for name in LOW}
+
+
+def test_images_that_stay_as_they_are_give_the_plain_figures(few):
+    found = evaluated(small_run(few, low="degrade(factor=(1.0, 1.0), blur=(0.0, 0.0), noise=(0.0, 0.0), share=1.0)"))
+    for name in LOW:
+        plain = name.rsplit("_", 2)[0]
+        assert found[name] == pytest.approx(found[plain], abs=1e-6)
+        assert found[f"floor_{name}"] == pytest.approx(found[f"floor_{plain}"], abs=1e-6)
+
+
+def area(scores, same):
+    """P(a same pair scores above a different one)."""
+    return np.mean(scores[same][:, None] > scores[~same][None])
+
+
+def test_low_images_are_compared_with_each_other_and_ask_among_whole_ones(few):
+    run = small_run(few, low=COARSE)
+    found, test = evaluated(run), run.splits["test"]
+    images = test.load()
+    low = run.app.low(tf.constant(images), tf.constant([0, 0]), 1.0)
+    same = test.identities[:, None] == test.identities
+    others = ~np.eye(len(same), dtype=bool)
+    for prefix, of in (("", run.app.embed), ("floor_", run.app.pixels)):
+        whole, small = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+                        for vectors in (np.asarray(of(one)) for one in (images, low)))
+        for kind, offered in (("lr_lr", small), ("lr_hr", whole)):
+            scores = small @ offered.T      # of all ordered pairs: either image of a pair may be the low one
+            assert found[f"{prefix}auc_{kind}"] == pytest.approx(area(scores[others], same[others]), abs=1e-6)
+            first = np.where(others, scores, -2).argmax(1)
+            assert found[f"{prefix}rank1_{kind}"] == pytest.approx(same[range(len(same)), first].mean())
+    assert len({found[f"floor_auc{kind}"] for kind in ("", "_lr_lr", "_lr_hr")}) == 3
+
+
+def test_every_run_is_judged_on_the_same_low_images(few):
+    first, again, other = (evaluated(small_run(few, low=COARSE, seed=seed)) for seed in (0, 0, 1))
+    assert first == again
+    for name in LOW:
+        assert first[f"floor_{name}"] == other[f"floor_{name}"]
+    assert any(first[name] != other[name] for name in LOW), "other weights"
+
+
+def test_blocks_are_drawn_apart_and_the_picture_shows_what_was_judged(few, monkeypatch):
+    for module in (embedding_app, verification):
+        monkeypatch.setattr(module, "BLOCK", 10)
+    run, seen = small_run(few, low=COARSE), []
+    monkeypatch.setattr(run.app, "pixels", lambda images: seen.append(np.array(images)) or np.ones((len(images), 2)))
+    test = run.splits["test"]
+    run.app.vectors_of(test, run.app.compiled("lower"))
+    assert [len(images) for images in seen] == [10, 8]
+    for start, low in zip((0, 10), seen):
+        images = tf.constant(test.load(slice(start, start + 10)))
+        np.testing.assert_allclose(low, run.app.low(images, tf.constant([0, start]), 1.0), atol=1e-6)
+    monkeypatch.undo()
+    monkeypatch.setattr(verification, "BLOCK", 10)
+    found, shown = evaluated(run), [0, 1, 2, 3, 5, 6, 7, 9]
+    np.testing.assert_array_equal(run.app.pictures(run.splits)["low"],
+                                  charts.mosaic(np.concatenate([test.load(shown), seen[0][shown]]), 8))
+    assert "Held-out images above" in run.app.captions["low"]
+    assert "`*_lr_lr` are of images that `degrade(factor=(2.0, 6.0)" in run.app.about(found)
+
+
+@pytest.mark.parametrize("changes, told", [
+    ({"low": "degrad()"}, "`degrad` is not a method of tfrecords/augment; did you mean degrade"),
+    ({"low": "degrade(factors=(2.0, 2.0))"}, "`factors` is not a hyper-parameter of tfrecords/augment/degrade"),
+    ({"low": "degrade(factor=(0.5, 0.5))"}, "factors >= 1"),
+    ({"low": "crop_resize(size=6)"}, r"makes \[6, 6, 1\] of \[12, 12, 1\], but the network takes all images at one"),
+    ({"lwo": "degrade()"}, "`lwo` is not a key of this config; did you mean .*low"),
+])
+def test_low_images_that_cannot_be_are_refused(few, changes, told):
+    with pytest.raises(ValueError, match=told):
+        small_run(few, **changes)
