@@ -89,8 +89,11 @@ class OnBicubic(tf.keras.Model):
     Call:    images [b,h,w,C] in [0, 1], size (H, W), scale, times (doublings; None = by the scale, a number then)
              -> [b,H,W,C], not clipped.  `.features(images, scale)` -> [b,h,w,d].  `.enlarged(images, features, size,
              times)` -> [b,H,W,C].  `.code(features)` -> [b,K], a linear map of the mean over the places.
-    State:   reach: places of the small image beyond which nothing changes a place of the result.
+    State:   reach: places of the small image beyond which nothing changes a place of the result.  exact: whether the
+             large image must be `scale` times the small one; here it need not.
     """
+
+    exact = False
 
     def __init__(self):
         super().__init__(autocast=False)        # in float16 the bicubic image would lose levels

@@ -15,8 +15,9 @@ from keras_apps.metrics import ranking, restoration, verification
 from keras_apps.recogniser import Recogniser, of_run
 from keras_apps.restore_signatures import LEAST_SIDE, RestoreSignatures
 from keras_apps.step import BATCH_NORMS
+from tfrecords.decode import size_text
 
-TOGETHER = 2_000_000        # pixels of large images that are restored at once outside the training
+TOGETHER = 1_000_000        # pixels of large images that are restored at once outside the training
 DICTIONARY = 2000           # training images that a dictionary is made of
 SHOWN = 8                   # images a side of a sheet
 FOLLOWED = 64               # held-out images that are looked at while training
@@ -50,6 +51,7 @@ class RestorationApp(App):
     kinds = "identities"
     judged_by = "images"
     floor = "bicubic"
+    terms = ()              # of `weights`
     dictionaries = ()       # kinds of keras_apps/dictionaries.py that stand beside
     captions = {
         "restored": "Each column from above: the small image, enlarged by pixels; bicubic; restored; the image that "
@@ -62,25 +64,30 @@ class RestorationApp(App):
     def __init__(self, config, info):
         super().__init__(config, info)
         self._require_sound()
+        self._require_weights()
         self.scales = tuple(sorted({float(scale) for scale in self._scales()}))
         self.degradation = Degradation(config.reduction, config.before, config.after)
         self.recogniser, self.seen = None, ()
         if config.recogniser:
-            self.recogniser, self.seen = of_run(config.recogniser, info.shape[2])
+            self.recogniser, self.seen = of_run(config.recogniser, info.decoder)
         elif config.recogniser_steps and self.identified:
             self.recogniser = Recogniser(config, config.recogniser_size, info.shape[2], info.classes, config.seed)
         self.recogniser_augment = [build("tfrecords/augment", text) for text in config.recogniser_augment]
         self.encoder = self.perceptual = None
-        if config.weights.perceptual or config.get("measure_perceptual", False):
-            self.encoder = Recogniser(config, info.shape[:2], info.shape[2], info.classes, config.seed + 1)
         if config.weights.perceptual:
+            self.encoder = Recogniser(config, info.shape[:2], info.shape[2], info.classes, config.seed + 1)
             self.perceptual = build("losses/pixel", config.perceptual, encoder=self.encoder.maps)
         self.pixel = build("losses/pixel", config.pixel)
         self.restorer = self._restorer()
+        self._require_multiples()
         self.critic = self.loss = None
         self._found = {}
 
     def _scales(self):
+        """Those that are trained."""
+        return (self.config.scale,)
+
+    def _judged(self):
         return (self.config.scale,)
 
     def _restorer(self):
@@ -92,24 +99,56 @@ class RestorationApp(App):
         if config.recogniser_steps < 0 or config.recogniser_batch < 1:
             raise ValueError(f"`recogniser_steps` is {config.recogniser_steps} and `recogniser_batch` "
                              f"{config.recogniser_batch} but they must be >= 0 and >= 1.")
-        for scale in self._scales():
+        for scale in {*self._scales(), *self._judged()}:
             if not 1 < scale <= 16:
                 raise ValueError(f"a scale is {scale} but must lie above 1, at most 16; use 4.")
             if min(low_size(self.info.shape[:2], scale)) < LEAST_SIDE:
                 raise ValueError(f"`size` is {self.config.size} and a scale {scale}, so that the small image would be "
                                  f"below {LEAST_SIDE} pixels; use larger images or a smaller scale.")
+        low, high = (pick(self._scales()) for pick in (min, max))
+        if not low <= config.scale <= high:
+            raise ValueError(f"`scale` is {config.scale} but the trained scales are {tuple(self._scales())}; judge by "
+                             "one that lies among them.")
         tiles.flips(None, config.ensemble)
         if config.init:
             raise ValueError(f"`init` is {config.init!r} but a restorer begins with no other run's encoder; name a run "
                              "of `verification` by `recogniser`.")
 
+    def _require_weights(self):
+        config = self.config
+        if sorted(config.weights) != sorted(self.terms):
+            raise ValueError(f"`weights` has {', '.join(sorted(config.weights))} but must have "
+                             f"{', '.join(sorted(self.terms))}.")
+        if min(config.weights.values()) < 0:
+            raise ValueError(f"`weights` is {dict(config.weights)} but must not hold negative numbers.")
+        if config.weights.perceptual and not config.recogniser_steps:
+            raise ValueError(f"`weights.perceptual` is {config.weights.perceptual} but `recogniser_steps` is 0, in "
+                             "which its encoder learns; use 600, or set the weight to 0.")
+        if config.best and config.recogniser_steps:
+            raise ValueError(f"`best` is {config.best!r} but in the first stage, in which the recogniser learns, "
+                             "nothing is restored yet; leave it out, or set recogniser_steps=0.")
+
+    def _require_multiples(self):
+        """Refuses sizes that a restorer of whole doublings cannot reach."""
+        height, width = self.info.shape[:2]
+        scale = self.config.scale
+        if self.restorer.exact and (height % scale or width % scale):
+            near = [max(1, round(side / scale)) * scale for side in (height, width)]
+            raise ValueError(f"`size` is {self.config.size} but `{self.config.restorer}` makes multiples of `scale`, "
+                             f"{scale}; use --config.size={size_text(*near)}.")
+
     # ---- which images
 
     @classmethod
     def select(cls, images, config):
-        """Rows by identity (see `splits.select`), without identities by image; and the gallery: see the class."""
+        """Rows by identity (see `splits.select`), without identities by image; and the gallery: see the class.
+
+        Where nobody can be searched, as there are no two persons or one image of each, an app that needs no identities
+        takes the images as they are.
+        """
         records = images.records
-        if not records.has("identity"):
+        counts = np.bincount(records.column("identity") + 1)[1:] if records.has("identity") else np.zeros(0, int)
+        if not cls.needs and (np.count_nonzero(counts) < 2 or counts.max() < 2):
             return cls._unnamed(images, config)
         labels, found, names = splits.select(images, config)
         if "test" not in found:
@@ -159,7 +198,7 @@ class RestorationApp(App):
         if not self.recogniser_terms:
             return ()
         size = self.config.recogniser_size if self.encoder is None else self.info.shape[:2]
-        return ({"name": "recogniser", "steps": max(1, self.config.recogniser_steps), "phases": {"recogniser": 1},
+        return ({"name": "recogniser", "steps": self.config.recogniser_steps, "phases": {"recogniser": 1},
                  "batch": self.config.recogniser_batch, "size": size},)
 
     def recogniser_variables(self):
@@ -218,7 +257,7 @@ class RestorationApp(App):
     # ---- restoring
 
     def final(self):
-        """The network that is judged and served."""
+        """The restorer that is judged and served."""
         return self.restorer
 
     def made(self, images, size, scale, times=None, network=None):
@@ -276,14 +315,17 @@ class RestorationApp(App):
             found["unseen_identities"] = float(test.unseen and strangers)
         found.update({"images": len(high), "low_height": low.shape[1], "low_width": low.shape[2],
                       "left_out": test.left_out})
-        self._found = {"high": high, "low": low, "made": made, "floor": rows["floor"], "figures": found,
+        self._found = {"high": high, "low": low, "made": made, "floor": rows["floor"], "figures": dict(found),
                        "rows": [*rows, *(["lr"] if "lr_top1" in found else [])]}
         return found
 
     def looked(self, images):
         """Unit vectors of images [n,h,w,C] by the recogniser."""
-        look = tf.function(self.recogniser.look, autograph=False,
-                           input_signature=[tf.TensorSpec([None, *images.shape[1:]], tf.float32)])
+        key = f"look_{images.shape[1:]}"
+        if not hasattr(self._graphs, key):
+            spec = tf.TensorSpec([None, *images.shape[1:]], tf.float32)
+            setattr(self._graphs, key, tf.function(self.recogniser.look, autograph=False, input_signature=[spec]))
+        look = getattr(self._graphs, key)
         block = max(1, TOGETHER // (images.shape[1] * images.shape[2]))
         return np.concatenate([look(images[start:start + block]).numpy() for start in range(0, len(images), block)])
 
@@ -295,14 +337,17 @@ class RestorationApp(App):
         for name, images in rows.items():
             asked = self.looked(images)
             for ending, among in (("", np.ones(len(closed), bool)), ("_closed", closed)):
+                if ending and len(np.unique(gallery.identities[among])) < 2:
+                    continue        # of one person every search is right
                 figures = ranking.ranking(asked, offered[among], test.identities, gallery.identities[among],
                                           ranks=RANKS)
                 found.update({_key(name, f"top{rank}{ending}"): figures[f"rank{rank}"] for rank in RANKS})
             scores = asked @ offered.T
             same = test.identities[:, None] == gallery.identities
             found[_key(name, "auc")] = verification.auc(scores.ravel(), same.ravel())
-        found.update({"gallery": len(offered), "gallery_closed": int(closed.sum()),
-                      "chance_top1": 1 / len(np.unique(gallery.identities))})
+        for ending, among in (("", gallery.identities), ("_closed", gallery.identities[closed])):
+            found[f"gallery{ending}"] = len(among)
+            found[f"chance_top1{ending}"] = 1 / len(np.unique(among))
         return found
 
     def follow(self, splits, step):
@@ -362,13 +407,15 @@ class RestorationApp(App):
 
     def about(self, result):
         config, low = self.config, f"{result['low_height']} x {result['low_width']}"
+        scales = ("" if len(self._judged()) < 2 else " PSNR and SSIM are means over the scales "
+                  f"{', '.join(map(_plain, self._judged()))}, of which {_plain(config.scale)} gives images of {low}.")
         searched = ("" if "top1" not in result else
                     f" Searches: {result['images']} restored images against one whole image of each of "
                     f"{result['gallery']} identities (closed: of {result['gallery_closed']}), by "
                     f"{self._judge()}. Of the images that were lost top-1 is {result['hr_top1']:.3f}.")
-        return (f"`{config.restorer}` makes images {_whole(config.scale)} times as large. Judged on {result['images']} "
+        return (f"`{config.restorer}` makes images {_plain(config.scale)} times as large. Judged on {result['images']} "
                 f"held-out images of {self.info.shape[0]} x {self.info.shape[1]} pixels, reduced ({config.reduction}) "
-                f"to {low} and eight bits; PSNR and SSIM over the whole image on eight bits.{searched}\n\n"
+                f"to {low} and eight bits; PSNR and SSIM over the whole image on eight bits.{scales}{searched}\n\n"
                 "What a restored image shows beyond the small one is a guess from the images trained on: it may be "
                 "another person. It is no evidence of who somebody is.")
 
@@ -380,7 +427,7 @@ class RestorationApp(App):
 
 
 def near(images, high):
-    """psnr and ssim of images on eight bits."""
+    """{"psnr", "ssim"} of images on eight bits."""
     return {"psnr": restoration.psnr(images, high), "ssim": restoration.ssim(images, high)}
 
 
@@ -416,5 +463,5 @@ def _key(row, name):
     return f"{row}_{name}" if row else name
 
 
-def _whole(scale):
+def _plain(scale):
     return f"{scale:g}"

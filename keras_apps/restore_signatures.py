@@ -4,10 +4,11 @@ import tensorflow as tf
 
 from keras_apps import tiles
 from keras_apps.enlarging import doublings
-from tfrecords.decode import MAX_PIXELS
 
 LEAST_SIDE = 4              # pixels of an image that is restored
 MOST_MADE = 200_000_000     # pixels of the images that one request makes
+MOST_AT_ONCE = 2_000_000    # without windows; a network's maps take some 200 bytes and more a pixel
+MOST_IMAGES = 1024          # of one request
 
 
 class RestoreSignatures:
@@ -16,12 +17,12 @@ class RestoreSignatures:
     restore: image_bytes string [n], scale int32 [n] -> image_bytes [n], PNGs, each `scale` times as high and wide. One
     image after the other, in windows (see `tiles`): memory holds the encoded images, one decoded image, one window's
     maps and one result. restore_tensor: image_tensor float32 [n,h,w,C] in data units, scale int32 [n], all equal ->
-    image_tensor [n, scale h, scale w, C], not rounded; all at once, of at most MAX_PIXELS made.
+    image_tensor [n, scale h, scale w, C], not rounded; all at once, so that 2 million pixels are the most.
 
     Args:    network: a restorer.  decoder: of the data.  channels: C.  scales: (smallest, largest), whole numbers; of
              one number each other one is refused.  ensemble: as in `tiles.flips`.
-    Raises:  InvalidArgumentError (from the graph) for another scale, an image below 4 x 4 pixels, more than 200 million
-             pixels made by one request, and whatever the decoder refuses.
+    Raises:  InvalidArgumentError (from the graph) for another scale, an image below 4 x 4 pixels, more than 1,024
+             images or 200 million pixels made by one request, and whatever the decoder refuses.
     """
 
     def __init__(self, network, decoder, channels, scales, ensemble):
@@ -65,7 +66,7 @@ class RestoreSignatures:
                     "`scale` must be one number for all images of a request; ask several times"])]):
             times = tf.concat([scale, [1]], axis=0)[0]      # of no images at all, too
         made = tf.reduce_prod(tf.cast(shape[:3], tf.int64)) * tf.cast(times, tf.int64) ** 2
-        with tf.control_dependencies([_few_enough(made, MAX_PIXELS)]):
+        with tf.control_dependencies([_few_enough(made, MOST_AT_ONCE)]):
             images = tf.clip_by_value((image_tensor - low) / (high - low), 0.0, 1.0)
         found = self._switched(times, lambda doubled: self._whole(times, doubled)(images))
         return {"image_tensor": tf.clip_by_value(found, 0.0, 1.0) * (high - low) + low}
@@ -96,7 +97,9 @@ class RestoreSignatures:
 
 
 def _alike(images, scales):
-    return tf.debugging.assert_equal(images, scales, message="`scale` must hold one number an image.")
+    return tf.debugging.Assert((images == scales) & (images <= MOST_IMAGES), [tf.strings.format(
+        f"{{}} images with {{}} numbers in `scale` cannot be restored: there must be one number an image, and at most "
+        f"{MOST_IMAGES} images; ask several times", (images, scales))])
 
 
 def _large_enough(shape):

@@ -2,12 +2,13 @@
 
 import tensorflow as tf
 
-from keras_apps.build import build
+from keras_apps.build import build, parse
 from keras_apps.degradation import low_size
 from keras_apps.restoration_app import RestorationApp
 
 RECONSTRUCTIONS = "hr_l1", "lr_l1"
 COMPARED = "feature", "pixel"
+PAIRED = "pairs", "listed_pairs"        # samplers
 
 
 class FaceHallucinationApp(RestorationApp):
@@ -20,16 +21,18 @@ class FaceHallucinationApp(RestorationApp):
     R: pixel of G(x) and y ("hr_l1"), or of G(x) made small again and x ("lr_l1", as the public code has it). phi: the
     generator's code ("feature"), or the large images themselves ("pixel"). x has noise of deviation `noise`.
 
-    The pairs are those that the sampler lays side by side; labels serve to tell whether the two are the same.
+    The pairs are those that the sampler lays side by side (`pairs` or `listed_pairs`); labels serve to tell whether the
+    two are the same.
 
     Config:  that of `RestorationApp`; critic, loss (of losses/adversarial), recon, identity (of losses/pair),
              identity_on, noise; weights.adversarial, pixel, identity, perceptual.
     Terms:   generator: adversarial, pixel, perceptual; identity: identity; critic: critic, penalty; recogniser.
-    Raises:  ValueError for weights that train nothing, or no identities.
+    Raises:  ValueError for weights that train nothing, or a sampler without pairs where there is an identity term.
     """
 
     keys = (*RestorationApp.keys, "critic", "recon", "identity", "identity_on", "noise")
     needs = ("identity",)
+    terms = "adversarial", "pixel", "perceptual", "identity"
     dictionaries = ("pca", "nmf")
 
     def __init__(self, config, info):
@@ -49,12 +52,15 @@ class FaceHallucinationApp(RestorationApp):
         for key, known in (("recon", RECONSTRUCTIONS), ("identity_on", COMPARED)):
             if config[key] not in known:
                 raise ValueError(f"`{key}` is {config[key]!r} but must be one of {', '.join(known)}.")
-        if config.noise < 0 or min(config.weights.values()) < 0:
-            raise ValueError(f"`noise` is {config.noise} and `weights` {dict(config.weights)} but they must not be "
-                             "negative.")
-        if sorted(config.weights) != ["adversarial", "identity", "perceptual", "pixel"]:
-            raise ValueError(f"`weights` has {', '.join(sorted(config.weights))} but must have adversarial, identity, "
-                             "perceptual and pixel.")
+        if config.noise < 0:
+            raise ValueError(f"`noise` is {config.noise} but must not be negative.")
+
+    def _require_weights(self):
+        super()._require_weights()
+        config = self.config
+        if config.weights.identity and parse(config.data.sampler)[0] not in PAIRED:
+            raise ValueError(f"`data.sampler` is {config.data.sampler!r} but the identity term needs same and "
+                             "different pairs side by side; use \"pairs()\", or set weights.identity to 0.")
         if not (config.weights.adversarial or config.weights.pixel or config.weights.perceptual):
             raise ValueError("`weights` has no adversarial, pixel or perceptual term but one of them must make images; "
                              "set weights.pixel above 0.")

@@ -18,55 +18,74 @@ class SuperResolutionApp(RestorationApp):
 
     Each step restores the batch at every scale of `scales`. With `aware` the scale modulates the maps; `contrastive`
     (of losses/metric) brings codes of one image at two scales together, those of two images apart; `guess` is the
-    cross-entropy of a head that tells the scale from the map. In the last `gan_share` of the steps a critic joins; the
-    weights of before are kept, and what is judged and served is fusion x before + (1 - fusion) x after. The whole is
-    our reading of a lecture that gives a title alone, "resolution-aware super-resolution".
+    cross-entropy of a head that tells the scale from the mean of the maps. In the last `gan_share` of the steps a
+    critic joins; the weights of before are kept, and what is judged and served is
+    fusion x before + (1 - fusion) x after. The whole is our reading of a lecture that gives a title alone,
+    "resolution-aware super-resolution".
 
-    Config:  that of `RestorationApp`; scales (trained), judged (scales whose figures stand beside, <figure>_x<scale>;
-             psnr and ssim are the means over them), aware, patch (pixels of the squares that are cut from the images
-             for training, 0 = whole images), contrastive, critic, loss (of losses/adversarial), gan_share, fusion,
-             measure_perceptual (figures for several fusions, by the distance of the maps of an encoder), weights.*
-             of the terms.
-    Terms:   pixel, ssim, contrastive, guess, perceptual in phase pixel and, with adversarial, in phase generator;
+    Config:  that of `RestorationApp`; scales (trained; () = `scale` alone), judged (scales whose figures stand beside,
+             <figure>_x<scale>; psnr and ssim are the means over them; () = `scale` alone), aware, patch (pixels of the
+             squares that are cut from the images for training, 0 = whole images), contrastive, critic, loss (of
+             losses/adversarial), gan_share, fusion, weights.* of the terms.
+    Terms:   pixel, ssim, contrastive, guess in phase pixel; those, adversarial and perceptual in phase generator;
              critic, penalty in phase critic; recogniser, encoder in phase recogniser.
+    State:   joined: 1 once the critic has joined; before, the restorer itself is judged and served.
     """
 
-    keys = (*RestorationApp.keys, "scales", "judged", "aware", "patch", "contrastive", "critic", "gan_share", "fusion",
-            "measure_perceptual")
+    keys = (*RestorationApp.keys, "scales", "judged", "aware", "patch", "contrastive", "critic", "gan_share", "fusion")
+    terms = "pixel", "ssim", "contrastive", "guess", "adversarial", "perceptual"
     captions = {**RestorationApp.captions,
-                "fusion": "How near (PSNR) and how natural (distance of an encoder's maps, less is better) images are "
-                          "for shares of the weights before and after the critic joined."}
+                "fusion": "How near (PSNR) and how natural (distance of the recogniser's maps, less is better; it took "
+                          "no part in the training) images are for shares of the weights before and after the critic "
+                          "joined."}
 
     def __init__(self, config, info):
         super().__init__(config, info)
-        self.structure = build("losses/pixel", "ssim()")
+        self.structure, self._curve = build("losses/pixel", "ssim()"), {}
         self.contrastive = (build("losses/metric", config.contrastive, classes=info.classes, dimension=0,
                                   seed=config.seed) if config.contrastive else None)
         self.guess = tf.keras.layers.Dense(len(self.scales)) if config.weights.guess else None
         if self.guess:
-            self.guess.build([None, self._code(tf.zeros([1, 8, 8, info.shape[2]])).shape[1]])
-        self.before = self.fused = None
+            features = self.restorer.features(tf.zeros([1, 8, 8, info.shape[2]]), self.scales[-1])
+            self.guess.build([None, features.shape[3]])
+        self.before = self.fused = self.joined = None
         if config.gan_share:
             self._make_critic((config.patch,) * 2 if config.patch else info.shape[:2])
             self.before, self.fused = self._restorer(), self._restorer()
+            self.joined = tf.Variable(0, trainable=False, aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
 
     def _scales(self):
-        return self.config.scales
+        return self.config.scales or (self.config.scale,)
 
-    def _code(self, images):
-        return self.restorer.code(self.restorer.features(images, self.scales[-1]))
+    def _judged(self):
+        return self.config.judged or (self.config.scale,)
 
     def _require_sound(self):
         super()._require_sound()
         config = self.config
-        if config.scale not in config.judged:
+        if config.scale not in self._judged():
             raise ValueError(f"`judged` is {tuple(config.judged)} but must hold `scale`, {config.scale}.")
         if not 0 <= config.gan_share < 1 or not 0 <= config.fusion <= 1:
             raise ValueError(f"`gan_share` is {config.gan_share} and `fusion` {config.fusion} but they must lie in "
                              "[0, 1) and [0, 1].")
-        if config.patch and (config.patch > min(self.info.shape[:2]) or config.patch < 8 * max(config.scales)):
+        least = round(8 * max(self._scales()))
+        if config.patch and not least <= config.patch <= min(self.info.shape[:2]):
             raise ValueError(f"`patch` is {config.patch} but must be at most the images' {min(self.info.shape[:2])} "
-                             f"pixels and at least {8 * max(config.scales)}, eight small pixels; change it or `size`.")
+                             f"pixels and at least {least}, eight small pixels; change it or `size`.")
+
+    def _require_weights(self):
+        super()._require_weights()
+        config, given = self.config, self.config.weights
+        if bool(config.contrastive) != bool(given.contrastive):
+            raise ValueError(f"`contrastive` is {config.contrastive!r} and `weights.contrastive` {given.contrastive} "
+                             "but it takes both, or neither.")
+        for name in ("adversarial", "perceptual"):
+            if given[name] and not config.gan_share:
+                raise ValueError(f"`weights.{name}` is {given[name]} but `gan_share` is 0, without which it never "
+                                 "counts; use gan_share=0.4, or set the weight to 0.")
+        if not given.pixel and not given.ssim:
+            raise ValueError("`weights` has neither pixel nor ssim above 0 but the first stage learns by them; set "
+                             "weights.pixel=1.0.")
 
     # ---- training
 
@@ -100,40 +119,46 @@ class SuperResolutionApp(RestorationApp):
         if phase == "critic":
             made = tf.concat(self._made(high, seed, False)[0], axis=0)
             return self.critic_terms(tf.tile(high, [len(self.scales), 1, 1, 1]), made, fold(seed, 901)), None
-        made, codes = self._made(high, seed, True)
+        made, features = self._made(high, seed, True)
         images = tf.concat(made, axis=0)
         targets = tf.tile(high, [len(self.scales), 1, 1, 1])
         terms = {"pixel": self.pixel(images, targets)}
         if self.config.weights.ssim:
             terms["ssim"] = self.structure(images, targets)
-        if self.perceptual:
-            terms["perceptual"] = self.perceptual(images, targets)
         if self.contrastive:
             labels = tf.tile(tf.cast(batch["index"], tf.int32), [len(self.scales)])
+            codes = [self.restorer.code(maps) for maps in features]
             terms["contrastive"] = self.contrastive(tf.concat(codes, axis=0), labels)
         if self.guess:
             places = tf.repeat(tf.range(len(self.scales)), tf.shape(high)[0])
-            logits = self.guess(tf.concat(codes, axis=0))
-            terms["guess"] = tf.nn.sparse_softmax_cross_entropy_with_logits(places, logits)
+            logits = self.guess(tf.concat([_mean(maps) for maps in features], axis=0))
+            terms["guess"] = tf.nn.sparse_softmax_cross_entropy_with_logits(places, tf.cast(logits, tf.float32))
         if phase == "generator":
             terms["adversarial"] = self.fool(images)
+            if self.perceptual:
+                terms["perceptual"] = self.perceptual(images, targets)
         return terms, None
 
     def _patches(self, images, seed):
-        side = self.config.patch
+        """From each image a square at a place of its own."""
+        side, (count, height, width) = self.config.patch, images.shape[:3]
         if not side:
             return images
-        return tf.image.stateless_random_crop(images, [images.shape[0], side, side, images.shape[3]], seed)
+        draws = tf.random.stateless_uniform([2, count, 1], seed)
+        top, left = (tf.cast(draw * (length - side + 1), tf.int32) for draw, length in zip(draws, (height, width)))
+        images = tf.gather(images, top + tf.range(side), axis=1, batch_dims=1)
+        return tf.gather(images, left[:, None] + tf.range(side)[None, None] * tf.ones([1, side, 1], tf.int32), axis=2,
+                         batch_dims=2)
 
     def _made(self, high, seed, training):
-        """([restored], [code]), a scale each."""
-        made, codes = [], []
+        """([restored], [maps]), a scale each."""
+        made, maps = [], []
         for place, scale in enumerate(self.scales):
             low = self.lowered(high, scale, tf.random.experimental.stateless_fold_in(seed, 1000 + place))
             features = self.restorer.features(low, scale, training=training)
             made.append(self.restorer.enlarged(low, features, high.shape[1:3], doublings(scale), training=training))
-            codes.append(self.restorer.code(features))
-        return made, codes
+            maps.append(features)
+        return made, maps
 
     def weights(self, phase, step):
         given = self.config.weights
@@ -149,13 +174,15 @@ class SuperResolutionApp(RestorationApp):
 
     def between(self, stage, round, data):
         if stage == GAN:        # with the averages in place
-            _assign(self.before, self.restorer)
+            for mine, other in zip(self.before.variables, self.restorer.variables):
+                mine.assign(other)
+            self.joined.assign(1)
         return {}
 
     # ---- fusion
 
     def final(self):
-        if self.fused is None:
+        if self.joined is None or not self.joined.numpy():
             return self.restorer
         self._fuse(self.config.fusion)
         return self.fused
@@ -169,17 +196,19 @@ class SuperResolutionApp(RestorationApp):
     def evaluate(self, splits):
         """Also at every scale of `judged`; psnr and ssim, with their floors, are the means over them.
 
-        cross_rank1: the share of test images whose code at the largest trained scale is nearest to their own code at
-        the smallest, among those of all test images.
+        cross_rank1: the share of test images whose code at the largest trained scale is nearest to their own at the
+        smallest, among those of all test images; without a contrastive term, which trains the codes, by the means of
+        the maps. cross_rank1_maps: by those in any case.
         """
         found = super().evaluate(splits)
         if "train" not in splits:
             return found
-        high = splits["test"].load()
+        high, known = splits["test"].load(), self._found["made"]
         size, figures = self.info.shape[:2], {}
-        for scale in self.config.judged:
+        for scale in self._judged():
             low = self.lowered(high, scale).numpy()
-            rows = {"": restoration.eight_bits(self.restored(low, size, scale)), "floor_": enlarged(bicubic, low, size),
+            made = known if scale == self.config.scale else restoration.eight_bits(self.restored(low, size, scale))
+            rows = {"": made, "floor_": enlarged(bicubic, low, size),
                     "nearest_": enlarged(nearest, low, size)}
             for row, images in rows.items():
                 for key, value in near(images, high).items():
@@ -188,55 +217,61 @@ class SuperResolutionApp(RestorationApp):
                         found[f"{row}{key}_x{scale:g}"] = value
         found.update({name: float(np.mean(values)) for name, values in figures.items()})
         if len(self.scales) > 1:
-            found["cross_rank1"] = self._crossed(high)
+            found["cross_rank1_maps"] = self._crossed(high, _mean)
+            found["cross_rank1"] = self._crossed(high, self.restorer.code) if self.contrastive else (
+                found["cross_rank1_maps"])
         if self.guess:
-            found["guessed_scale"] = self._guessed(high)
-        if self.fused is not None and self.encoder is not None:
-            found.update(self._curve(high))
+            found["guessed_scale"] = float(np.mean([
+                self.guess(self._of_maps(high, scale, _mean)).numpy().argmax(axis=1) == place
+                for place, scale in enumerate(self.scales)]))
+        if self.final() is not self.restorer and self.recogniser is not None:
+            self._curve = self._fusions(high)
+            found.update(self._curve)
         return found
 
-    def _codes(self, high, scale):
+    def _of_maps(self, high, scale, make):
+        """`make` of the maps of images at a scale: [n,K]."""
         low = self.lowered(high, scale).numpy()
         block = max(1, TOGETHER // (high.shape[1] * high.shape[2]))
 
         @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, *low.shape[1:]], tf.float32)])
-        def code(images):
-            return self.restorer.code(self.restorer.features(images, scale))
-        return np.concatenate([code(low[start:start + block]).numpy() for start in range(0, len(low), block)])
+        def of(images):
+            return make(self.restorer.features(images, scale))
+        return np.concatenate([of(low[start:start + block]).numpy() for start in range(0, len(low), block)])
 
-    def _crossed(self, high):
+    def _crossed(self, high, make):
         own = np.arange(len(high))
-        found = ranking.ranking(self._codes(high, self.scales[-1]), self._codes(high, self.scales[0]), own, own)
-        return found["rank1"]
+        far, near = (self._of_maps(high, scale, make) for scale in (self.scales[-1], self.scales[0]))
+        return ranking.ranking(far, near, own, own)["rank1"]
 
-    def _guessed(self, high):
-        right = [self.guess(self._codes(high, scale)).numpy().argmax(axis=1) == place
-                 for place, scale in enumerate(self.scales)]
-        return float(np.mean(right))
+    def _fusions(self, high):
+        """psnr_fused_<percent before>, distance_fused_<...>: the fusion's way from one network to the other.
 
-    def _curve(self, high):
-        """psnr_fused_<percent before>, distance_fused_<...>: the fusion's way from one network to the other."""
+        By the maps of the recogniser, of which no loss has known.
+        """
         low, found = self.lowered(high, self.config.scale).numpy(), {}
-        measure = build("losses/pixel", self.config.perceptual, encoder=self.encoder.maps)
+        measure = build("losses/pixel", self.config.perceptual, encoder=self.recogniser.maps)
+        block = max(1, TOGETHER // (high.shape[1] * high.shape[2]))
         for percent in FUSIONS:
             self._fuse(percent / 100)
             made = restoration.eight_bits(self.restored(low, self.info.shape[:2], self.config.scale, self.fused))
             found[f"psnr_fused_{percent}"] = restoration.psnr(made, high)
-            found[f"distance_fused_{percent}"] = float(np.mean(measure(made, high)))
+            found[f"distance_fused_{percent}"] = float(np.mean(np.concatenate([
+                measure(made[at:at + block], high[at:at + block]) for at in range(0, len(high), block)])))
         self._fuse(self.config.fusion)
         return found
 
     def pictures(self, splits):
         shown = super().pictures(splits)
-        figures = self._found["figures"]
-        if "psnr_fused_0" in figures:
+        figures = self._curve
+        if figures:
             shown["fusion"] = charts.path([figures[f"distance_fused_{percent}"] for percent in FUSIONS],
                                           [figures[f"psnr_fused_{percent}"] for percent in FUSIONS],
-                                          [f"{percent} %" for percent in FUSIONS], "distance of an encoder's maps",
+                                          [f"{percent} %" for percent in FUSIONS], "distance of the recogniser's maps",
                                           "PSNR, dB", "Share of the weights of before the critic")
         return shown
 
 
-def _assign(to, of):
-    for mine, other in zip(to.variables, of.variables):
-        mine.assign(other)
+def _mean(maps):
+    """[b,h,w,d] -> [b,d], the mean over the places."""
+    return tf.reduce_mean(tf.cast(maps, tf.float32), axis=(1, 2))

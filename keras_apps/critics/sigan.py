@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from keras_apps.norms import make_norm
+from tfrecords.decode import height_and_width
 
 layers = tf.keras.layers
 NORMS = "batch", "layer", "none"
@@ -19,7 +20,8 @@ class SiganCritic(tf.keras.Model):
     State:   sizes: ((H, W),).
     Raises:  ValueError for no widths, one below 1, or another norm.
     Source:  inspired by SiGAN's public code (arXiv:1807.08370): widths (64, 128, 256, 384), ReLU.
-    Differs: LeakyReLU, through which the generator still learns where a ReLU is off.
+    Differs: LeakyReLU, through which the generator still learns where a ReLU is off; no norm after the first
+             convolution.
     """
 
     def __init__(self, size, channels, widths=(64, 128, 256, 384), norm="batch"):
@@ -29,7 +31,7 @@ class SiganCritic(tf.keras.Model):
                              "384).")
         if norm not in NORMS:
             raise ValueError(f"`norm` is {norm!r} but must be one of {', '.join(NORMS)}.")
-        self.sizes = (tuple(size),)
+        self.sizes = (height_and_width(size),)
 
         def block(width, kernel, stride, normed):
             parts = [layers.Conv2D(width, kernel, stride, "same", kernel_initializer="he_normal")]
@@ -41,7 +43,7 @@ class SiganCritic(tf.keras.Model):
         self.blocks = [block(width, 3, 2, place > 0) for place, width in enumerate(widths)]
         self.blocks += [block(widths[-1], 3, 1, True), block(widths[-1], 1, 1, True)]
         self.score = layers.Conv2D(1, 1)
-        self(tf.zeros([1, *size, channels]))
+        self(tf.zeros([1, *self.sizes[0], channels]))
 
     def call(self, images, stage=0, fade=1.0, training=False):
         x = images * 2 - 1

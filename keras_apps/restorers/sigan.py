@@ -9,6 +9,7 @@ from keras_apps.norms import make_norm
 
 layers = tf.keras.layers
 BLOCKS = "residual", "dense"
+NORMS = "batch", "layer"      # of others the statistics are those of a window, and tiles would show
 UNITS, INSIDE = 3, 4    # units of a dense block; width of a unit's first convolution, in growths
 
 
@@ -23,12 +24,13 @@ class SiganRestorer(tf.keras.Model):
     Args:    channels: C.  scales: one number, a power of two; both the caller's facts.  widths: of the stages' maps,
              one a doubling; the last one counts for those that follow.  counts: blocks of the stages, likewise.
              blocks: "residual" | "dense".  growth: g.  tail: width of the tail.  code: numbers of phi.
-             norm: a kind of `keras_apps/norms.py`.  on_bicubic: whether it adds to the bicubic image.
+             norm: "batch" | "layer" (over the channels of a place).  on_bicubic: whether it adds to the bicubic image.
     Call:    images [b,h,w,C] in [0, 1], size (H, W), scale, training -> [b,H,W,C]; with `on_bicubic` not clipped.
              `.features(images, scale, training)` -> the last stage's map [b,H,W,d].  `.enlarged(images, features, size,
              times, training)` -> [b,H,W,C].  `.code(features)` -> [b,K], positive, summing to 1.
-    State:   reach: places of the small image beyond which nothing changes a place of the result.
-    Raises:  ValueError for a scale that is no power of two, other blocks, widths or counts below 1.
+    State:   reach: places of the small image beyond which nothing changes a place of the result.  exact: the large
+             image must be `scale` times the small one.
+    Raises:  ValueError for a scale that is no power of two, other blocks or norms, widths or counts below 1.
     Source:  inspired by SiGAN, Hsu et al., IEEE TIP 28(12), 2019, arXiv:1807.08370, and its public code.
     Differs: the last map is averaged to 4x4 places before the code, which would otherwise be most of the network;
              `on_bicubic` is ours.
@@ -45,7 +47,9 @@ class SiganRestorer(tf.keras.Model):
         if min(*widths, *counts, growth, tail, code) < 1 or not widths or not counts:
             raise ValueError(f"sigan(widths={widths}, counts={counts}, growth={growth}, tail={tail}, code={code}) "
                              "needs at least 1 of each.")
-        self.on_bicubic, self.scale = on_bicubic, scale
+        if norm not in NORMS:
+            raise ValueError(f"`norm` is {norm!r} but must be one of {', '.join(NORMS)}.")
+        self.on_bicubic, self.scale, self.exact = on_bicubic, scale, True
         self.stages, self.rising = [], []
         for place in range(int(math.log2(scale))):
             width = widths[min(place, len(widths) - 1)]

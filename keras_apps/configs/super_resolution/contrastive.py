@@ -5,8 +5,8 @@
     python -m keras_apps.train --config=keras_apps/configs/super_resolution/contrastive.py \\
         --data=build/data/orl_faces --workdir=build/contrastive
 
-cross_rank1: of how many test images the code at scale 8 finds the code of the same image at scale 2. A head tells the
-scale from the code (guessed_scale).
+cross_rank1: of how many test images the code at scale 8 finds the code of the same image at scale 2.
+`--config.weights.guess=0.005` adds a head that tells the scale from the maps (guessed_scale).
 """
 
 from keras_apps.configs.super_resolution.resolution_aware import get_config as resolution_aware
@@ -15,5 +15,5 @@ from keras_apps.configs.super_resolution.resolution_aware import get_config as r
 def get_config():
     config = resolution_aware()
     config.contrastive = "contrastive(margin=0.5, distance='cosine')"
-    config.weights.update({"contrastive": 0.05, "guess": 0.005})
+    config.weights.contrastive = 0.05
     return config

@@ -6,7 +6,8 @@
         --workdir=build/gan
 
 psnr_fused_<p> and distance_fused_<p> are the figures with p percent of the weights of before the critic: fidelity
-against what an encoder's maps find natural. `--config.fusion=1.0` serves the first stage alone, 0.0 the last.
+against what the maps of the recogniser, which no loss has known, find natural. `--config.fusion=1.0` serves the first
+stage alone, 0.0 the last.
 """
 
 from ml_collections import ConfigDict
@@ -19,7 +20,7 @@ def get_config():
     config.update({
         "size": 48, "recogniser_size": 48, "recogniser_steps": 300, "steps": 1600, "checkpoint_every": 1600,
         "restorer": "edsr(width=24, blocks=6, rise=12)", "ensemble": 1, "gan_share": 0.4, "fusion": 0.5,
-        "measure_perceptual": True, "perceptual": "perceptual(levels=('map3', 'map4'))", "ema": 0.99,
+        "perceptual": "perceptual(levels=('map3', 'map4'))", "ema": 0.99,
     })
     config.weights.update({"adversarial": 0.005, "perceptual": 0.05, "ssim": 0.0})
     config.optimizers = ConfigDict({

@@ -20,7 +20,7 @@ def get_config():
         "restorer": "edsr(width=32, blocks=8, rise=16)", "scale": 4, "scales": (4,), "judged": (4,), "aware": False,
         "reduction": "bicubic", "before": (), "after": (), "patch": 0, "pixel": "l1()", "ensemble": 2,
         "contrastive": "", "critic": "sigan(widths=(32, 48, 64))", "loss": "logistic()", "gan_share": 0.0,
-        "fusion": 1.0, "perceptual": "perceptual()", "measure_perceptual": False,
+        "fusion": 1.0, "perceptual": "perceptual()",
         "weights": ConfigDict({"pixel": 1.0, "ssim": 0.2, "contrastive": 0.0, "guess": 0.0, "adversarial": 0.0,
                                "perceptual": 0.0}),
         "query_camera": "", "recogniser": "", "recogniser_size": FieldReference((112, 92), field_type=object),

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from keras_apps.build import build, methods
 
-SMALL = {"dcgan": "dcgan(width=2)", "progressive": "progressive(width=2, most=4)", "mlp": "mlp(width=8, depth=1)"}
+SMALL = {"dcgan": "dcgan(width=2)", "progressive": "progressive(width=2, most=4)", "mlp": "mlp(width=8, depth=1)",
+         "sigan": "sigan(widths=(2, 4))"}
 NAMES = methods("critics")
 IMAGES = np.random.default_rng(0).random([5, 8, 8, 1]).astype(np.float32)
 
@@ -31,7 +32,8 @@ def test_a_score_an_image_of_every_size_and_channels(name, size, channels):
 
 @pytest.mark.parametrize("text, training", [(text, training) for text, modes in {
     "mlp(width=8)": (False, True), "dcgan(width=2)": (False,), "dcgan(width=2, norm='none')": (False, True),
-    "dcgan(width=2, norm='layer')": (False, True), "dcgan(width=2, norm='spectral')": (False,)}.items()
+    "dcgan(width=2, norm='layer')": (False, True), "dcgan(width=2, norm='spectral')": (False,),
+    "sigan(widths=(2, 4))": (False,), "sigan(widths=(2, 4), norm='layer')": (False, True)}.items()
     for training in modes])
 def test_an_image_is_scored_by_itself(text, training):
     """So it must be under a gradient penalty; the deviation of a minibatch and batch norm in training are meant to."""
@@ -92,7 +94,8 @@ def test_black_and_equal_and_huge_images_have_finite_scores_and_slopes(text):
         assert np.isfinite(scores).all() and np.isfinite(tape.gradient(scores, images)).all()
 
 
-@pytest.mark.parametrize("text", ["mlp(width=4)", "dcgan(width=2, norm='layer')", "progressive(width=2, most=4)"])
+@pytest.mark.parametrize("text", ["mlp(width=4)", "dcgan(width=2, norm='layer')", "progressive(width=2, most=4)",
+                                  "sigan(widths=(2, 4), norm='layer')"])
 def test_a_gradient_penalty_reaches_every_kernel(text):
     """The slope's own gradient goes through the whole network."""
     network, loss = fixed(text), build("losses/adversarial", "wasserstein_gp")

@@ -10,7 +10,7 @@ from keras_apps.enlarging import bicubic, doublings
 SMALL = {"edsr": "edsr(width=8, blocks=2, rise=8, code=4)", "rdn": "rdn(width=8, blocks=2, layers=2, growth=4, rise=8, "
          "code=4)", "sigan": "sigan(widths=(8, 8), counts=(1, 1), growth=4, tail=8, code=4)"}
 CASES = [*SMALL.items(), ("sigan dense", "sigan(widths=(8, 8), counts=(1, 1), growth=4, tail=8, code=4, "
-                          "blocks='dense', on_bicubic=True)")]
+                          "blocks='dense', on_bicubic=True)"), ("sigan layer", SMALL["sigan"][:-1] + ", norm='layer')")]
 
 
 def made(text, channels=1, scales=(4,), aware=False, seed=0):
@@ -123,7 +123,7 @@ def test_the_code_of_sigan_is_a_distribution():
     ("sigan()", (2, 4), "this generator doubles its map"),
     ("sigan(blocks='plain')", (4,), "`blocks` is 'plain' but must be one of residual, dense"),
     ("sigan(widths=(0,))", (4,), r"widths=\(0,\)"),
-    ("sigan(norm='none')", (4,), "`norm` is 'none'"),
+    ("sigan(norm='instance')", (4,), "`norm` is 'instance' but must be one of batch, layer"),
 ])
 def test_what_cannot_be_built_is_refused(text, scales, message):
     with pytest.raises(ValueError, match=message):
