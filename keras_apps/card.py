@@ -81,7 +81,10 @@ def cautions(result):
     if result.get("left_out"):
         found.append(f"{result['left_out']:,} held-out images were left out: these are not the figures of the whole "
                      "set. Raise `data.test_images` (and memory) to have them.")
-    if not result.get("unseen_identities", 1.0):
+    if not result.get("unseen_identities", 1.0) and "psnr" in result:
+        found.append("The restored images are of identities that network or recogniser were trained on: on strangers "
+                     "both will do worse. Hold identities back, and name no recogniser that knows them.")
+    elif not result.get("unseen_identities", 1.0):
         found.append("No identity was held back, so nothing is known about strangers: `verify` and `search` may take "
                      "them for someone. Hold identities back (4 or more are needed).")
     if not result.get("unseen_source", 1.0):
@@ -101,8 +104,10 @@ def cautions(result):
         found.append(f"The Frechet distance is {result['frechet']:.1f} but that of a Gaussian of the pixels is "
                      f"{result['floor_frechet']:.1f}: the generator has not learnt its images.")
     beaten = result.get("floor", "raw pixels")
-    reach = f"{beaten} reach" if beaten.endswith("s") else f"an {beaten} reaches"
+    reach = (f"{beaten} reach" if beaten.endswith("s") else f"{beaten} reaches" if beaten == "bicubic" else
+             f"an {beaten} reaches")
     judged = (("auc", "AUC", ""), ("rank1", "rank-1", ""), ("rank1_restyled", "rank-1 restyled", ""),
+              ("psnr", "PSNR", ""), ("ssim", "SSIM", ""), ("top1", "top-1", ""),
               ("auc_lr_lr", "AUC among low images", " for such images"),
               ("auc_lr_hr", "AUC of low images that ask among whole ones", " for such images"))
     for key, name, use in judged:

@@ -99,3 +99,12 @@ def test_what_a_figure_warns_of_is_told_and_nothing_else(changes, told):
     assert cautions(good) == []
     found, = cautions({**good, **changes})
     assert told in found and f"**{found}**" in card(**{**good, **changes})
+
+
+def test_restored_images_that_are_no_better_than_bicubic_are_warned_of():
+    good = {"psnr": 27.0, "floor_psnr": 25.0, "top1": 0.7, "floor_top1": 0.4, "floor": "bicubic"}
+    assert cautions(good) == []
+    assert cautions({**good, "psnr": 24.0}) == ["PSNR is 24.000 but bicubic reaches 25.000: do not serve this model."]
+    assert "top-1 is 0.300 but bicubic reaches 0.400" in cautions({**good, "top1": 0.3})[0]
+    told, = cautions({**good, "unseen_identities": 0.0})
+    assert told.startswith("The restored images are of identities") and "verify" not in told
