@@ -26,4 +26,5 @@ def get_config():
     config.optimizers = ConfigDict({
         "restorer": "adam(rate=1e-3)", "critic": "adam(rate=5e-4, beta_1=0.5)",
         "recogniser": "adam(rate=1e-3, decay=1e-3)"})
+    config.data.augment = ("flip()", "affine(rotate=0.1, scale=0.1, shift=0.05, keep=0.3)")
     return config

@@ -5,7 +5,12 @@
     python -m keras_apps.train --config=keras_apps/configs/super_resolution/orl_x4.py --data=build/data/orl_faces \\
         --workdir=build/orl_x4
 
-The large image is the whole one of 112 x 92 pixels, the small one 28 x 23, bicubic with antialias on eight bits.
+The large image is the whole one of 112 x 92 pixels, the small one 28 x 23, bicubic with antialias on eight bits. The
+recogniser sees whole images at their own size.
+
+Chosen on persons 1-30 alone, twenty to train and ten to judge by: with affine(rotate=0.1, scale=0.1, shift=0.05,
+keep=0.3) and no jitter 1.76 dB and .071 of SSIM above bicubic, with the augmentation below 1.96 and .077; the
+recogniser at 112 x 92 pixels finds .99 of the lost images (top-1), at 48 x 48 .94.
 """
 
 from ml_collections import ConfigDict, FieldReference
@@ -21,7 +26,7 @@ def get_config():
         "reduction": "bicubic", "before": (), "after": (), "patch": 0, "pixel": "l1()", "ensemble": 2,
         "contrastive": "", "critic": "sigan(widths=(32, 48, 64))", "loss": "logistic()", "gan_share": 0.0,
         "fusion": 1.0, "perceptual": "perceptual()",
-        "weights": ConfigDict({"pixel": 1.0, "ssim": 0.2, "contrastive": 0.0, "guess": 0.0, "adversarial": 0.0,
+        "weights": ConfigDict({"pixel": 1.0, "ssim": 0.1, "contrastive": 0.0, "guess": 0.0, "adversarial": 0.0,
                                "perceptual": 0.0}),
         "query_camera": "", "recogniser": "", "recogniser_size": FieldReference((112, 92), field_type=object),
         "recogniser_steps": 800, "recogniser_batch": 40,
@@ -32,6 +37,7 @@ def get_config():
     config.optimizers = ConfigDict({"restorer": "adam(rate=1e-3)", "recogniser": "adam(rate=1e-3, decay=1e-3)"})
     config.data.update({
         "train_identities": "1-30", "sampler": "shuffle()",
-        "augment": ("flip()", "affine(rotate=0.1, scale=0.1, shift=0.05, keep=0.3)"),
+        "augment": ("flip()", "affine(rotate=0.2, scale=0.2, shift=0.08, keep=0.2)",
+                    "jitter(brightness=0.15, contrast=0.3)"),
     })
     return config

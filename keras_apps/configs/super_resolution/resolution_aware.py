@@ -23,4 +23,5 @@ def get_config():
     })
     config.weights.ssim = 0.0
     config.optimizers = ConfigDict({"restorer": "adam(rate=1e-3)"})
+    config.data.augment = ("flip()", "affine(rotate=0.1, scale=0.1, shift=0.05, keep=0.3)")
     return config
