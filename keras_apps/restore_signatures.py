@@ -62,9 +62,10 @@ class RestoreSignatures:
         shape = tf.shape(image_tensor)
         with tf.control_dependencies([
                 _alike(shape[0], tf.size(scale)), self._known(scale), _large_enough(shape[1:]),
+                tf.debugging.Assert(shape[0] > 0, ["`image_tensor` holds no image; send at least one"]),
                 tf.debugging.Assert(tf.reduce_all(scale == scale[:1]), [
                     "`scale` must be one number for all images of a request; ask several times"])]):
-            times = tf.concat([scale, [1]], axis=0)[0]      # of no images at all, too
+            times = tf.identity(scale)[0]
         made = tf.reduce_prod(tf.cast(shape[:3], tf.int64)) * tf.cast(times, tf.int64) ** 2
         with tf.control_dependencies([_few_enough(made, MOST_AT_ONCE)]):
             images = tf.clip_by_value((image_tensor - low) / (high - low), 0.0, 1.0)

@@ -6,13 +6,14 @@ import tensorflow as tf
 
 from keras_apps import tiles
 from keras_apps.build import build
+from keras_apps.enlarging import doublings
 
 
 @pytest.fixture(scope="module")
 def network():
     """A restorer of three scales whose weights are not those of a new one."""
     tf.keras.utils.set_random_seed(0)
-    found = build("restorers", "edsr(width=4, blocks=1, rise=4)", channels=3, scales=(2, 4), aware=True)
+    found = build("restorers", "edsr(width=4, blocks=1, rise=4)", channels=3, scales=(2, 4, 8), aware=True)
     random = np.random.default_rng(0)
     for variable in found.variables:
         variable.assign_add(random.normal(0, 0.1, variable.shape).astype(np.float32))
@@ -24,17 +25,18 @@ def eight_bits(images):
     return tf.cast(tf.round(tf.clip_by_value(images, 0.0, 1.0) * 255.0), tf.int32)
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
-@pytest.mark.parametrize("size", [(5, 4), (20, 31), (64, 9), (41, 40), (60, 61)])
-def test_the_windows_give_what_the_whole_image_gives(network, size, scale):
+@pytest.mark.parametrize("scale, size", [(2, (5, 4)), (2, (60, 61)), (3, (20, 31)), (3, (64, 9)), (4, (41, 40)),
+                                         (6, (30, 43)), (8, (24, 21))])
+def test_the_windows_give_what_the_whole_image_gives(network, scale, size):
     image = np.random.default_rng(1).random((*size, 3)).astype(np.float32)
-    whole = eight_bits(network(image[None], [side * scale for side in size], float(scale), 2))[0].numpy()
+    times = doublings(scale)
+    whole = eight_bits(network(image[None], [side * scale for side in size], float(scale)))[0].numpy()
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, None, 3]), tf.TensorSpec([], tf.int32)])
     def restored(image, scale):
         def windows(images):
             assert images.shape[0] == 1
-            return network(images, tf.shape(images)[1:3] * scale, scale, 2)
+            return network(images, tf.shape(images)[1:3] * scale, scale, times)
         return tiles.restore(image, scale, windows, network.reach, tile=20)
     found = restored(image, scale).numpy()
     assert found.shape == (size[0] * scale, size[1] * scale, 3) and found.dtype == np.uint8

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_apps.configs.face_hallucination import sigan_resnet
+from keras_apps.claims._persons import SPLITS
+from keras_apps.configs.face_hallucination import sigan_resnet, sigan_vehicle
+from keras_apps.configs.super_resolution import orl_x4
 from keras_apps.run import Run
-from keras_apps.splits import parse_identities
 from tests.keras_apps.restored import small_hallucination, write_faces
 from tests.keras_apps.runs import run_train, small_config
 from tfrecords.sources.folder import FolderSource
@@ -155,18 +156,34 @@ def test_noise_is_on_what_goes_in_and_drawn_from_the_seed(data):
 
 # ---- which images, and by whom they are judged
 
-def test_the_protocol_on_orl(tmp_path):
-    path = pathlib.Path(os.environ.get("SUITE_DATA") or pathlib.Path(__file__).parents[4] / "shared" / "data")
-    archive = path / "orl_faces" / "orl_faces.zip"
-    if not archive.exists():
-        pytest.skip(f"{archive} is not there; SUITE_DATA names the folder of the sets")
+def sets(name):
+    """The set's file, of which the tests are skipped where it is not there."""
+    root = os.environ.get("SUITE_DATA") or pathlib.Path(__file__).parents[4] / "shared" / "data"
+    found = pathlib.Path(root) / name / f"{name}.zip"
+    if not found.exists():
+        pytest.skip(f"{found} is not there; SUITE_DATA names the folder of the sets")
+    return found
+
+
+@pytest.fixture(scope="module")
+def orl(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("orl") / "data"
+    write([FolderSource(sets("orl_faces"), r"s(?P<identity>\d+)/\d+\.png")], folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("split", range(3))
+def test_the_protocol_on_orl(orl, split):
+    """Persons 1-30 in the first split; of every split ten others are judged, among one whole image of all 40."""
     config = sigan_resnet.get_config()
-    write([FolderSource(archive, r"s(?P<identity>\d+)/\d+\.png")], tmp_path / "data")
-    run = Run(config, str(tmp_path / "data"), STRATEGY)
+    config.data.train_identities, = (values[split] for values in SPLITS.values())
+    run = Run(config, orl, STRATEGY)
     trained = {run.splits["train"].names[i] for i in run.splits["train"].identities}
+    first = (31, 21, 11)[split]
+    strangers = {str(person) for person in range(first, first + 10)}
     test, gallery = run.splits["test"], run.splits["gallery"]
-    assert trained == {str(person) for person in range(1, 31)} and len(run.rows) == 300
-    assert {test.names[i] for i in test.identities} == {str(person) for person in range(31, 41)}
+    assert trained == {str(person) for person in range(1, 41)} - strangers and len(run.rows) == 300
+    assert {test.names[i] for i in test.identities} == strangers
     assert len(test.rows) == 90 and np.bincount(test.identities).max() == 9
     assert len(gallery.rows) == 40 == len(set(gallery.identities)), "thirty distractors, chance 2.5 %"
     assert not set(gallery.rows) & set(test.rows) and test.unseen
@@ -174,7 +191,28 @@ def test_the_protocol_on_orl(tmp_path):
         stage = next(stage for stage in run.app.stages() if stage["name"] == part)
         drawn = {row for batch in run.batches(stage).dataset(0).take(12).as_numpy_iterator() for row in batch["index"]}
         assert drawn <= set(run.rows.tolist())
-    assert parse_identities("1-30", test.names) == sorted(set(run.splits["train"].identities.tolist()))
+
+
+def test_orl_x4_is_of_whole_images(orl):
+    run = Run(orl_x4.get_config(), orl, STRATEGY)
+    assert run.images.unresized and run.app.info.shape == (112, 92, 1)
+    high = run.splits["test"].load(slice(0, 2))
+    assert run.app.lowered(high, 4).shape == [2, 28, 23, 1]
+    assert run.app.recogniser.size == (112, 92) and len(run.splits["test"].rows) == 90
+
+
+def test_the_protocol_on_vehicles(tmp_path):
+    pattern = r"(?P<identity>(?P<label>[a-z]+)_\d+)_cam(?P<camera>\d)\.jpg"
+    lists = {name: f"{name}.txt" for name in ("train", "val", "test")}
+    source = FolderSource(sets("vehicle_reid"), pattern, lists=lists)
+    write([source], tmp_path / "data")
+    run = Run(sigan_vehicle.get_config(), str(tmp_path / "data"), STRATEGY)
+    test, gallery = run.splits["test"], run.splits["gallery"]
+    assert len(test.rows) == 60 == len(set(test.identities))
+    assert len(gallery.rows) == 567 == len(set(gallery.identities))
+    assert set(run.records.values("camera", test.rows)) == {"1"}
+    assert set(run.records.values("camera", gallery.rows)) == {"2"}
+    assert set(run.records.values("split", test.rows)) == {"test"} and run.app.info.shape[2] == 3
 
 
 def test_figures_of_all_rows(plain):

@@ -109,6 +109,11 @@ def test_the_published_sizes_of_sigan():
     assert 0 < found.min() and found.max() < 1, "a sigmoid"
 
 
+def test_sigan_makes_eight_times_as_much_of_a_face():
+    network = stirred(made(SMALL["sigan"], scales=(8,)))
+    assert network(images(8, 8), (64, 64)).shape == [2, 64, 64, 1] and len(network.stages) == 3
+
+
 def test_the_code_of_sigan_is_a_distribution():
     network = stirred(made(SMALL["sigan"]))
     code = network.code(network.features(images(8, 8))).numpy()
