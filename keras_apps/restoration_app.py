@@ -100,8 +100,8 @@ class RestorationApp(App):
             raise ValueError(f"`recogniser_steps` is {config.recogniser_steps} and `recogniser_batch` "
                              f"{config.recogniser_batch} but they must be >= 0 and >= 1.")
         for scale in {*self._scales(), *self._judged()}:
-            if not 1 < scale <= 16:
-                raise ValueError(f"a scale is {scale} but must lie above 1, at most 16; use 4.")
+            if scale != int(scale) or not 2 <= scale <= 16:
+                raise ValueError(f"a scale is {scale} but must be a whole number from 2 to 16; use 4.")
             if min(low_size(self.info.shape[:2], scale)) < LEAST_SIDE:
                 raise ValueError(f"`size` is {self.config.size} and a scale {scale}, so that the small image would be "
                                  f"below {LEAST_SIDE} pixels; use larger images or a smaller scale.")
@@ -382,7 +382,7 @@ class RestorationApp(App):
 
     def allowed(self):
         """(smallest, largest) scale that is answered, whole numbers."""
-        return int(np.ceil(self.scales[0])), int(self.scales[-1])
+        return int(self.scales[0]), int(self.scales[-1])
 
     def signatures(self):
         return RestoreSignatures(self.final(), self.info.decoder, self.info.shape[2], self.allowed(),

@@ -122,3 +122,19 @@ def test_overlays_show_red_where_the_map_is_large_and_frame_the_box():
     assert red.sum() > 200 and not red[:half].any() and not red[:, :middle].any(), "below the second image only"
     assert blue[:half].sum() > 20 and blue[half:].sum() > 20
     assert charts.overlays(images[..., :1], maps, boxes).shape == sheet.shape
+
+
+def test_bars_have_a_line_a_row_and_say_where_there_is_no_figure():
+    rows = {"this model": [0.5, 24.0], "lost image": [0.9, np.nan], "bicubic": [0.4, 23.0]}
+    picture = charts.bars(rows, ("top-1", "PSNR, dB"))
+    more = charts.bars({**rows, "nearest": [0.3, 21.0]}, ("top-1", "PSNR, dB"))
+    assert picture.dtype == np.uint8 and picture.shape[2] == 3 and more.shape[0] > picture.shape[0]
+    longer = charts.bars({**rows, "this model": [0.8, 24.0]}, ("top-1", "PSNR, dB"))
+    assert (picture != longer).any()
+
+
+def test_a_path_goes_through_its_points_in_order():
+    def drawn(up):
+        return charts.path([0.1, 0.2, 0.3], up, ["0 %", "50 %", "100 %"], "distance", "PSNR", "title")
+    assert drawn([24, 25, 26]).shape == drawn([26, 25, 24]).shape
+    assert (drawn([24, 25, 26]) != drawn([26, 25, 24])).any()

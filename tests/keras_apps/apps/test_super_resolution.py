@@ -292,7 +292,7 @@ def test_the_encoder_of_the_perceptual_loss_is_not_the_one_that_judges(data):
 
 @pytest.mark.parametrize("changes, message", [
     ({"judged": (3,)}, r"`judged` is \(3,\) but must hold `scale`, 2"),
-    ({"judged": (2, 0.5)}, "a scale is 0.5 but must lie above 1"),
+    ({"judged": (2, 0.5)}, "a scale is 0.5 but must be a whole number from 2 to 16"),
     ({"scale": 3, "judged": (3,)}, r"`scale` is 3 but the trained scales are \(2,\)"),
     ({"contrastive": "contrastive()"}, r"`contrastive` is 'contrastive\(\)' and `weights.contrastive` 0.0 but it"),
     ({"weights": {"adversarial": 0.1}}, "`weights.adversarial` is 0.1 but `gan_share` is 0"),
@@ -303,7 +303,7 @@ def test_the_encoder_of_the_perceptual_loss_is_not_the_one_that_judges(data):
     ({"gan_share": 0.5, "loss": "wasserstein_gp()"}, "with batch norm but .* has a penalty on the slope"),
     ({"best": "psnr", "evaluate_every": 1, "data": {"validation": 0.5}}, "in which the recogniser learns"),
     ({"restorer": "sigan(widths=(8,), tail=8)", "size": (25, 16)}, r"makes multiples of `scale`, 2; use --config"),
-    ({"scales": (1,)}, "a scale is 1 but must lie above 1"),
+    ({"scales": (1,)}, "a scale is 1 but must be a whole number from 2 to 16"),
     ({"scales": (2, 12), "judged": (2,)}, "so that the small image would be below 4 pixels"),
     ({"gan_share": 1.0}, "`gan_share` is 1.0"),
     ({"fusion": 1.5}, "`fusion` 1.5"),
