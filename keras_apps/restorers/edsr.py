@@ -27,7 +27,8 @@ class EdsrRestorer(OnBicubic):
     Raises:  ValueError for a width, a number of blocks or a rise below 1.
     Source:  Lim et al., CVPR workshops 2017, arXiv:1707.02921, figure 2; modulation: Perez et al., AAAI 2018,
              arXiv:1709.07871.
-    Differs: on the bicubic image, so that a new network is no worse than that; scales share the doublings.
+    Differs: on the bicubic image, so that a new network is no worse than that; scales share the doublings, each with a
+             ReLU behind it.
     """
 
     def __init__(self, channels, scales, aware=False, width=32, blocks=8, rise=16, share=1.0, code=64):

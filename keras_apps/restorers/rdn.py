@@ -19,7 +19,7 @@ class RdnRestorer(OnBicubic):
     Call, State:  as `edsr`.
     Raises:  ValueError for any of these below 1.
     Source:  Zhang et al., CVPR 2018, arXiv:1802.08797, figures 2 and 3; modulation: Perez et al., arXiv:1709.07871.
-    Differs: on the bicubic image; scales share the doublings.
+    Differs: on the bicubic image; scales share the doublings, each with a ReLU behind it.
     """
 
     def __init__(self, channels, scales, aware=False, width=32, blocks=4, layers=4, growth=16, rise=16, code=64):
