@@ -28,6 +28,7 @@ class App(tf.Module):
     kinds = "classes"       # what the names of the training rows are
     floor = "raw pixels"    # what figures are compared with
     captions = {}           # {tag of a picture: what it shows}
+    idle = ()               # groups for which a config may name an optimizer although it trains none of them
     exact = False           # served, it takes only images of the very size it was trained on, where that is one
     judged_by = "pairs"     # of held-out identities, or "images"
 

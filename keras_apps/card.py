@@ -114,6 +114,18 @@ def cautions(result):
         value, floor = result.get(key), result.get(f"floor_{key}")
         if value is not None and floor is not None and value < floor:
             found.append(f"{name} is {value:.3f} but {reach} {floor:.3f}: do not serve this model{use}.")
+    if "top1" in result:
+        rivals = {name: result[f"{name}_top1"] for name in ("nearest", "pca", "nmf") if f"{name}_top1" in result}
+        better = {name: value for name, value in rivals.items() if value > result["top1"]}
+        if better:
+            found.append(f"top-1 is {result['top1']:.3f} but " + ", ".join(
+                f"{value:.3f} with {name}" for name, value in better.items()) + ", which learn less: train longer.")
+        if result["top1"] <= 2 * result["chance_top1"]:
+            found.append(f"top-1 is {result['top1']:.3f}, hardly above chance ({result['chance_top1']:.3f}): the "
+                         "restored images are not recognised.")
+        if result["hr_top1"] < 0.75:
+            found.append(f"The recogniser that judges knows only {result['hr_top1']:.0%} of the images that were lost: "
+                         "train it longer (`recogniser_steps`), or on more images.")
     far, pairs = result.get("threshold_far"), result.get("threshold_pairs")
     if far and pairs < 10 / far:
         found.append(f"The threshold rests on {pairs:,} different pairs, few for a false-accept rate of {far:g}; hold "

@@ -39,9 +39,10 @@ class Dictionary:
             else:
                 with warnings.catch_warnings():     # a dictionary need not be at its very best
                     warnings.simplefilter("ignore", ConvergenceWarning)
-                    model = NMF(atoms, init="nndsvda", random_state=0, max_iter=200, tol=1e-3).fit(flat)
-                self.mean, columns = np.zeros(flat.shape[1], np.float32), model.components_
-                columns = columns * (model.transform(flat).std(axis=0)[:, None] + 1e-6)
+                    model = NMF(atoms, init="nndsvda", random_state=0, max_iter=200, tol=1e-3)
+                    found = model.fit_transform(flat)
+                self.mean = np.zeros(flat.shape[1], np.float32)
+                columns = model.components_ * (found.std(axis=0)[:, None] + 1e-6)
         self.large = columns.astype(np.float32)
         self.small = np.asarray(reduce(self._faces(self.large))).reshape(len(columns), -1)
         self.small_mean = np.asarray(reduce(self._faces(self.mean[None]))).reshape(-1)

@@ -40,7 +40,7 @@ class Groups:
             raise ValueError(f"`optimizers` has no entry for {sorted(missing)}; add one such as "
                              f"\"adam(rate=1e-3)\" (it has {sorted(given)}).")
         for group in given:
-            if group not in groups:
+            if group not in groups and group not in app.idle:
                 raise ValueError(f"`optimizers.{group}` names no group that is trained; these are {', '.join(groups)}. "
                                  "Leave it out, or set it to \"\".")
         self.optimizers, self.locals, self.trained, self.averages, self._key = {}, {}, [], [], {}

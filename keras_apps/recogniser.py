@@ -74,8 +74,9 @@ def of_run(workdir, decoder):
     for name in ("channels", "dtype", "raw", "low", "high", "aligned", "fit"):
         one, other = (np.asarray(getattr(each, name)).tolist() for each in (theirs, decoder))
         if one != other:
+            remedy = "train both with the same --config.data.fit" if name == "fit" else "train one on these data"
             raise ValueError(f"`recogniser` is {workdir}, trained on images whose `{name}` is {one}, but of the images "
-                             f"here it is {other}; train one on these.")
+                             f"here it is {other}; {remedy}.")
     found = Recogniser(config, config.size, decoder.channels, 0, config.seed)
     start_from(found, workdir, "recogniser")
     return found, data.get("trained", [])

@@ -80,6 +80,8 @@ class RestorationApp(App):
         self.pixel = build("losses/pixel", config.pixel)
         self.restorer = self._restorer()
         self._require_multiples()
+        if not self.identified:
+            self.kinds = "kind (nobody is named)"
         self.critic = self.loss = None
         self._found = {}
 
@@ -152,8 +154,10 @@ class RestorationApp(App):
             return cls._unnamed(images, config)
         labels, found, names = splits.select(images, config)
         if "test" not in found:
-            raise ValueError(f"no image in {records.directory} is held out to judge by; set `data.holdout`, or "
-                             "`data.train_identities` to some of the identities.")
+            raise ValueError(f"no image in {records.directory} is held out to judge by: of its {len(counts)} "
+                             f"identities {np.count_nonzero(counts > 1)} have 2 images or more, of which some are "
+                             "trained on and some held back; add images, or set `data.holdout` or "
+                             "`data.train_identities`.")
         identities = records.column("identity")
         if config.query_camera:
             gallery, asking = _by_camera(records, config.query_camera)
@@ -385,7 +389,8 @@ class RestorationApp(App):
         return int(self.scales[0]), int(self.scales[-1])
 
     def signatures(self):
-        return RestoreSignatures(self.final(), self.info.decoder, self.info.shape[2], self.allowed(),
+        own = int(self.config.scale)
+        return RestoreSignatures(self.final(), self.info.decoder, self.info.shape[2], self.allowed(), own,
                                  self.config.ensemble).signatures()
 
     def requests(self):
@@ -413,11 +418,16 @@ class RestorationApp(App):
                     f" Searches: {result['images']} restored images against one whole image of each of "
                     f"{result['gallery']} identities (closed: of {result['gallery_closed']}), by "
                     f"{self._judge()}. Of the images that were lost top-1 is {result['hr_top1']:.3f}.")
-        return (f"`{config.restorer}` makes images {_plain(config.scale)} times as large. Judged on {result['images']} "
+        spoiled = (" In training the images were spoiled as well, before they were made small by "
+                   f"{', '.join(f'`{text}`' for text in config.before) or 'nothing'}, after it by "
+                   f"{', '.join(f'`{text}`' for text in config.after) or 'nothing'}; judged are plain reductions."
+                   if config.before or config.after else "")
+        return (f"`{config.restorer}` makes images {' or '.join(map(_plain, self._scales()))} times as large.{spoiled} "
+                f"Judged on {result['images']} "
                 f"held-out images of {self.info.shape[0]} x {self.info.shape[1]} pixels, reduced ({config.reduction}) "
                 f"to {low} and eight bits; PSNR and SSIM over the whole image on eight bits.{scales}{searched}\n\n"
-                "What a restored image shows beyond the small one is a guess from the images trained on: it may be "
-                "another person. It is no evidence of who somebody is.")
+                "What a restored image shows beyond the small one is a guess from the images trained on: of a face it "
+                "may be another person. It is no evidence of who somebody is.")
 
     def _judge(self):
         config = self.config

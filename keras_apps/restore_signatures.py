@@ -19,15 +19,17 @@ class RestoreSignatures:
     maps and one result. restore_tensor: image_tensor float32 [n,h,w,C] in data units, scale int32 [n], all equal ->
     image_tensor [n, scale h, scale w, C], not rounded; all at once, so that 2 million pixels are the most.
 
+    A scale of 0 asks for the model's own.
+
     Args:    network: a restorer.  decoder: of the data.  channels: C.  scales: (smallest, largest), whole numbers; of
-             one number each other one is refused.  ensemble: as in `tiles.flips`.
+             one number each other one is refused.  own: the scale that 0 stands for.  ensemble: as in `tiles.flips`.
     Raises:  InvalidArgumentError (from the graph) for another scale, an image below 4 x 4 pixels, more than 1,024
              images or 200 million pixels made by one request, and whatever the decoder refuses.
     """
 
-    def __init__(self, network, decoder, channels, scales, ensemble):
+    def __init__(self, network, decoder, channels, scales, own, ensemble):
         self.network, self.decoder, self.channels = network, decoder, channels
-        self.scales, self.ensemble = scales, ensemble
+        self.scales, self.own, self.ensemble = scales, own, ensemble
 
     def signatures(self):
         """Entries of `App.signatures`; images that are no bytes of 8 bits have `restore_tensor` alone."""
@@ -41,6 +43,7 @@ class RestoreSignatures:
 
     @tf.autograph.experimental.do_not_convert
     def restore(self, image_bytes, scale):
+        scale = tf.where(scale == 0, self.own, scale)
         with tf.control_dependencies([_alike(tf.size(image_bytes), tf.size(scale)), self._known(scale)]):
             image_bytes = tf.identity(image_bytes)
 
@@ -58,6 +61,7 @@ class RestoreSignatures:
 
     @tf.autograph.experimental.do_not_convert
     def restore_tensor(self, image_tensor, scale):
+        scale = tf.where(scale == 0, self.own, scale)
         low, high = (tf.constant(side, tf.float32) for side in (self.decoder.low, self.decoder.high))
         shape = tf.shape(image_tensor)
         with tf.control_dependencies([

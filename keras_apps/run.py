@@ -159,6 +159,10 @@ def require_columns(records, app, needs):
     for column in needs:
         if not any(records.has(name) for name in column.split("|")):
             either = column.replace("|", "` or `")
+            if column == "identity" and records.has("label"):
+                raise ValueError(f"the app `{app}` needs the column `identity` but the data in {records.directory} "
+                                 "have `label`; where each sub-folder is one identity, write them with "
+                                 "--pattern='(?P<identity>[^/]+)/[^/]+$'.")
             raise ValueError(f"the app `{app}` needs the column `{either}` but the data in {records.directory} have "
                              f"{', '.join(records.manifest['columns']) or 'none'}; write them with one sub-folder a "
                              f"class, a --pattern with (?P<{column.split('|')[0]}>...) or a --csv.")

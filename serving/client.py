@@ -9,7 +9,7 @@
     python -m serving.client detect IMAGE... --model=fake_image_detection [--out=overlay.png]
     python -m serving.client generate --model=image_generation [--count=16] [--seed=0] [--class_index=INDEX]
         [--out=sheet.png or --out=FOLDER]
-    python -m serving.client restore IMAGE_OR_FOLDER... --out=large.png or --out=FOLDER [--scale=4]
+    python -m serving.client restore IMAGE_OR_FOLDER... --out=large.png or --out=FOLDER [--scale=2]
         [--model=super_resolution or face_hallucination]
 
 It prints a table, or with --json one JSON line an image. A server that is still starting and a model that is
@@ -64,6 +64,8 @@ MOST_SEED = 2**63 - 1  # seeds are sent as int64
 SECONDS, RESTORE_SECONDS = 10.0, 600.0  # to wait for an answer; a large photo takes a CPU minutes
 # Of several images that are restored by one request, pixels those of the answers: they are waited for together.
 RESTORE_IMAGES, RESTORE_BYTES, RESTORE_PIXELS = 16, 4 * 2**20, 2**24
+OWN_SCALE = 0  # asks a model to restore by the scale it was judged by
+USUAL_SCALE = 4  # by which requests are cut where the model's own is not known
 ROUNDING = 1e-3  # by which a map may leave [0, 1]
 POLL_SECONDS = 0.2  # between two questions of wait_ready
 ABSENT_SECONDS = 1.5  # a running server sees a version written a moment ago at its next look, after 1 s
@@ -270,8 +272,8 @@ class Client:
             images += answer.tolist()
         return images
 
-    def restore(self, images, scale=4):
-        """[PNG bytes]: each image made `scale` times as high and wide, in the order of the images.
+    def restore(self, images, scale=None):
+        """[PNG bytes]: each image made `scale` times as high and wide, in their order; None = the model's own scale.
 
         Raises: ValueError for a scale that is no whole number or below 1; which ones the model knows, the server says.
                 ServingError with the image that is refused, or whose answer is no PNG or one of another size.
@@ -283,7 +285,7 @@ class Client:
             restored.append(answer)
         return restored
 
-    def restore_each(self, images, scale=4):
+    def restore_each(self, images, scale=None):
         """As restore, but one image cannot spoil the others, and only the answers of a request are kept.
 
         Returns: iterator of (image, its PNG bytes, or the error that speaks against this image alone: ServingError,
@@ -292,12 +294,12 @@ class Client:
         Raises:  ValueError at once; ServingError, by the iterator, for what is wrong with all of them.
         """
         whole = isinstance(scale, numbers.Integral) and not isinstance(scale, bool)
-        if not whole or not 1 <= scale < 2**31:  # sent as int32
+        if scale is not None and (not whole or not 1 <= scale < 2**31):  # sent as int32
             raise ValueError(f"`scale` is {scale!r} but must be a whole number of at least 1, such as 4.")
         images = _as_list(images)
         if not images:
             raise ValueError("No image to restore; give at least one path or the bytes of one.")
-        return self._restored(images, int(scale))
+        return self._restored(images, int(scale or OWN_SCALE))
 
     def _restored(self, images, scale):
         answered = False
@@ -602,7 +604,7 @@ def _requests(images, scale):
             data = error
         else:
             size = image_size(data)
-            pixels = size[0] * size[1] * scale**2 if size else RESTORE_PIXELS
+            pixels = size[0] * size[1] * (scale or USUAL_SCALE) ** 2 if size else RESTORE_PIXELS
             share = max(1 / RESTORE_IMAGES, len(data) / RESTORE_BYTES, pixels / RESTORE_PIXELS)
         if request and shares + share > 1:
             yield request
@@ -617,6 +619,7 @@ def _restoring_fault(answer, size, scale):
     made = png_size(answer)
     if made is None:
         return f"output `image_bytes` holds {len(answer):,} bytes but must hold a PNG"
+    scale = scale or max(1, round(made[0] / size[0])) if size else scale
     if size and made != (scale * size[0], scale * size[1]):
         return (
             f"output `image_bytes` holds a PNG of {made[0]} x {made[1]} (height x width) but must hold one of "
@@ -755,7 +758,10 @@ def define_flags():
         "class_index", None, "generate: class to make images of, needed by a model that knows classes.", lower_bound=0
     )
     flags.DEFINE_integer(
-        "scale", 4, "restore: how many times as high and wide an image becomes; the server says which the model knows.",
+        "scale",
+        None,
+        "restore: how many times as high and wide an image becomes, if not the model's own; the server says which it "
+        "knows.",
         lower_bound=1,
     )
     flags.DEFINE_bool("json", False, "One JSON line an image instead of a table.")

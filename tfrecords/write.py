@@ -147,8 +147,9 @@ def report(manifest, out):
         return [*lines, "note: same and different are all that is known of these images; no application trains on that "
                 "alone yet."]
     if all(len(manifest["names"].get(column, ())) < 2 for column in ("identity", "label")):
-        return [*lines, "warning: the images are not of 2 or more identities or labels, which training needs; put each "
-                "into a sub-folder of its own or give --pattern."]
+        return [*lines, "note: the images are not of 2 or more identities or labels; image_generation and "
+                "super_resolution need none, for all other training put each into a sub-folder of its own or give "
+                "--pattern."]
     place = os.path.relpath(out)
     place = out if place.startswith("..") else place
     name = "run" if manifest["name"] == "data" else manifest["name"]

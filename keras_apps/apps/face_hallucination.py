@@ -32,6 +32,7 @@ class FaceHallucinationApp(RestorationApp):
 
     keys = (*RestorationApp.keys, "critic", "recon", "identity", "identity_on", "noise")
     needs = ("identity",)
+    idle = "recogniser", "critic", "identity"
     terms = "adversarial", "pixel", "perceptual", "identity"
     dictionaries = ("pca", "nmf")
 
@@ -125,7 +126,3 @@ class FaceHallucinationApp(RestorationApp):
         if phase == "identity":
             return {"identity": given.identity}
         return {name: given[name] for name in ("adversarial", "pixel", "perceptual") if given[name]}
-
-    def about(self, result):
-        return (f"{super().about(result)}\n\nOf the published table UR-DGN, DFCG, PRSR, SR-GAN and Wavelet-SRNet are "
-                "not built here.")

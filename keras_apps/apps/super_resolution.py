@@ -32,6 +32,7 @@ class SuperResolutionApp(RestorationApp):
     State:   joined: 1 once the critic has joined; before, the restorer itself is judged and served.
     """
 
+    idle = "recogniser", "critic"
     keys = (*RestorationApp.keys, "scales", "judged", "aware", "patch", "contrastive", "critic", "gan_share", "fusion")
     terms = "pixel", "ssim", "contrastive", "guess", "adversarial", "perceptual"
     captions = {**RestorationApp.captions,
@@ -145,7 +146,8 @@ class SuperResolutionApp(RestorationApp):
         if not side:
             return images
         draws = tf.random.stateless_uniform([2, count, 1], seed)
-        top, left = (tf.cast(draw * (length - side + 1), tf.int32) for draw, length in zip(draws, (height, width)))
+        top, left = (tf.cast(draw * (length - side + 1), tf.int32)
+                     for draw, length in zip(tf.unstack(draws), (height, width)))
         images = tf.gather(images, top + tf.range(side), axis=1, batch_dims=1)
         return tf.gather(images, left[:, None] + tf.range(side)[None, None] * tf.ones([1, side, 1], tf.int32), axis=2,
                          batch_dims=2)

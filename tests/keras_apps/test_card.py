@@ -102,9 +102,13 @@ def test_what_a_figure_warns_of_is_told_and_nothing_else(changes, told):
 
 
 def test_restored_images_that_are_no_better_than_bicubic_are_warned_of():
-    good = {"psnr": 27.0, "floor_psnr": 25.0, "top1": 0.7, "floor_top1": 0.4, "floor": "bicubic"}
+    good = {"psnr": 27.0, "floor_psnr": 25.0, "top1": 0.7, "floor_top1": 0.25, "floor": "bicubic", "nearest_top1": 0.3,
+            "chance_top1": 0.1, "hr_top1": 0.9}
     assert cautions(good) == []
     assert cautions({**good, "psnr": 24.0}) == ["PSNR is 24.000 but bicubic reaches 25.000: do not serve this model."]
-    assert "top-1 is 0.300 but bicubic reaches 0.400" in cautions({**good, "top1": 0.3})[0]
+    assert "top-1 is 0.500 but bicubic reaches 0.600" in cautions({**good, "top1": 0.5, "floor_top1": 0.6})[0]
+    assert "0.800 with pca, which learn less" in cautions({**good, "pca_top1": 0.8, "nmf_top1": 0.2})[0]
+    assert "hardly above chance (0.100)" in cautions({**good, "top1": 0.2, "floor_top1": 0.0, "nearest_top1": 0.0})[0]
+    assert "knows only 70% of the images that were lost" in cautions({**good, "hr_top1": 0.7})[0]
     told, = cautions({**good, "unseen_identities": 0.0})
     assert told.startswith("The restored images are of identities") and "verify" not in told

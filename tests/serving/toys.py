@@ -188,7 +188,7 @@ class Generator(tf.Module):
 
 
 class Restorer(tf.Module):
-    """Every pixel becomes a square of `scale` pixels' side; 3 is a scale it does not know."""
+    """Every pixel becomes a square of `scale` pixels' side; 3 is a scale it does not know, 0 asks for its own, 4."""
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes"),
                                   tf.TensorSpec([None], tf.int32, name="scale")])  # fmt: skip
@@ -200,6 +200,7 @@ class Restorer(tf.Module):
     @staticmethod
     def _enlarged(image_and_scale):
         image, scale = image_and_scale
+        scale = tf.where(scale == 0, 4, scale)
         pixels = tf.io.decode_image(image, 3, expand_animations=False)
         return tf.io.encode_png(tf.repeat(tf.repeat(pixels, scale, axis=0), scale, axis=1))
 

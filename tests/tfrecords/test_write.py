@@ -495,8 +495,8 @@ def test_omniglot_in_one_folder(tmp_path):
     ([("a", PNG, {"identity": "1"}), ("b", PNG, {"identity": "2"})], "--workdir=build/photos"),
     ([("a", PNG, {"identity": "1", "camera": "1"}), ("b", PNG, {"identity": "2", "camera": "2"})],
      "--workdir=build/photos"),
-    ([("a", PNG, {"label": "x"}), ("b", PNG, {"label": "x"})], "warning: the images are not of 2 or more"),
-    ([("a", PNG, {}), ("b", PNG, {})], "warning: the images are not of 2 or more"),
+    ([("a", PNG, {"label": "x"}), ("b", PNG, {"label": "x"})], "note: the images are not of 2 or more"),
+    ([("a", PNG, {}), ("b", PNG, {})], "note: the images are not of 2 or more"),
 ])
 def test_training_is_proposed_only_for_what_can_be_trained_on(items, told, tmp_path):
     lines = write.report(write.write([Source(*items)], tmp_path / "photos"), str(tmp_path / "photos"))

@@ -4,9 +4,10 @@
     python -m keras_apps.train --config=keras_apps/configs/super_resolution/folder.py --data=build/data/photos \\
         --workdir=build/photos_large
 
-The photos need no labels: cut into tiles of 128 pixels, one tile in ten of every photo's case is held back to judge by.
-Judged on plain reductions (`--config.after=` and `--config.before=` left empty train for those alone). Grey photos give
-a model of grey images.
+The photos need no labels: cut into tiles of 128 pixels; the tiles of about one photo in ten are held back to judge by.
+Judged on plain reductions; `--config.before="()" --config.after="()"` trains for those alone. Larger scales:
+`--config.scales="(2, 4, 8)" --config.judged="(2, 4, 8)"`. Grey photos give a model of grey images. Images that are no
+tiles are stretched to `size`: give their own, `--config.size="(height, width)"`.
 """
 
 from ml_collections import ConfigDict
@@ -23,6 +24,8 @@ def get_config():
         "after": ("degrade(factor=(1.0, 1.0), blur=(0.0, 0.0), noise=(0.0, 0.03), share=0.5)",
                   "jpeg(share=0.5, quality=(60, 95))"),
     })
-    config.optimizers = ConfigDict({"restorer": "adam(rate=1e-3)"})
+    config.optimizers = ConfigDict({
+        "restorer": "adam(rate=1e-3)",
+        "recogniser": "adam(rate=1e-3, decay=1e-3)"})       # where recogniser_steps is set
     config.data.update({"train_identities": "", "holdout": 0.1, "augment": ("flip()",), "test_images": 200})
     return config

@@ -194,7 +194,7 @@ def test_of_the_contrastive_term_the_same_are_two_scales_of_one_image(data, monk
 def test_patches_are_parts_of_the_images(large):
     run = make(large, size=(48, 32), patch=16, scales=(2,), data={"holdout": 0.3})
     images = batch_of(run)["image"]
-    patches = run.app._patches(images, SEED).numpy()
+    patches = tf.function(run.app._patches, autograph=False)(images, SEED).numpy()      # as a step has it
     assert patches.shape == (8, 16, 16, 3)
     places = []
     for image, patch in zip(images.numpy(), patches):
