@@ -341,7 +341,7 @@ def test_restore_takes_paths_bytes_one_or_many(restorer, asked, files):
     with Image.open(io.BytesIO(made[1])) as opened:
         assert np.unique(np.asarray(opened).reshape(-1, 3), axis=0).tolist() == [[0, 255, 0]]
     (request,) = asked
-    assert request["scale"].dtype == np.int32 and request["scale"].tolist() == [4, 4, 4]
+    assert request["scale"].dtype == np.int32 and request["scale"].tolist() == [0, 0, 0], "its own"
     assert restorer.restore(GREEN) == made[1:2]
     assert [client.png_size(image) for image in restorer.restore(files / "red.png", np.int64(2))] == [(8, 8)]
 
@@ -371,7 +371,7 @@ def test_the_size_of_an_image_is_that_of_its_head(kind, size):
     assert [client.image_size(data[:cut]) for cut in (0, 2, 10)] == [None] * 3
 
 
-@pytest.mark.parametrize("scale", [0, -4, 2.0, 1.5, "4", True, None, 2**31])
+@pytest.mark.parametrize("scale", [0, -4, 2.0, 1.5, "4", True, 2**31])
 def test_a_scale_that_is_none_is_refused_before_anything_is_asked(scale, restorer, asked):
     for ask in (restorer.restore, restorer.restore_each):
         with pytest.raises(ValueError) as caught:
@@ -430,9 +430,20 @@ def test_a_restored_image_that_is_none_is_refused(source, answer, told, restorer
     fine = png(255, 0, 0, size=16)
     answering(monkeypatch, restorer, image_bytes=np.array([fine, answer], object))
     with pytest.raises(client.ServingError) as caught:
-        restorer.restore([RED, source])
+        restorer.restore([RED, source], 4)
     assert caught.value.image == "image 2" and str(caught.value).endswith(f"DATA_LOSS: output `image_bytes` {told}.")
-    assert [answer for _, answer in restorer.restore_each([RED, source])][0] == fine
+    assert [answer for _, answer in restorer.restore_each([RED, source], 4)][0] == fine
+
+
+def test_by_the_models_own_scale_both_sides_grow_alike(restorer, monkeypatch):
+    for wide, told in ((8, None), (12, "holds a PNG of 8 x 12 .* but must hold one of 8 x 8, 2 times 4 x 4")):
+        made = encoded("PNG", 8, wide)
+        answering(monkeypatch, restorer, image_bytes=np.array([made], object))
+        if told is None:
+            assert restorer.restore(RED) == [made]
+        else:
+            with pytest.raises(client.ServingError, match=told):
+                restorer.restore(RED)
 
 
 def test_an_answer_of_another_kind_is_refused(restorer, monkeypatch):
