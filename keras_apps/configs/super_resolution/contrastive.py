@@ -6,6 +6,8 @@
         --data=build/data/orl_faces --workdir=build/contrastive
 
 cross_rank1: of how many test images the code at scale 8 finds the code of the same image at scale 2.
+Measured, mean of three splits of persons: .511, and 26.26 dB; without the term .015 (chance .011) by the mean of the
+maps, and 26.47 dB. 1.9 CPU minutes on an AMD EPYC.
 `--config.weights.guess=0.005` adds a head that tells the scale from the maps (guessed_scale).
 """
 
