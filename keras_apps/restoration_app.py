@@ -10,7 +10,7 @@ from keras_apps.app import App
 from keras_apps.build import build
 from keras_apps.degradation import Degradation, low_size, rounded
 from keras_apps.dictionaries import Dictionary
-from keras_apps.enlarging import bicubic, doublings
+from keras_apps.enlarging import bicubic
 from keras_apps.metrics import ranking, restoration, verification
 from keras_apps.recogniser import Recogniser, of_run
 from keras_apps.restore_signatures import LEAST_SIDE, RestoreSignatures
@@ -264,13 +264,13 @@ class RestorationApp(App):
         """The restorer that is judged and served."""
         return self.restorer
 
-    def made(self, images, size, scale, times=None, network=None):
+    def made(self, images, size, scale, network=None):
         """Large images [n,H,W,C] in [0, 1] of small ones, by the mean over the mirrored forms."""
         network, shape = network or self.final(), images.shape[1:3]
 
         def make(images):
             own = size if images.shape[1:3] == shape else size[::-1]
-            return network(images, own, scale, doublings(scale) if times is None else times)
+            return network(images, own, scale)
         return tf.clip_by_value(tiles.flips(make, self.config.ensemble)(images), 0.0, 1.0)
 
     def restored(self, low, size, scale, network=None):
@@ -279,10 +279,9 @@ class RestorationApp(App):
         key = f"made_{id(network)}_{low.shape[1:3]}_{size}_{scale}"
         if not hasattr(self._graphs, key):
             spec = tf.TensorSpec([None, *low.shape[1:]], tf.float32)
-            setattr(self._graphs, key, tf.function(lambda images: self.made(images, size, scale, None, network),
+            setattr(self._graphs, key, tf.function(lambda images: self.made(images, size, scale, network),
                                                    autograph=False, input_signature=[spec]))
-        function, block = getattr(self._graphs, key), max(1, TOGETHER // (size[0] * size[1]))
-        return np.concatenate([function(low[start:start + block]).numpy() for start in range(0, len(low), block)])
+        return in_blocks(getattr(self._graphs, key), size, low)
 
     # ---- judging
 
@@ -329,9 +328,7 @@ class RestorationApp(App):
         if not hasattr(self._graphs, key):
             spec = tf.TensorSpec([None, *images.shape[1:]], tf.float32)
             setattr(self._graphs, key, tf.function(self.recogniser.look, autograph=False, input_signature=[spec]))
-        look = getattr(self._graphs, key)
-        block = max(1, TOGETHER // (images.shape[1] * images.shape[2]))
-        return np.concatenate([look(images[start:start + block]).numpy() for start in range(0, len(images), block)])
+        return in_blocks(getattr(self._graphs, key), images.shape[1:3], images)
 
     def _recognised(self, rows, test, gallery):
         """Figures of searches by the images of every row, against all of the gallery and its held-out part alone."""
@@ -454,9 +451,14 @@ def nearest(images, size):
 
 def enlarged(enlarge, low, size):
     """Small images enlarged without learning, on eight bits."""
+    return in_blocks(lambda images: rounded(enlarge(images, size)), size, low)
+
+
+def in_blocks(function, size, *arrays):
+    """`function` of arrays of as many images, so many at once as TOGETHER holds of the size (H, W): one array."""
     block = max(1, TOGETHER // (size[0] * size[1]))
-    return np.concatenate([rounded(enlarge(low[start:start + block], size)).numpy()
-                           for start in range(0, len(low), block)])
+    return np.concatenate([function(*(array[at:at + block] for array in arrays)).numpy()
+                           for at in range(0, len(arrays[0]), block)])
 
 
 def _by_camera(records, name):

@@ -7,7 +7,7 @@ from keras_apps import charts
 from keras_apps.build import build
 from keras_apps.enlarging import bicubic, doublings
 from keras_apps.metrics import ranking, restoration
-from keras_apps.restoration_app import TOGETHER, RestorationApp, enlarged, near, nearest
+from keras_apps.restoration_app import RestorationApp, enlarged, in_blocks, near, nearest
 
 PIXEL, GAN = "pixel", "adversarial"
 FUSIONS = 0, 25, 50, 75, 100        # percent of the weights of before the critic joined
@@ -234,12 +234,11 @@ class SuperResolutionApp(RestorationApp):
     def _of_maps(self, high, scale, make):
         """`make` of the maps of images at a scale: [n,K]."""
         low = self.lowered(high, scale).numpy()
-        block = max(1, TOGETHER // (high.shape[1] * high.shape[2]))
 
         @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, *low.shape[1:]], tf.float32)])
         def of(images):
             return make(self.restorer.features(images, scale))
-        return np.concatenate([of(low[start:start + block]).numpy() for start in range(0, len(low), block)])
+        return in_blocks(of, high.shape[1:3], low)
 
     def _crossed(self, high, make):
         own = np.arange(len(high))
@@ -253,13 +252,11 @@ class SuperResolutionApp(RestorationApp):
         """
         low, found = self.lowered(high, self.config.scale).numpy(), {}
         measure = build("losses/pixel", self.config.perceptual, encoder=self.recogniser.maps)
-        block = max(1, TOGETHER // (high.shape[1] * high.shape[2]))
         for percent in FUSIONS:
             self._fuse(percent / 100)
             made = restoration.eight_bits(self.restored(low, self.info.shape[:2], self.config.scale, self.fused))
             found[f"psnr_fused_{percent}"] = restoration.psnr(made, high)
-            found[f"distance_fused_{percent}"] = float(np.mean(np.concatenate([
-                measure(made[at:at + block], high[at:at + block]) for at in range(0, len(high), block)])))
+            found[f"distance_fused_{percent}"] = float(np.mean(in_blocks(measure, high.shape[1:3], made, high)))
         self._fuse(self.config.fusion)
         return found
 
