@@ -26,6 +26,7 @@ from tfrecords import command
 
 FLAGS = flags.FLAGS
 GRACE = 60.0        # seconds that the others have to notice that one has failed
+LAST_WORDS = 10.0   # seconds for the lines of ended processes; a child of theirs may hold the pipe open for ever
 # What a process does first: ask to be killed with its parent (PR_SET_PDEATHSIG is 1), since one that outlives a killed
 # launcher would go on writing to the workdir; then it becomes what it is to be. Between fork and exec of a process with
 # threads, as `preexec_fn` does it, this is not safe.
@@ -49,7 +50,7 @@ class Cluster:
         self.trainers = [name for name in self.names if name[0] == "chief"] if servers else self.names
         strategy = "parameter_server" if servers else "multi_worker"
         self.words = [sys.executable, "-c", BOUND, "-m", module, *words, f"--strategy={strategy}"]
-        self.processes, self.ending = {}, False
+        self.processes, self.repeaters, self.ending = {}, [], False
 
     def start(self, name):
         job, index = name
@@ -60,7 +61,9 @@ class Cluster:
             "replace", stdin=subprocess.DEVNULL, stdout=None if first else subprocess.PIPE,
             stderr=None if first else subprocess.STDOUT)
         if not first:
-            threading.Thread(target=_repeat, args=(process.stdout, f"{job} {index}: "), daemon=True).start()
+            self.repeaters.append(
+                threading.Thread(target=_repeat, args=(process.stdout, f"{job} {index}: "), daemon=True))
+            self.repeaters[-1].start()
         self.processes[name] = process
 
     def wait(self, restarts):
@@ -96,6 +99,9 @@ class Cluster:
             process.kill()
         for process in self.processes.values():
             process.wait()
+        until = time.monotonic() + LAST_WORDS
+        for repeater in self.repeaters:
+            repeater.join(max(0.0, until - time.monotonic()))
         return code if code >= 0 else 128 - code
 
     def terminate(self, *_):
