@@ -22,10 +22,11 @@ from keras_apps.local import LocalVariable
 from keras_apps.paths import paths_of
 
 THRESHOLDS = 201    # of a PR curve
+QUIET_SECONDS = 60  # between two lines where nobody watches a terminal
 
 
 class ShowProgress:
-    """One line on a terminal (step, loss of each phase, images/s, time left); elsewhere nothing but the last line.
+    """One line on a terminal (step, loss of each phase, images/s, time left); elsewhere a line a minute and the last.
 
     The time left is that of the last ten logs' steps, so neither tracing nor an earlier session counts.
     """
@@ -33,6 +34,7 @@ class ShowProgress:
     def __init__(self):
         self.bar = None
         self.start = time.perf_counter()
+        self.told = self.start
         self.marks = collections.deque(maxlen=11)       # (step, clock)
 
     def __call__(self, loop, logs):
@@ -47,6 +49,9 @@ class ShowProgress:
                 self.close()
         elif step == loop.steps:
             print(f"trained to step {step}: {text}, {time.perf_counter() - self.start:.0f} s", file=sys.stderr)
+        elif time.perf_counter() - self.told >= QUIET_SECONDS:
+            self.told = time.perf_counter()
+            print(f"step {step} of {loop.steps}: {text}{self._left(loop.steps - step)}", file=sys.stderr)
 
     def close(self):
         """Leaves the line as it stands; for a run that ends before its last step."""

@@ -119,6 +119,10 @@ class App(tf.Module):
         """{metric: float} on {name: Split}; shares as fractions, floors as `floor_<metric>`."""
         raise NotImplementedError
 
+    def grids(self, result):
+        """[`figures.Grid`] of the main figures of `evaluate`, which stand before all others where they are shown."""
+        return []
+
     def follow(self, splits, step):
         """What to watch every `follow_every` steps: {name: float}, {tag: uint8 [H,W,3]}. Nothing is chosen by it."""
         return {}, {}

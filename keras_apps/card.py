@@ -1,10 +1,19 @@
 """The model card that travels with an exported version, and what it warns of."""
 
+from keras_apps.cells import table
+from keras_apps.figures import remaining
+
+UNFIT = "do not serve this model"       # in a caution: a model that no server should turn to
+
 
 def model_card(task, run, result):
     """Markdown: what was trained on what, how well it does beside the floor, and what it must not be trusted with."""
     records, config, app = run.records, run.config, run.app
-    rows = "\n".join(f"| {name} | {value} | {floor} |" for name, value, floor in sorted(figures(result)))
+    grids = app.grids(result)
+    tables = [f"## {grid.title}\n\n" + "\n".join(table(*grid.cells(result))) + f"\n\n{grid.note}" for grid in grids]
+    others = remaining(result, grids)
+    tables += ["\n".join(table(["metric", "this model", app.floor], others))] if others else []
+    measured = "\n\n".join(tables)
     held = ("identities that were never trained on" if result.get("unseen_identities", 1.0) else
             "other images of the trained identities: too few identities to hold any back")
     judged = f" Judged on {held}." if app.judged_by == "pairs" else ""
@@ -12,24 +21,14 @@ def model_card(task, run, result):
     return f"""# {task}
 
 Trained on {len(run.rows)} images of {len(run.names)} {app.kinds} from `{records.name}`
-({records.count} images, data hash `{result["data_sha256"]}`), {config.steps} steps of {config.batch},
+({records.count} images, data hash `{result["data_sha256"]}`), to step {result["step"]}, batches of {config.batch},
 seed {config.seed}, in {result["minutes_wall"]:.1f} minutes.{judged}
 
-| metric | this model | {app.floor} |
-|---|---|---|
-{rows}
+{measured}
 
 {warned}{app.about(result)}
 Commit `{result["commit"] or "unknown"}`.
 """
-
-
-def figures(result):
-    """(name, value, floor or "") of what was measured, as text."""
-    for name, value in result.items():
-        if isinstance(value, float) and not name.startswith(("floor_", "minutes", "unseen")):
-            floor = result.get(f"floor_{name}")
-            yield name, f"{value:.4f}", "" if floor is None else f"{floor:.4f}"
 
 
 def about_embedding(app, result):
@@ -104,8 +103,6 @@ def cautions(result):
         found.append(f"The Frechet distance is {result['frechet']:.1f} but that of a Gaussian of the pixels is "
                      f"{result['floor_frechet']:.1f}: the generator has not learnt its images.")
     beaten = result.get("floor", "raw pixels")
-    reach = (f"{beaten} reach" if beaten.endswith("s") else f"{beaten} reaches" if beaten == "bicubic" else
-             f"an {beaten} reaches")
     judged = (("auc", "AUC", ""), ("rank1", "rank-1", ""), ("rank1_restyled", "rank-1 restyled", ""),
               ("psnr", "PSNR", ""), ("ssim", "SSIM", ""), ("top1", "top-1", ""),
               ("auc_lr_lr", "AUC among low images", " for such images"),
@@ -113,7 +110,7 @@ def cautions(result):
     for key, name, use in judged:
         value, floor = result.get(key), result.get(f"floor_{key}")
         if value is not None and floor is not None and value < floor:
-            found.append(f"{name} is {value:.3f} but {reach} {floor:.3f}: do not serve this model{use}.")
+            found.append(f"{name} is {value:.3f} but the floor ({beaten}) reaches {floor:.3f}: {UNFIT}{use}.")
     if "top1" in result:
         rivals = {name: result[f"{name}_top1"] for name in ("nearest", "pca", "nmf") if f"{name}_top1" in result}
         better = {name: value for name, value in rivals.items() if value > result["top1"]}

@@ -184,7 +184,7 @@ def batch_sheet(images, names, most=64):
     step, line = max(width, CELL) + GAP, height + CAPTION + GAP
     sheet = Image.new("RGB", (across * step + GAP, -(-len(images) // across) * line + GAP), "white")
     drawing = ImageDraw.Draw(sheet)
-    font = ImageFont.truetype(os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), 10)
+    font = _font(10)
     for place, (image, name) in enumerate(zip(images, names)):
         x, y = GAP + place % across * step, GAP + place // across * line
         method = Image.Resampling.NEAREST if zoom >= 1 else Image.Resampling.BOX
@@ -246,6 +246,33 @@ def mosaic(images, across, least=512):
     return sheet.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
 
+def strips(rows, below=(), titles=(), least=112):
+    """Rows of images with their names to the left; each column may have a title and a line below it.
+
+    Images are enlarged by a whole number until they are `least` pixels wide.
+
+    Args:    rows: {name: images float [n,H,W,C] in [0, 1]}, of one size and n.  below, titles: [n] str, or empty.
+    """
+    pixels = np.array([[rgb(image) for image in images] for images in rows.values()])
+    zoom = max(1, -(-least // pixels.shape[3]))
+    pixels = pixels.repeat(zoom, axis=2).repeat(zoom, axis=3)
+    down, across, height, width = pixels.shape[:4]
+    font = _font(12)
+    margin = int(max(map(font.getlength, rows))) + 3 * GAP
+    top, bottom = (CAPTION + GAP if texts else GAP for texts in (titles, below))
+    sheet = Image.new("RGB", (margin + across * (width + GAP), top + down * (height + GAP) + bottom), "white")
+    drawing = ImageDraw.Draw(sheet)
+    for line, (name, images) in enumerate(zip(rows, pixels)):
+        y = top + line * (height + GAP)
+        drawing.text((GAP, y + height // 2), name, "black", font, anchor="lm")
+        for column, image in enumerate(images):
+            sheet.paste(Image.fromarray(image), (margin + column * (width + GAP), y))
+    for texts, y in ((titles, GAP), (below, top + down * (height + GAP))):
+        for column, text in enumerate(texts):
+            drawing.text((margin + column * (width + GAP) + width // 2, y), text, "black", font, anchor="ma")
+    return np.asarray(sheet)
+
+
 def sprite(images, side=32, most=4096):
     """A square mosaic of thumbnails for TensorBoard's projector; returns (uint8 [S,S,3], thumbnail side)."""
     images = images[:most]
@@ -273,6 +300,10 @@ def rgb(image):
 
 def show(axes, image):
     axes.imshow(rgb(image), interpolation="nearest")
+
+
+def _font(size):
+    return ImageFont.truetype(os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)
 
 
 def _figure(width, height):

@@ -1,8 +1,10 @@
 """Configs: one flat file a choice, every method one string, unknown keys refused."""
 
+import contextlib
 import json
 import os
 import re
+import runpy
 
 import tensorflow as tf
 from ml_collections import ConfigDict, FieldReference
@@ -161,9 +163,12 @@ def explain(error, argv):
 
 
 def unknown_key(key, argv):
-    """The sentence for a `--config.<key>` that no config has, with its neighbours."""
+    """The sentence for a `--config.<key>` that the config of `--config=FILE` has not, with its neighbours."""
     given = [word.split("=")[0][len("--config."):] for word in argv if word.startswith("--config.")]
     full = next((word for word in given if word.split(".")[-1] == key), key)
-    defaults = base()
-    known = [*defaults, *(f"data.{word}" for word in defaults.data)]
+    known = {*base(), *flat(base().to_dict())}
+    for path in (word.partition("=")[2] for word in argv if word.startswith("--config=")):
+        with contextlib.suppress(Exception):        # what is wrong with the file itself is told elsewhere
+            config = runpy.run_path(path)["get_config"]()
+            known |= {*config, *flat(config.to_dict())}
     return f"`{full}` is not a key of this config; did you mean {', '.join(neighbours(full, sorted(known)))}?"

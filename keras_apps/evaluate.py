@@ -17,12 +17,11 @@ import sys
 import numpy as np
 from absl import flags
 from rich.console import Console
-from rich.table import Table
 
-from keras_apps import charts, report
+from keras_apps import charts, figures, report
 from keras_apps.actions import WriteHistory, WriteTensorBoard
 from keras_apps.build import build
-from keras_apps.card import cautions, figures
+from keras_apps.card import cautions
 from keras_apps.config import explain
 from keras_apps.metrics import protocols
 from keras_apps.run import Run, claim, commit, stored_config
@@ -75,12 +74,9 @@ def followed(workdir):
     return {"followed": charts.curve([row["step"] for row in rows], series, "Watched while training", "figure")}
 
 
-def show(result):
-    """A table of the metrics with their floors, and what they warn of, on stdout."""
-    table = Table("metric", "value", "floor")
-    for row in figures(result):
-        table.add_row(*row)
-    Console().print(table)
+def show(result, grids=()):
+    """The metrics with their floors as tables, and what they warn of, on stdout."""
+    figures.show(Console(), result, grids)
     for caution in cautions(result):
         print(f"warning: {caution}")
 
@@ -108,7 +104,8 @@ def main(_):
     reason = loop.ended()
     loop.restore_best()
     print(f"checkpoint of step {loop.step.numpy()} of {loop.steps}", file=sys.stderr)
-    show(evaluate(run, loop, workdir, WriteHistory(workdir), trained, reason))
+    result = evaluate(run, loop, workdir, WriteHistory(workdir), trained, reason)
+    show(result, run.app.grids(result))
 
 
 def score(_):

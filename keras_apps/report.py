@@ -5,7 +5,8 @@ import html
 import os
 import re
 
-from keras_apps.card import cautions, figures
+from keras_apps.card import cautions
+from keras_apps.figures import remaining
 from tfrecords.shards import write_file
 
 STYLE = """
@@ -36,8 +37,13 @@ def page(run, result, pictures):
     """
     app = run.app
     title = f"{run.config.app} on {run.records.name}"
-    rows = "".join(f'<tr><td>{html.escape(name)}</td><td class="n">{value}</td><td class="n">{floor}</td></tr>'
-                   for name, value, floor in sorted(figures(result)))
+    grids = app.grids(result)
+    tables = "".join(f"<section><h2>{html.escape(grid.title)}</h2>{_table(*grid.cells(result))}"
+                     f"{_paragraphs(grid.note)}</section>" for grid in grids)
+    others = remaining(result, grids)
+    if others:
+        tables += (f"<section><h2>{'Further figures' if grids else 'Figures'}</h2>"
+                   f"{_table(['figure', 'this model', app.floor], others)}</section>")
     warned = "".join(f'<p class="caution">{html.escape(caution)}</p>' for caution in cautions(result))
     shown = "".join(
         f'<section><h2>{html.escape(tag.replace("_", " "))}</h2>{_caption(app, tag)}'
@@ -52,8 +58,7 @@ to step {result["step"]}, seed {result["seed"]}; commit {html.escape(result["com
 <code>{result["data_sha256"][:16]}</code>.</p>
 {warned}
 <section>{_paragraphs(app.about(result))}</section>
-<section><h2>Figures</h2><table><tr><th>figure</th><th>this model</th><th>{html.escape(app.floor)}</th></tr>
-{rows}</table></section>
+{tables}
 <div class="pair">{shown}</div></main></html>
 """
 
@@ -61,6 +66,14 @@ to step {result["step"]}, seed {result["seed"]}; commit {html.escape(result["com
 def write(run, result, workdir, pictures):
     """<workdir>/report.html."""
     write_file(os.path.join(workdir, "report.html"), page(run, result, pictures))
+
+
+def _table(header, rows):
+    """The first column holds names, the others numbers."""
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
+    lines = "".join(f"<tr><td>{html.escape(name)}</td>" + "".join(f'<td class="n">{value}</td>' for value in values)
+                    + "</tr>" for name, *values in rows)
+    return f"<table><tr>{head}</tr>{lines}</table>"
 
 
 def _caption(app, tag):

@@ -5,16 +5,16 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from keras_apps import charts, splits, tiles
+from keras_apps import adversary, charts, restoration_rows, tiles
 from keras_apps.app import App
 from keras_apps.build import build
 from keras_apps.degradation import Degradation, low_size, rounded
 from keras_apps.dictionaries import Dictionary
 from keras_apps.enlarging import bicubic
+from keras_apps.figures import Grid
 from keras_apps.metrics import ranking, restoration, verification
 from keras_apps.recogniser import Recogniser, of_run
 from keras_apps.restore_signatures import LEAST_SIDE, RestoreSignatures
-from keras_apps.step import BATCH_NORMS
 from tfrecords.decode import size_text
 
 TOGETHER = 1_000_000        # pixels of large images that are restored at once outside the training
@@ -22,6 +22,8 @@ DICTIONARY = 2000           # training images that a dictionary is made of
 SHOWN = 8                   # images a side of a sheet
 FOLLOWED = 64               # held-out images that are looked at while training
 RANKS = 1, 5, 10
+ROWS = {"hr": "image that was lost", "": "this model", "floor": "bicubic", "nearest": "nearest pixel",
+        "lr": "small image as it is"}
 
 
 class RestorationApp(App):
@@ -54,9 +56,8 @@ class RestorationApp(App):
     terms = ()              # of `weights`
     dictionaries = ()       # kinds of keras_apps/dictionaries.py that stand beside
     captions = {
-        "restored": "Each column from above: the small image, enlarged by pixels; bicubic; restored; the image that "
-                    "was lost. Held-out images, none was picked.",
-        "worst": "The held-out images that gained least over bicubic, in the same order.",
+        "restored": "Held-out images, none was picked. Below each its PSNR, bicubic and restored.",
+        "worst": "The held-out images that gained least over bicubic.",
         "rows": "Share of restored images whose nearest gallery image is of the right identity, and PSNR, of every way "
                 "to make the large image.",
     }
@@ -119,8 +120,10 @@ class RestorationApp(App):
     def _require_weights(self):
         config = self.config
         if sorted(config.weights) != sorted(self.terms):
-            raise ValueError(f"`weights` has {', '.join(sorted(config.weights))} but must have "
-                             f"{', '.join(sorted(self.terms))}.")
+            extra, missing = (", ".join(f"`weights.{name}`" for name in sorted(names)) for names in (
+                set(config.weights) - set(self.terms), set(self.terms) - set(config.weights)))
+            raise ValueError((f"{extra} is no weight of `{config.app}`" if extra else f"{missing} is missing") +
+                             f" but `weights` must have exactly {', '.join(self.terms)}; 0 switches a term off.")
         if min(config.weights.values()) < 0:
             raise ValueError(f"`weights` is {dict(config.weights)} but must not hold negative numbers.")
         if config.weights.perceptual and not config.recogniser_steps:
@@ -143,53 +146,7 @@ class RestorationApp(App):
 
     @classmethod
     def select(cls, images, config):
-        """Rows by identity (see `splits.select`), without identities by image; and the gallery: see the class.
-
-        Where nobody can be searched, as there are no two persons or one image of each, an app that needs no identities
-        takes the images as they are.
-        """
-        records = images.records
-        counts = np.bincount(records.column("identity") + 1)[1:] if records.has("identity") else np.zeros(0, int)
-        if not cls.needs and (np.count_nonzero(counts) < 2 or counts.max() < 2):
-            return cls._unnamed(images, config)
-        labels, found, names = splits.select(images, config)
-        if "test" not in found:
-            raise ValueError(f"no image in {records.directory} is held out to judge by: of its {len(counts)} "
-                             f"identities {np.count_nonzero(counts > 1)} have 2 images or more, of which some are "
-                             "trained on and some held back; add images, or set `data.holdout` or "
-                             "`data.train_identities`.")
-        identities = records.column("identity")
-        if config.query_camera:
-            gallery, asking = _by_camera(records, config.query_camera)
-        else:
-            gallery = np.zeros(records.count, bool)
-            gallery[np.unique(identities, return_index=True)[1]] = True     # the first image of each
-            asking = ~gallery
-        gallery &= identities >= 0
-        test = found["test"]
-        test = test.only(asking[test.rows] & np.isin(test.identities, identities[gallery]))
-        if not len(test.rows):
-            raise ValueError(f"no image in {records.directory} is left to restore: of the held-out identities each "
-                             "gives one image to the gallery and none asks; add images of them.")
-        rows = np.flatnonzero(gallery)
-        found["test"] = test
-        found["gallery"] = splits.Split(images, rows, identities[rows], test.names, False)
-        return labels, found, names
-
-    @staticmethod
-    def _unnamed(images, config):
-        """Without identities every image is by itself, and nobody is recognised."""
-        records = images.records
-        train, validation, test = splits.dealt(records, config.data)
-        for key, mask in (("train on", train), ("judge by", test)):
-            if not mask.any():
-                raise ValueError(f"the data in {records.directory} leave no image to {key}; check `data.holdout`, "
-                                 "`data.train_split` and `data.test_split`.")
-        labels = np.where(train, 0, -1).astype(np.int32)
-        found = {name: splits.Split(images, np.flatnonzero(mask), np.full(mask.sum(), -1), ["image"], True)
-                 for name, mask in (("train", train), ("validation", validation), ("test", test)) if mask.any()}
-        found["test"] = found["test"].spread(config.data.test_images)
-        return labels, found, ["image"]
+        return restoration_rows.select(images, config, bool(cls.needs))
 
     @property
     def identified(self):
@@ -227,13 +184,9 @@ class RestorationApp(App):
 
     def critic_terms(self, real, made, seed):
         """Terms of the phase critic on images of both kinds, [n,H,W,C] each; nothing of them trains the restorer."""
-        def score(images):
+        def score(images, seed=None):
             return self.critic(images, training=True)
-        made = tf.stop_gradient(made)
-        on_real, on_fake = score(real), score(made)
-        terms = {"critic": self.loss.critic(on_real, on_fake), "real_score": on_real, "fake_score": on_fake}
-        penalty = self.loss.penalty(score, real, made, seed)
-        return terms if penalty is None else {**terms, "penalty": penalty}
+        return adversary.terms(self.loss, score, real, made, (None, None, seed))
 
     def critic_weights(self):
         return dict.fromkeys(("critic", *(["penalty"] if self.loss.penalised else [])), 1.0)
@@ -246,17 +199,30 @@ class RestorationApp(App):
         config = self.config
         self.critic = build("critics", config.critic, size=size, channels=self.info.shape[2])
         self.loss = build("losses/adversarial", config.loss)
-        if self.loss.clip:
-            raise ValueError(f"`loss` is {config.loss!r}, which clips the critic's weights after each step, but an app "
-                             "that restores does not; use wasserstein_gp().")
-        norms = any(isinstance(layer, BATCH_NORMS) for layer in self.critic.submodules)
-        if self.loss.penalised and norms:
-            raise ValueError(f"`critic` is {config.critic!r} with batch norm but `{config.loss}` has a penalty on the "
-                             "slope at each image, which must not see the others; use norm='layer' or 'none'.")
+        adversary.require_fit(config, self.critic, self.loss)
+
+    def after_step(self, phase, carry):
+        if phase == "critic":
+            adversary.clip(self.critic.trainable_variables, self.loss.clip)
 
     def lowered(self, images, scale, seed=None):
         """The small images of large ones [b,H,W,C], at a scale."""
         return self.degradation(images, low_size(images.shape[1:3], scale), seed)
+
+    def probe(self, splits):
+        """Whether the images lose their shape where they are brought to one size."""
+        train = splits["train"]
+        if train.images.decoder.fit != "stretch" or self.config.data.crop:
+            return []
+        tall, wide = (float(np.median(train.images.records.column(side)[train.rows])) for side in ("height", "width"))
+        height, width = self.info.shape[:2]
+        if 0.95 < (tall / wide) / (height / width) < 1.05:
+            return []
+        unit = int(np.lcm.reduce([int(scale) for scale in self._scales()]))
+        root = (height * width) ** 0.5
+        kept = [max(1, round(root * ratio ** 0.5 / unit)) * unit for ratio in (tall / wide, wide / tall)]
+        return [f"note: images of {tall:g} x {wide:g} (height x width, median) are stretched to {height} x {width}, "
+                f"another shape; --config.size=\"{size_text(*kept)}\" keeps theirs."]
 
     # ---- restoring
 
@@ -322,6 +288,27 @@ class RestorationApp(App):
                        "rows": [*rows, *(["lr"] if "lr_top1" in found else [])]}
         return found
 
+    def grids(self, result):
+        columns = {"PSNR, dB": "psnr", "SSIM": "ssim"}
+        note = "PSNR and SSIM: nearness to the image that was lost; more is nearer."
+        if len(self._judged()) > 1:
+            note += " They are means over the judged scales."
+        if "gallery" in result:
+            for ending, word in (("", ""), ("_closed", ", closed")):
+                most = result[f"gallery{ending}"]
+                columns.update({f"top-{rank}{word}": f"top{rank}{ending}" for rank in RANKS if rank < most})
+            columns["AUC"] = "auc"
+            note += (f" top-k: share of the images that find their own identity among the k nearest of the gallery's "
+                     f"{result['gallery']} images, one an identity; closed: of those {result['gallery_closed']} alone "
+                     f"whose identities are judged. At random top-1 is {result['chance_top1']:.3f}, closed "
+                     f"{result['chance_top1_closed']:.3f}. AUC: how often two images of one identity are nearer than "
+                     "two of different ones.")
+        columns["ms an image"] = "milliseconds"
+        note += " ms: to restore an image, many at once, on the machine that judged."
+        names = ["hr", "", "floor", "nearest", *self.dictionaries, "lr"]
+        return [Grid("Ways to the large image", note,
+                     {ROWS.get(name, name.upper()): _key(name, "{}") for name in names}, columns)]
+
     def looked(self, images):
         """Unit vectors of images [n,h,w,C] by the recogniser."""
         key = f"look_{images.shape[1:]}"
@@ -363,15 +350,15 @@ class RestorationApp(App):
 
     def pictures(self, splits):
         found = self._found
-        gained = [restoration.psnr(made[None], high[None]) - restoration.psnr(floor[None], high[None])
-                  for made, high, floor in zip(found["made"], found["high"], found["floor"])]
-        parts = [found[name] for name in ("low", "floor", "made", "high")]
-        spread = np.linspace(0, len(gained) - 1, min(SHOWN, len(gained))).astype(int)
-        shown = {"restored": sheet(*(part[spread] for part in parts)),
-                 "worst": sheet(*(part[np.argsort(gained)[:SHOWN]] for part in parts))}
-        names = {"": "this model", "floor": "bicubic", "hr": "lost image", "lr": "small image"}
-        table = {names.get(name, name): [found["figures"].get(_key(name, key), np.nan) for key in ("top1", "psnr")]
-                 for name in found["rows"]}
+        before, after = (np.array([restoration.psnr(image[None], high[None]) for image, high in
+                                   zip(found[name], found["high"])]) for name in ("floor", "made"))
+        spread = np.linspace(0, len(after) - 1, min(SHOWN, len(after))).astype(int)
+        shown = {}
+        for name, chosen in (("restored", spread), ("worst", np.argsort(after - before, kind="stable")[:SHOWN])):
+            parts = [found[part][chosen] for part in ("low", "floor", "made", "high")]
+            shown[name] = sheet(*parts, [f"{before[i]:.1f}, {after[i]:.1f} dB" for i in chosen])
+        table = {ROWS.get(name, name.upper()): [found["figures"].get(_key(name, key), np.nan)
+                                                for key in ("top1", "psnr")] for name in found["rows"]}
         if any(np.isfinite(values[0]) for values in table.values()):
             shown["rows"] = charts.bars(table, ("top-1", "PSNR, dB"))
         return shown
@@ -438,11 +425,11 @@ def near(images, high):
     return {"psnr": restoration.psnr(images, high), "ssim": restoration.ssim(images, high)}
 
 
-def sheet(low, floor, made, high, most=SHOWN):
-    """Columns from above: small image (by pixels), bicubic, restored, lost."""
-    size = high.shape[1:3]
-    rows = [enlarged(nearest, low[:most], size), floor[:most], made[:most], high[:most]]
-    return charts.mosaic(np.concatenate(rows), len(rows[0]), 1024)
+def sheet(low, floor, made, high, below=(), most=SHOWN):
+    """Rows small image (by pixels), bicubic, restored, lost; an image and a line of `below` a column."""
+    rows = {"small": enlarged(nearest, low[:most], high.shape[1:3]), "bicubic": floor[:most], "restored": made[:most],
+            "lost": high[:most]}
+    return charts.strips(rows, below)
 
 
 def nearest(images, size):
@@ -459,16 +446,6 @@ def in_blocks(function, size, *arrays):
     block = max(1, TOGETHER // (size[0] * size[1]))
     return np.concatenate([function(*(array[at:at + block] for array in arrays)).numpy()
                            for at in range(0, len(arrays[0]), block)])
-
-
-def _by_camera(records, name):
-    """The rows that are searched, and those that ask."""
-    names = records.names("camera") if records.has("camera") else []
-    if name not in names:
-        raise ValueError(f"`query_camera` is {name!r} but the data in {records.directory} have the cameras {names}; "
-                         "name one of them, or leave it \"\".")
-    cameras = records.column("camera")
-    return (cameras >= 0) & (cameras != names.index(name)), cameras == names.index(name)
 
 
 def _key(row, name):

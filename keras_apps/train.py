@@ -24,7 +24,7 @@ from keras_apps import doctor
 from keras_apps import evaluate as evaluation
 from keras_apps.actions import ShowProgress, WriteHistory, WriteTensorBoard
 from keras_apps.build import ROOT
-from keras_apps.card import model_card
+from keras_apps.card import UNFIT, cautions, model_card
 from keras_apps.cluster import Workers
 from keras_apps.config import explain, to_json
 from keras_apps.run import Run, claim, read_json
@@ -186,7 +186,7 @@ def finish(run, loop, history, reason, exported):
     with notes.status("evaluating") if loop.workers.chief else contextlib.nullcontext():
         result = evaluation.evaluate(run, loop, FLAGS.workdir, history, trained, reason)
     if loop.workers.chief:
-        evaluation.show(result)
+        evaluation.show(result, run.app.grids(result))
         if reason == "patience":
             print(f"no better `{run.config.best}` in {run.config.patience} looks: stopped at step {trained} of "
                   f"{loop.steps}.")
@@ -200,7 +200,12 @@ def finish(run, loop, history, reason, exported):
             with loop.averaged(), notes.status("exporting and verifying"):
                 path = export_run(run, loop, result, FLAGS.models)
             write_file(exported, json.dumps({"path": os.path.abspath(path), "trained": trained}))
-            print(f"exported {path}; a server of {os.path.dirname(path)} turns to it by itself")
+            folder = os.path.dirname(path)
+            if any(UNFIT in caution for caution in cautions(result)):
+                print(f"exported {path}, which the warnings above say not to serve; delete it before a server of "
+                      f"{folder} turns to it")
+            else:
+                print(f"exported {path}; a server of {folder} turns to it by itself")
     loop.workers.ask(0)     # nobody leaves before the first is done: the others would be missed
 
 

@@ -146,24 +146,35 @@ def report(manifest, out):
     if "pairs" in manifest and not {"identity", "label"} & set(manifest["names"]):
         return [*lines, "note: same and different are all that is known of these images; no application trains on that "
                 "alone yet."]
-    if all(len(manifest["names"].get(column, ())) < 2 for column in ("identity", "label")):
-        return [*lines, "note: the images are not of 2 or more identities or labels; image_generation and "
-                "super_resolution need none, for all other training put each into a sub-folder of its own or give "
-                "--pattern."]
     place = os.path.relpath(out)
     place = out if place.startswith("..") else place
     name = "run" if manifest["name"] == "data" else manifest["name"]
-    app = ("fake_image_detection" if "fake" in manifest["names"].get("label", ()) else
-           "vehicle_reid" if len(manifest["names"].get("camera", ())) > 1 else "verification")
-    made = any(source.get("source") == "fakes" for source in manifest["created_from"])
-    config = "contrastive" if made else "folder"        # the former takes the splits that are written
-    least, most = (manifest["sizes"][key] for key in ("minimum", "maximum"))
-    # Resampling blurs what a detector looks for, and one of images of one size refuses others.
-    own = app == "fake_image_detection" and least == most and least != [28 if made else 64] * 2
-    size = f"--config.size={shlex.quote(size_text(*least))} " if own else ""
-    lines += ["next:", f"  python -m keras_apps.train --config=keras_apps/configs/{app}/{config}.py {size}"
+    app, config, flags = _training(manifest)
+    if app == "super_resolution":
+        lines.append("note: the images are not of 2 or more identities or labels; image_generation and "
+                     "super_resolution need none, for all other training put each into a sub-folder of its own or give "
+                     "--pattern.")
+        if manifest["sizes"]["minimum"] != manifest["sizes"]["maximum"]:
+            return [*lines, "next: write them once more with --tile=128; super_resolution would stretch images of many "
+                    "sizes to one."]
+    lines += ["next:", f"  python -m keras_apps.train --config=keras_apps/configs/{app}/{config}.py {flags}"
               f"--data={shlex.quote(place)} --workdir={shlex.quote(os.path.join('build', name))}"]
     return lines
+
+
+def _training(manifest):
+    """(app, config, flags) of the training that the images lend themselves to."""
+    names, (least, most) = manifest["names"], (manifest["sizes"][key] for key in ("minimum", "maximum"))
+    own = f"--config.size={shlex.quote(size_text(*least))} " if least == most else ""
+    if all(len(names.get(column, ())) < 2 for column in ("identity", "label")):
+        whole = "--config.patch=0 " if min(least) < 64 else ""      # too small to cut squares from
+        return "super_resolution", "folder", "" if least == [128, 128] else own + whole
+    if "fake" in names.get("label", ()):
+        made = any(source.get("source") == "fakes" for source in manifest["created_from"])
+        # Resampling blurs what a detector looks for, and one of images of one size refuses others.
+        usual = [28 if made else 64] * 2
+        return "fake_image_detection", "contrastive" if made else "folder", "" if least == usual else own
+    return "vehicle_reid" if len(names.get("camera", ())) > 1 else "verification", "folder", ""
 
 
 def named_source(text, lists=None):

@@ -43,9 +43,6 @@ class FaceHallucinationApp(RestorationApp):
             self._make_critic(info.shape[:2])
         if config.weights.identity:
             self.identity = build("losses/pair", config.identity)
-            if config.identity_on == "feature" and not hasattr(self.restorer, "code"):
-                raise ValueError(f"`restorer` is {config.restorer!r}, which has no code, but `identity_on` is "
-                                 "'feature'; use identity_on=pixel.")
 
     def _require_sound(self):
         super()._require_sound()

@@ -6,13 +6,12 @@ from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
-from keras_apps import charts, splits, turns
+from keras_apps import adversary, charts, splits, turns
 from keras_apps.app import BLOCK, App
 from keras_apps.build import build
 from keras_apps.embedding import EmbeddingNetwork
 from keras_apps.losses.adversarial import _penalties
 from keras_apps.metrics import generation
-from keras_apps.step import BATCH_NORMS
 
 FLOOR_COMPONENTS = 64   # principal components of the Gaussian that is the floor
 SHEET = 8               # images a side of a sheet
@@ -78,10 +77,7 @@ class ImageGenerationApp(App):
             raise ValueError(f"`critic` is {self.config.critic!r}, for images of {_sizes(sizes)}, but the generator "
                              f"{self.config.generator!r} makes images of {_sizes(self.generator.sizes)}; use a pair of "
                              "one name.")
-        if self.loss.penalised and any(isinstance(layer, BATCH_NORMS) for layer in self.critic.submodules):
-            raise ValueError(f"`critic` is {self.config.critic!r} with batch norm but `{self.config.loss}` has a "
-                             "penalty on the slope at each image, which must not see the others; use norm='layer' or "
-                             "'none'.")
+        adversary.require_fit(self.config, self.critic, self.loss)
         for text, method in zip(self.config.diff_augment, self.augment):
             images = tf.random.stateless_uniform([8, *self.info.shape], [0, 0])
             with tf.GradientTape() as tape:
@@ -165,14 +161,9 @@ class ImageGenerationApp(App):
         if phase == "generator":
             found = score(fake, seeds[1])
             return {"generator": self.loss.generator(found), "fake_score": found}, None
-        fake = tf.stop_gradient(fake)
         if stage:
             real = _faded(real, fade)
-        on_real, on_fake = score(real, seeds[1]), score(fake, seeds[2])
-        terms = {"critic": self.loss.critic(on_real, on_fake), "real_score": on_real, "fake_score": on_fake}
-        penalty = self.loss.penalty(score, real, fake, seeds[3])
-        if penalty is not None:
-            terms["penalty"] = penalty
+        terms = adversary.terms(self.loss, score, real, fake, seeds[1:])
         if self.config.r1:
             terms["r1"] = self.config.r1 / 2 * _penalties.slope(score, real)
         return terms, None
@@ -183,8 +174,8 @@ class ImageGenerationApp(App):
         return dict.fromkeys(names, 1.0)
 
     def after_step(self, phase, carry):
-        if phase == "critic" and self.loss.clip:
-            _clip(self.critic.trainable_variables, self.loss.clip)
+        if phase == "critic":
+            adversary.clip(self.critic.trainable_variables, self.loss.clip)
 
     def _encoder_loss(self, batch, seed):
         images, labels = batch["image"], batch["label"]
@@ -416,14 +407,6 @@ def _require_sound(config, info):
 
 def _sizes(sizes):
     return ", ".join(f"{height} x {width}" for height, width in sizes) or "no known size"
-
-
-def _clip(variables, bound):
-    """Clips variables to [-bound, bound] on all replicas; in replica context."""
-    def update(strategy, variables):
-        for variable in variables:
-            strategy.extended.update(variable, lambda v: v.assign(tf.clip_by_value(v, -bound, bound)))
-    tf.distribute.get_replica_context().merge_call(update, args=(variables,))
 
 
 def _faded(images, fade):

@@ -6,10 +6,12 @@ import tensorflow as tf
 from keras_apps import charts
 from keras_apps.build import build
 from keras_apps.enlarging import bicubic, doublings
+from keras_apps.figures import Grid
 from keras_apps.metrics import ranking, restoration
 from keras_apps.restoration_app import RestorationApp, enlarged, in_blocks, near, nearest
 
 PIXEL, GAN = "pixel", "adversarial"
+MEASURED = [f"{row}{key}" for row in ("", "floor_", "nearest_") for key in ("psnr", "ssim")]
 FUSIONS = 0, 25, 50, 75, 100        # percent of the weights of before the critic joined
 
 
@@ -36,13 +38,14 @@ class SuperResolutionApp(RestorationApp):
     keys = (*RestorationApp.keys, "scales", "judged", "aware", "patch", "contrastive", "critic", "gan_share", "fusion")
     terms = "pixel", "ssim", "contrastive", "guess", "adversarial", "perceptual"
     captions = {**RestorationApp.captions,
+                "scales": "One held-out image, the first, at every scale that is judged.",
                 "fusion": "How near (PSNR) and how natural (distance of the recogniser's maps, less is better; it took "
                           "no part in the training) images are for shares of the weights before and after the critic "
                           "joined."}
 
     def __init__(self, config, info):
         super().__init__(config, info)
-        self.structure, self._curve = build("losses/pixel", "ssim()"), {}
+        self.structure, self._curve, self._scaled = build("losses/pixel", "ssim()"), {}, {}
         self.contrastive = (build("losses/metric", config.contrastive, classes=info.classes, dimension=0,
                                   seed=config.seed) if config.contrastive else None)
         self.guess = tf.keras.layers.Dense(len(self.scales)) if config.weights.guess else None
@@ -205,18 +208,23 @@ class SuperResolutionApp(RestorationApp):
         found = super().evaluate(splits)
         if "train" not in splits:
             return found
-        high, known = splits["test"].load(), self._found["made"]
-        size, figures = self.info.shape[:2], {}
+        high, size, figures = splits["test"].load(), self.info.shape[:2], {}
+        self._scaled = {}
         for scale in self._judged():
-            low = self.lowered(high, scale).numpy()
-            made = known if scale == self.config.scale else restoration.eight_bits(self.restored(low, size, scale))
-            rows = {"": made, "floor_": enlarged(bicubic, low, size),
-                    "nearest_": enlarged(nearest, low, size)}
-            for row, images in rows.items():
-                for key, value in near(images, high).items():
-                    figures.setdefault(f"{row}{key}", []).append(value)
-                    if row != "nearest_":
-                        found[f"{row}{key}_x{scale:g}"] = value
+            if scale == self.config.scale:
+                parts = [self._found[name] for name in ("low", "floor", "made")]
+                measured = {name: found[name] for name in MEASURED}
+            else:
+                low = self.lowered(high, scale).numpy()
+                parts = [low, enlarged(bicubic, low, size), restoration.eight_bits(self.restored(low, size, scale))]
+                rows = {"": parts[2], "floor_": parts[1], "nearest_": enlarged(nearest, low, size)}
+                measured = {f"{row}{key}": value for row, images in rows.items()
+                            for key, value in near(images, high).items()}
+            for name, value in measured.items():
+                figures.setdefault(name, []).append(value)
+                if not name.startswith("nearest_"):
+                    found[f"{name}_x{scale:g}"] = value
+            self._scaled[scale] = [part[:1] for part in parts]
         found.update({name: float(np.mean(values)) for name, values in figures.items()})
         if len(self.scales) > 1:
             found["cross_rank1_maps"] = self._crossed(high, _mean)
@@ -260,8 +268,24 @@ class SuperResolutionApp(RestorationApp):
         self._fuse(self.config.fusion)
         return found
 
+    def grids(self, result):
+        found = super().grids(result)
+        scales = self._judged()
+        if len(scales) > 1:
+            found.insert(0, Grid(
+                "Scales", f"Trained: {', '.join(f'{scale:g}' for scale in self.scales)}; between them the network is "
+                "told a scale that it never saw.", {f"x {scale:g}": f"{{}}_x{scale:g}" for scale in scales},
+                {"PSNR, dB": "psnr", "of bicubic": "floor_psnr", "SSIM": "ssim", "SSIM of bicubic": "floor_ssim"}))
+        return found
+
     def pictures(self, splits):
         shown = super().pictures(splits)
+        if len(self._scaled) > 1:
+            size, high = self.info.shape[:2], self._found["high"][:1]
+            columns = [(enlarged(nearest, low, size), floor, made, high) for low, floor, made in self._scaled.values()]
+            rows = map(np.concatenate, zip(*columns))
+            shown["scales"] = charts.strips(dict(zip(("small", "bicubic", "restored", "lost"), rows)),
+                                            titles=[f"x {scale:g}" for scale in self._scaled])
         figures = self._curve
         if figures:
             shown["fusion"] = charts.path([figures[f"distance_fused_{percent}"] for percent in FUSIONS],

@@ -41,7 +41,8 @@ class SiganRestorer(tf.keras.Model):
         super().__init__(autocast=False)        # in float16 the bicubic image would lose levels
         scale, = scales if len(scales) == 1 else (0,)
         if scale < 2 or scale & (scale - 1):
-            raise ValueError(f"`scale` is {tuple(scales)} but this generator doubles its map: use one of 2, 4, 8.")
+            told = " and ".join(f"{scale:g}" for scale in scales)
+            raise ValueError(f"`scale` is {told} but this generator doubles its map: use one of 2, 4, 8.")
         if blocks not in BLOCKS:
             raise ValueError(f"`blocks` is {blocks!r} but must be one of {', '.join(BLOCKS)}.")
         if min(*widths, *counts, growth, tail, code) < 1 or not widths or not counts:

@@ -58,7 +58,8 @@ def test_a_run_leaves_figures_pictures_and_a_card(exported):
             "psnr_x3", "cross_rank1"} <= set(found) and found["floor"] == "bicubic"
     assert (workdir / "pictures" / "restored.png").exists() and (workdir / "report.html").exists()
     card = (version / "assets" / "model_card.md").read_text()
-    assert "24 x 16" in card and "no evidence of who somebody is" in card and "| psnr |" in card
+    assert "24 x 16" in card and "no evidence of who somebody is" in card
+    assert "## Scales" in card and "| x 3 " in card and "## Ways to the large image" in card and "| bicubic " in card
 
 
 def test_the_served_answer_is_the_training_graphs_within_a_grey_level(exported, served):

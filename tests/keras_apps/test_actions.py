@@ -53,6 +53,18 @@ def test_progress_is_quiet_where_nobody_looks(capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_log_file_gets_a_line_a_minute(monkeypatch, capsys):
+    clock = [1000.0]
+    monkeypatch.setattr(actions.time, "perf_counter", lambda: clock[0])
+    progress = ShowProgress()
+    for step in range(1, 13):
+        clock[0] += 15.0
+        progress(types.SimpleNamespace(step=tf.constant(step), steps=12), {"train/loss": 0.5})
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["step 4 of 12: loss 0.5000  2:00 left", "step 8 of 12: loss 0.5000  1:00 left",
+                     "trained to step 12: loss 0.5000, 180 s"]
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True

@@ -6,6 +6,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from keras_apps.card import about_embedding, cautions, model_card, threshold_note
+from keras_apps.figures import Grid
 
 RESULT = {"auc": 0.91234, "eer": 0.08, "rank1": 0.75, "floor_auc": 0.88, "floor_eer": 0.15, "threshold": 0.61,
           "far_at_threshold": 0.0123, "tar_at_threshold": 0.456, "identities": 5, "images": 900, "step": 1000,
@@ -13,14 +14,14 @@ RESULT = {"auc": 0.91234, "eer": 0.08, "rank1": 0.75, "floor_auc": 0.88, "floor_
           "data_sha256": "feed" * 16}
 
 
-def card(run=None, settings=None, **changes):
+def card(run=None, settings=None, grids=(), **changes):
     config = types.SimpleNamespace(steps=1000, batch=40, seed=3, backbone="small_cnn()", pooling="flatten()",
                                    head="cosface(scale=8.0)", loss="")
     records = types.SimpleNamespace(name="photos", count=1797)
     app = types.SimpleNamespace(
         config=ConfigDict({"embedding": 64, **config.__dict__, **(settings or {})}), kinds="identities",
         floor="raw pixels", judged_by="pairs", network=types.SimpleNamespace(dimension=128),
-        about=lambda result: about_embedding(app, result))
+        about=lambda result: about_embedding(app, result), grids=lambda result: list(grids))
     run = types.SimpleNamespace(records=records, config=config, rows=range(100), names=list("01234"), app=app,
                                 **(run or {}))
     return model_card("verification", run, {**RESULT, **changes})
@@ -39,10 +40,18 @@ def test_every_figure_stands_beside_its_floor():
     assert set(found) == {"auc", "eer", "rank1", "threshold", "far_at_threshold", "tar_at_threshold"}
 
 
+def test_grids_stand_before_the_other_figures_and_are_not_told_twice():
+    grid = Grid("Ways", "More is nearer.", {"model": "{}", "floor": "floor_{}"}, {"AUC": "auc", "EER": "eer"})
+    text = card(grids=[grid])
+    assert "## Ways\n\n|       | AUC   | EER   |\n|-------|-------|-------|\n| model | 0.912 | 0.080 |" in text
+    assert "| floor | 0.880 | 0.150 |\n\nMore is nearer." in text
+    assert text.index("## Ways") < text.index("| rank1 ") and "| auc " not in text and "| eer " not in text
+
+
 def test_it_says_what_was_trained_on_what():
     text = card()
     for words in ("# verification", "100 images of 5 identities from `photos`", "1797 images", f"`{'feed' * 16}`",
-                  "1000 steps of 40", "seed 3", "0.8 minutes", "`small_cnn()`, `flatten()`, 64 dimensions",
+                  "to step 1000, batches of 40", "seed 3", "0.8 minutes", "`small_cnn()`, `flatten()`, 64 dimensions",
                   "head `cosface(scale=8.0)`, loss `none`", "Commit `0123456789ab`."):
         assert words in text, words
     assert "Commit `unknown`" in card(commit="")
@@ -87,10 +96,11 @@ def test_the_threshold_is_told_with_what_it_did_on_pairs_it_was_not_fitted_on():
 @pytest.mark.parametrize("changes, told", [
     ({"unseen_identities": 0.0}, "No identity was held back"),
     ({"left_out": 1200}, "1,200 held-out images were left out"),
-    ({"auc": 0.87}, "AUC is 0.870 but raw pixels reach 0.880: do not serve this model."),
-    ({"floor_rank1": 0.9}, "rank-1 is 0.750 but raw pixels reach 0.900"),
+    ({"auc": 0.87}, "AUC is 0.870 but the floor (raw pixels) reaches 0.880: do not serve this model."),
+    ({"floor_rank1": 0.9}, "rank-1 is 0.750 but the floor (raw pixels) reaches 0.900"),
     ({"auc_lr_hr": 0.8, "floor_auc_lr_hr": 0.9, "auc_lr_lr": 0.95, "floor_auc_lr_lr": 0.9},
-     "AUC of low images that ask among whole ones is 0.800 but raw pixels reach 0.900: do not serve this model for"),
+     "AUC of low images that ask among whole ones is 0.800 but the floor (raw pixels) reaches 0.900: do not serve this "
+     "model for"),
     ({"threshold_pairs": 153}, "The threshold rests on 153 different pairs"),
     ({"far_at_threshold": 0.096}, "has 0.096 on identities it was not fitted on"),
 ])
@@ -105,8 +115,9 @@ def test_restored_images_that_are_no_better_than_bicubic_are_warned_of():
     good = {"psnr": 27.0, "floor_psnr": 25.0, "top1": 0.7, "floor_top1": 0.25, "floor": "bicubic", "nearest_top1": 0.3,
             "chance_top1": 0.1, "hr_top1": 0.9}
     assert cautions(good) == []
-    assert cautions({**good, "psnr": 24.0}) == ["PSNR is 24.000 but bicubic reaches 25.000: do not serve this model."]
-    assert "top-1 is 0.500 but bicubic reaches 0.600" in cautions({**good, "top1": 0.5, "floor_top1": 0.6})[0]
+    assert cautions({**good, "psnr": 24.0}) == [
+        "PSNR is 24.000 but the floor (bicubic) reaches 25.000: do not serve this model."]
+    assert "top-1 is 0.500 but the floor (bicubic)" in cautions({**good, "top1": 0.5, "floor_top1": 0.6})[0]
     assert "0.800 with pca, which learn less" in cautions({**good, "pca_top1": 0.8, "nmf_top1": 0.2})[0]
     assert "hardly above chance (0.100)" in cautions({**good, "top1": 0.2, "floor_top1": 0.0, "nearest_top1": 0.0})[0]
     assert "knows only 70% of the images that were lost" in cautions({**good, "hr_top1": 0.7})[0]

@@ -85,6 +85,18 @@ def test_png_round_trip():
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(charts.png(pixels)))), pixels)
 
 
+def test_strips_name_their_rows_and_columns():
+    rows = {"small": np.zeros((3, 8, 6, 1)), "restored": np.ones((3, 8, 6, 1)) * 0.5}
+    sheet = charts.strips(rows, below=["27.1 dB"] * 3, least=60)
+    plain = charts.strips(rows, least=60)
+    assert sheet.dtype == np.uint8 and sheet.shape[1] == plain.shape[1] and sheet.shape[0] > plain.shape[0]
+    for value, count in ((0, 3 * 80 * 60), (128, 3 * 80 * 60)):
+        assert count <= (plain == value).all(axis=2).sum() < count + 400, "enlarged ten times, whole"
+    margin = plain[:, :plain.shape[1] - 3 * 64]
+    assert (margin[:84] < 200).any() and (margin[84:] < 200).any(), "each row is named"
+    assert (sheet[plain.shape[0]:] < 200).any() and charts.strips(rows, titles=["x 2"] * 3).shape[0] > 0
+
+
 def test_a_mosaic_places_images_row_by_row_with_a_line_between_them():
     images = np.stack([np.full((4, 6, 1), value) for value in (0.0, 0.25, 0.5, 0.75, 0.9)])
     sheet = charts.mosaic(images, 3, least=0)

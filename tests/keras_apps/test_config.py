@@ -3,6 +3,7 @@ import json
 import pytest
 import tensorflow as tf
 
+from keras_apps.build import ROOT
 from keras_apps.config import base, changed, explain, flat, settle, to_json, unknown_key
 from keras_apps.configs.verification.digits import get_config
 
@@ -63,6 +64,14 @@ def test_a_key_that_came_later_counts_unless_it_has_its_default():
     assert new["clip"] == base().clip
     assert changed(old, new) == ["mirror"], "not a key of `base`: nothing says what it was before"
     assert changed(old, {**new, "clip": 5.0}) == ["clip", "mirror"]
+
+
+def test_an_unknown_key_of_an_apps_own_lists_those_of_its_file():
+    path = ROOT / "keras_apps" / "configs" / "super_resolution" / "orl_x4.py"
+    argv = ["prog", f"--config={path}", "--config.weights.pixl=3", "--config.judgd=(2,)"]
+    assert "did you mean weights.pixel" in unknown_key("pixl", argv)
+    assert "did you mean judged" in unknown_key("judgd", argv)
+    assert "did you mean" in unknown_key("judgd", ["prog", "--config=nowhere.py", "--config.judgd=1"])
 
 
 def test_an_unknown_key_lists_its_neighbours():

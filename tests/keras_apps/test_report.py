@@ -10,6 +10,7 @@ import pytest
 from keras_apps import charts, report
 from keras_apps.app import App
 from keras_apps.card import cautions
+from keras_apps.figures import Grid
 
 RESULT = {"auc": 0.91234, "floor_auc": 0.88, "rank1": 0.75, "threshold": 0.61, "step": 1000, "seed": 3, "images": 900,
           "minutes": 1.5, "minutes_wall": 0.75, "unseen_identities": 1.0, "commit": "0123456789ab",
@@ -51,6 +52,16 @@ def test_every_figure_stands_beside_its_floor():
     assert "<th>8 x 8 thumbnail</th>" in page()
 
 
+def test_grids_stand_first_and_what_they_show_is_not_listed_again():
+    app = Judged()
+    app.grids = lambda result: [Grid("Ways <to> it", "More is `nearer`.", {"this": "{}", "floor": "floor_{}"},
+                                     {"AUC": "auc"})]
+    text = page(app=app)
+    assert "<h2>Ways &lt;to&gt; it</h2><table><tr><th></th><th>AUC</th></tr><tr><td>this</td>" in text
+    assert "<p>More is <code>nearer</code>.</p>" in text and text.index("Ways") < text.index("Further figures")
+    assert set(rows(text[text.index("Further figures"):])) == {"rank1", "threshold"}
+
+
 def test_it_says_what_was_trained_on_what():
     text = " ".join(page().split())
     for words in ("<title>fake_image_detection on photos</title>", "1,234 images of 2 classes trained a network in 0.8",
@@ -65,7 +76,7 @@ def test_what_the_figures_warn_of_stands_above_them():
     assert len(told) == 2
     text = page(bad)
     assert text.count('<p class="caution">') == 2 and text.index("caution\">") < text.index("<h2>Figures</h2>")
-    assert "AUC is 0.500 but an 8 x 8 thumbnail reaches 0.880" in text and "The images are resized" in text
+    assert "AUC is 0.500 but the floor (8 x 8 thumbnail) reaches 0.880" in text and "The images are resized" in text
     assert '<p class="caution">' not in page()
 
 

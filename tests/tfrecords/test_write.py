@@ -495,13 +495,23 @@ def test_omniglot_in_one_folder(tmp_path):
     ([("a", PNG, {"identity": "1"}), ("b", PNG, {"identity": "2"})], "--workdir=build/photos"),
     ([("a", PNG, {"identity": "1", "camera": "1"}), ("b", PNG, {"identity": "2", "camera": "2"})],
      "--workdir=build/photos"),
-    ([("a", PNG, {"label": "x"}), ("b", PNG, {"label": "x"})], "note: the images are not of 2 or more"),
-    ([("a", PNG, {}), ("b", PNG, {})], "note: the images are not of 2 or more"),
 ])
-def test_training_is_proposed_only_for_what_can_be_trained_on(items, told, tmp_path):
+def test_training_is_proposed_by_what_is_known_of_the_images(items, told, tmp_path):
     lines = write.report(write.write([Source(*items)], tmp_path / "photos"), str(tmp_path / "photos"))
-    assert told in lines[-1] and ("--config=" in lines[-1]) == told.startswith("--workdir")
+    assert told in lines[-1] and "--config=" in lines[-1]
     assert ("configs/vehicle_reid/folder.py" in lines[-1]) == ("camera" in items[0][2])
+
+
+@pytest.mark.parametrize("sides, told", [
+    ([(128, 128)] * 2, "super_resolution/folder.py --data="),
+    ([(96, 64)] * 2, "super_resolution/folder.py --config.size='(96, 64)' --data="),
+    ([(32, 32)] * 2, "super_resolution/folder.py --config.size=32 --config.patch=0 --data="),
+    ([(96, 64), (64, 96)], "next: write them once more with --tile=128"),
+])
+def test_images_of_nobody_may_be_made_large(sides, told, tmp_path):
+    items = [(f"{place}.png", encoded(np.full(size, place, np.uint8)), {}) for place, size in enumerate(sides)]
+    lines = write.report(write.write([Source(*items)], tmp_path / "photos"), str(tmp_path / "photos"))
+    assert told in lines[-1] and any(line.startswith("note: the images are not of 2 or more") for line in lines)
 
 
 def test_a_named_source_takes_options(tmp_path):
