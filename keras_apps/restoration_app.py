@@ -245,8 +245,9 @@ class RestorationApp(App):
         key = f"made_{id(network)}_{low.shape[1:3]}_{size}_{scale}"
         if not hasattr(self._graphs, key):
             spec = tf.TensorSpec([None, *low.shape[1:]], tf.float32)
-            setattr(self._graphs, key, tf.function(lambda images: self.made(images, size, scale, network),
-                                                   autograph=False, input_signature=[spec]))
+            graph = tf.function(lambda images: self.made(images, size, scale, network), autograph=False)
+            # At once: TensorFlow takes several scales for one function that it traces again and again, and warns.
+            setattr(self._graphs, key, graph.get_concrete_function(spec))
         return in_blocks(getattr(self._graphs, key), size, low)
 
     # ---- judging
@@ -444,7 +445,7 @@ def enlarged(enlarge, low, size):
 def in_blocks(function, size, *arrays):
     """`function` of arrays of as many images, so many at once as TOGETHER holds of the size (H, W): one array."""
     block = max(1, TOGETHER // (size[0] * size[1]))
-    return np.concatenate([function(*(array[at:at + block] for array in arrays)).numpy()
+    return np.concatenate([function(*(tf.convert_to_tensor(array[at:at + block]) for array in arrays)).numpy()
                            for at in range(0, len(arrays[0]), block)])
 
 
