@@ -59,7 +59,8 @@ class App(tf.Module):
     def stages(self):
         """Stages in order: {"name", "steps", "phases": {phase: batches a step}, "batch", "size"}, a size as in configs.
 
-        "rounds" beside them, in [1, steps], asks for `between` so often. No stage sees the draws of another.
+        "rounds" beside them, in [1, steps], asks for `between` so often; with "anew" the schedule begins once more, for
+        this stage and those behind it up to the next such. No stage sees the draws of another.
         """
         return ({"name": "train", "steps": self.config.steps, "phases": {"train": 1},
                  "batch": self.config.batch, "size": self.config.size},)

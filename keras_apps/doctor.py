@@ -15,6 +15,7 @@ from keras_apps.local import LocalVariable, parts_of
 from keras_apps.loop import Loop
 from keras_apps.paths import paths_of
 from keras_apps.splits import episodes
+from keras_apps.stages import parts, scheduled
 
 COLOURS = {"ok": "green", "warn": "yellow", "stop": "red"}
 TIGHT = 0.8             # of the free memory
@@ -50,7 +51,7 @@ def examine(run):
         batches = run.batches(stage)
         found += groups(batches.rows(0), run.labels, batches.sampler.group, run.config.data.sampler)
     return [*found, *rates(run.config, stages), *classes(run.labels, run.names, batches.sampler.group if pairs else 1),
-            *epochs(stages, len(run.rows)), *warmup(run.config, sum(stage["steps"] for stage in stages)),
+            *epochs(stages, len(run.rows)), *warmup(run.config, min(parts(stages))),
             *(held_out(run.splits.get("test")) if pairs else ()),
             *(chosen_by(run.config, len(run.rows), run.splits.get("validation")) if pairs else ())]
 
@@ -233,7 +234,7 @@ def rates(config, stages):
     sgd: 0.1 batch / 256 (Goyal et al., arXiv:1706.02677);  adam: 1e-3 sqrt(batch / 64)
     """
     steps, batch = sum(stage["steps"] for stage in stages), max(stage["batch"] for stage in stages)
-    schedule = build("schedules", config.schedule, steps=steps)
+    schedule = scheduled(config.schedule, stages)
     highest = max(float(schedule(tf.constant(step, tf.int64))) for step in np.linspace(0, steps - 1, 101, dtype=int))
     found = []
     for group, text in config.optimizers.items():
@@ -252,7 +253,7 @@ def rates(config, stages):
 
 
 def warmup(config, steps):
-    """Whether the schedule's warm-up leaves the run its steps."""
+    """Whether the schedule's warm-up leaves the run, or the shortest part of it, its steps."""
     rise = getattr(build("schedules", config.schedule, steps=steps), "warmup", 0)
     if rise > steps / 10:
         return [Finding("warn", f"the warm-up takes {rise} of {steps} steps, {rise / steps:.0%}; use at most "

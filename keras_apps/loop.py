@@ -10,7 +10,6 @@ import zlib
 import numpy as np
 import tensorflow as tf
 
-from keras_apps.build import build
 from keras_apps.checkpoints import Checkpoints, Host
 from keras_apps.cluster import Workers
 from keras_apps.config import flat
@@ -18,6 +17,7 @@ from keras_apps.groups import Groups
 from keras_apps.local import LocalVariable, parts_of
 from keras_apps.parameter_server import Scheduled
 from keras_apps.paths import paths_of
+from keras_apps.stages import placed, scheduled
 from keras_apps.step import Step, draw_of
 from keras_apps.stopping import SIGNALLED, TIME_UP, Stopping
 from tfrecords.read import packed
@@ -46,8 +46,8 @@ class Loop:
         self.workdir, self.judge, self.stopping = workdir, judge, stopping or Stopping()
         self.workers = Workers(strategy)
         self.actions = list(actions) if self.workers.chief else []
-        self.stages, self.steps = _placed(app.stages())
-        schedule = build("schedules", config.schedule, steps=self.steps)
+        self.stages, self.steps = placed(app.stages())
+        schedule = scheduled(config.schedule, self.stages)
         with strategy.scope():
             self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step",
                                     aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
@@ -306,23 +306,6 @@ class _Best:
             facts["waited"] = facts.get("waited", 0) + 1
             if self.patience and facts["waited"] >= self.patience:
                 facts["stopped"] = "patience"
-
-
-def _placed(stages):
-    """The stages with the steps and draws they begin at; and the steps of all.
-
-    A stage goes on with the draws: those of the stages before would give the same images once more.
-    """
-    placed, first, draw = [], 0, 0
-    for stage in map(dict, stages):
-        steps, rounds = stage["steps"], stage.setdefault("rounds", 1)
-        if not 1 <= rounds <= max(1, steps):
-            raise ValueError(f"`rounds` of stage {stage['name']!r} is {rounds} but must lie in [1, {steps}], its "
-                             "steps; change one of them.")
-        stage.update(first=first, last=first + steps, draw=draw)
-        first, draw = first + steps, draw + steps * sum(stage["phases"].values())
-        placed.append(stage)
-    return placed, first
 
 
 def _require_one_value(paths):

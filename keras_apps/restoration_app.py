@@ -78,6 +78,10 @@ class RestorationApp(App):
         if config.weights.perceptual:
             self.encoder = Recogniser(config, info.shape[:2], info.shape[2], info.classes, config.seed + 1)
             self.perceptual = build("losses/pixel", config.perceptual, encoder=self.encoder.maps)
+        if config.best and self.recogniser_terms:
+            raise ValueError(f"`best` is {config.best!r} but in the first stage, in which the "
+                             f"{self.recogniser_terms[0]} learns, nothing is restored yet; leave it out, or set "
+                             "recogniser_steps=0.")
         self.pixel = build("losses/pixel", config.pixel)
         self.restorer = self._restorer()
         self._require_multiples()
@@ -94,7 +98,8 @@ class RestorationApp(App):
         return (self.config.scale,)
 
     def _restorer(self):
-        return build("restorers", self.config.restorer, channels=self.info.shape[2], scales=self._scales(),
+        return build("restorers", self.config.restorer, channels=self.info.shape[2],
+                     scales=tuple(map(int, self._scales())),
                      aware=bool(self.config.get("aware", False)))
 
     def _require_sound(self):
@@ -129,15 +134,20 @@ class RestorationApp(App):
         if config.weights.perceptual and not config.recogniser_steps:
             raise ValueError(f"`weights.perceptual` is {config.weights.perceptual} but `recogniser_steps` is 0, in "
                              "which its encoder learns; use 600, or set the weight to 0.")
-        if config.best and config.recogniser_steps:
-            raise ValueError(f"`best` is {config.best!r} but in the first stage, in which the recogniser learns, "
-                             "nothing is restored yet; leave it out, or set recogniser_steps=0.")
 
     def _require_multiples(self):
-        """Refuses sizes that a restorer of whole doublings cannot reach."""
+        """Refuses sizes and scales that a restorer of whole doublings cannot reach."""
         height, width = self.info.shape[:2]
-        scale = self.config.scale
-        if self.restorer.exact and (height % scale or width % scale):
+        scale, patch = self.config.scale, self.config.get("patch", 0)
+        if not self.restorer.exact:
+            return
+        if set(self._judged()) != {scale}:
+            raise ValueError(f"`judged` is {tuple(self._judged())} but `{self.config.restorer}` makes images {scale} "
+                             f"times as large and no others; use judged=({scale},).")
+        if patch % scale:
+            raise ValueError(f"`patch` is {patch} but `{self.config.restorer}` makes multiples of `scale`, {scale}; "
+                             f"use {patch // scale * scale}.")
+        if height % scale or width % scale:
             near = [max(1, round(side / scale)) * scale for side in (height, width)]
             raise ValueError(f"`size` is {self.config.size} but `{self.config.restorer}` makes multiples of `scale`, "
                              f"{scale}; use --config.size={size_text(*near)}.")

@@ -70,7 +70,7 @@ class FaceHallucinationApp(RestorationApp):
         phases = {**({"critic": 1} if config.weights.adversarial else {}), "generator": 1,
                   **({"identity": 1} if config.weights.identity else {})}
         return (*self.first_stages(), {"name": "images", "steps": config.steps, "phases": phases, "batch": config.batch,
-                                       "size": config.size})
+                                       "size": config.size, "anew": True})
 
     def variables(self, stage, phase):
         if phase == "recogniser":

@@ -102,7 +102,8 @@ class SuperResolutionApp(RestorationApp):
         return tuple(found)
 
     def _stage(self, name, steps, phases):
-        return {"name": name, "steps": steps, "phases": phases, "batch": self.config.batch, "size": self.config.size}
+        return {"name": name, "steps": steps, "phases": phases, "batch": self.config.batch, "size": self.config.size,
+                "anew": True}
 
     def variables(self, stage, phase):
         if phase == "recogniser":

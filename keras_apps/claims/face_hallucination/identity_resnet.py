@@ -5,10 +5,10 @@ what chance does. ORL, 8 x 8 to 32 x 32, three splits of persons: 30 train gener
 other ten ask a gallery of one whole image of all 40.
 Source: Hsu, Lin, Su and Cheung, IEEE TIP 2019, arXiv:1807.08370, tables of top-1. UR-DGN, DFCG, PRSR, SR-GAN and
 Wavelet-SRNet, which stand there as well, are not built.
-Shrunk: 32 and 24 channels, codes of 32 numbers, 800 steps at a rate of 1e-3; the generator adds to the bicubic image;
+Shrunk: 32 and 24 channels, codes of 32 numbers, 500 steps at a rate of 1e-3; the generator adds to the bicubic image;
 our recogniser in place of FaceNet.
 """
 
 from keras_apps.claims.face_hallucination._orl import identity
 
-CLAIM = identity("resnet", 19)
+CLAIM = identity("resnet", 24)

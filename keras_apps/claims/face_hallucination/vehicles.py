@@ -3,12 +3,12 @@
 Claimed: as `identity_resnet`, of 60 vehicles never trained on, whose images of camera 2 are searched by themselves
 (top1_closed) and among all 567. Seeds are those of the networks: the test vehicles are given.
 Source: the method of arXiv:1807.08370 on another kind of object.
-Shrunk: as `identity_resnet`, 64 x 48 pixels; 24 and 16 channels, 300 steps of 16, 400 of the recogniser.
+Shrunk: as `identity_resnet`, 64 x 48 pixels; 24 and 16 channels, 250 steps of 16, 400 of the recogniser.
 """
 
 from keras_apps.claims.claim import Arm, Claim
 
-SHORT = {"steps": 300, "checkpoint_every": 300, "batch": 16, "recogniser_steps": 400,
+SHORT = {"steps": 250, "checkpoint_every": 250, "batch": 16, "recogniser_steps": 400,
          "restorer": "sigan(widths=(24, 16), counts=(2, 3), blocks='residual', tail=16, code=32, on_bicubic=True)"}
 
 

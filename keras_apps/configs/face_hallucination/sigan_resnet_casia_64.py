@@ -23,7 +23,7 @@ def get_config():
         "size": 64, "steps": STEPS, "batch": 64, "checkpoint_every": 5000, "follow_every": 5000, "ema": 0.999,
         "restorer": "sigan(widths=(416, 240), counts=(2, 3), blocks='residual', tail=256, code=128)",
         "critic": "sigan(widths=(64, 128, 256, 384))",
-        "schedule": f"step(at={tuple(range(RECOGNISER + HALVED, RECOGNISER + STEPS, HALVED))}, factor=0.5)",
+        "schedule": f"step(at={tuple(round(HALVED * k / STEPS, 4) for k in range(1, STEPS // HALVED))}, factor=0.5)",
         "recogniser_size": 64, "recogniser_steps": RECOGNISER, "recogniser_batch": 256, "recogniser_augment": (),
         "backbone": "resnet()", "pooling": "average()", "head": "cosface(scale=64.0)",
         "embedding": 256,
