@@ -306,14 +306,14 @@ class RestorationApp(App):
             note += " They are means over the judged scales."
         if "gallery" in result:
             for ending, word in (("", ""), ("_closed", ", closed")):
-                most = result[f"gallery{ending}"]
+                most = result[f"gallery_identities{ending}"]
                 columns.update({f"top-{rank}{word}": f"top{rank}{ending}" for rank in RANKS if rank < most})
             columns["AUC"] = "auc"
             note += (f" top-k: share of the images that find their own identity among the k nearest of the gallery's "
-                     f"{result['gallery']} images, one an identity; closed: of those {result['gallery_closed']} alone "
-                     f"whose identities are judged. At random top-1 is {result['chance_top1']:.3f}, closed "
-                     f"{result['chance_top1_closed']:.3f}. AUC: how often two images of one identity are nearer than "
-                     "two of different ones.")
+                     f"{result['gallery']} images of {result['gallery_identities']} identities; closed: of those "
+                     f"{result['gallery_closed']} alone whose identities are judged. At random top-1 is "
+                     f"{result['chance_top1']:.3f}, closed {result['chance_top1_closed']:.3f}. AUC: how often "
+                     "two images of one identity are nearer than two of different ones.")
         columns["ms an image"] = "milliseconds"
         note += " ms: to restore an image, many at once, on the machine that judged."
         names = ["hr", "", "floor", "nearest", *self.dictionaries, "lr"]
@@ -345,8 +345,9 @@ class RestorationApp(App):
             same = test.identities[:, None] == gallery.identities
             found[_key(name, "auc")] = verification.auc(scores.ravel(), same.ravel())
         for ending, among in (("", gallery.identities), ("_closed", gallery.identities[closed])):
-            found[f"gallery{ending}"] = len(among)
-            found[f"chance_top1{ending}"] = 1 / len(np.unique(among))
+            known = len(np.unique(among))
+            found.update({f"gallery{ending}": len(among), f"gallery_identities{ending}": known,
+                          f"chance_top1{ending}": 1 / known})
         return found
 
     def follow(self, splits, step):
@@ -410,9 +411,9 @@ class RestorationApp(App):
         scales = ("" if len(self._judged()) < 2 else " PSNR and SSIM are means over the scales "
                   f"{', '.join(map(_plain, self._judged()))}, of which {_plain(config.scale)} gives images of {low}.")
         searched = ("" if "top1" not in result else
-                    f" Searches: {result['images']} restored images against one whole image of each of "
-                    f"{result['gallery']} identities (closed: of {result['gallery_closed']}), by "
-                    f"{self._judge()}. Of the images that were lost top-1 is {result['hr_top1']:.3f}.")
+                    f" Searches: {result['images']} restored images against {result['gallery']} whole "
+                    f"images of {result['gallery_identities']} identities (closed: {result['gallery_closed']} images), "
+                    f"by {self._judge()}. Of the images that were lost top-1 is {result['hr_top1']:.3f}.")
         spoiled = (" In training the images were spoiled as well, before they were made small by "
                    f"{', '.join(f'`{text}`' for text in config.before) or 'nothing'}, after it by "
                    f"{', '.join(f'`{text}`' for text in config.after) or 'nothing'}; judged are plain reductions."

@@ -12,7 +12,7 @@ def select(images, config, named):
     held-out images that are not in it are restored.
 
     Args:    named: whether identities must be known. If not, and nobody can be searched, as there are no two persons
-             or one image of each, the images are taken as they are.
+             or none of two images that is held out, the images are taken as they are.
     Returns: labels, {"train", "test", "gallery", ...: Split}, names, as `App.select` does.
     Raises:  ValueError where nothing is left to train on or to judge by, or for an unknown camera.
     """
@@ -21,6 +21,9 @@ def select(images, config, named):
     if not named and (np.count_nonzero(counts) < 2 or counts.max() < 2):
         return _unnamed(images, config)
     labels, found, names = splits.select(images, config)
+    free = not named and not config.data.train_identities
+    if "test" not in found and free:
+        return _unnamed(images, config)
     if "test" not in found:
         raise ValueError(f"no image in {records.directory} is held out to judge by: of its {len(counts)} "
                          f"identities {np.count_nonzero(counts > 1)} have 2 images or more, of which some are "
@@ -36,6 +39,8 @@ def select(images, config, named):
     gallery &= identities >= 0
     test = found["test"]
     test = test.only(asking[test.rows] & np.isin(test.identities, identities[gallery]))
+    if not len(test.rows) and free:
+        return _unnamed(images, config)
     if not len(test.rows):
         raise ValueError(f"no image in {records.directory} is left to restore: of the held-out identities each "
                          "gives one image to the gallery and none asks; add images of them.")

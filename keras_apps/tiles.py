@@ -63,7 +63,11 @@ def flips(network, count):
     ways = [(axes, turned) for turned in (False, True) for axes in ([], [2], [1], [1, 2])][:count]
 
     def averaged(images):
-        return tf.add_n([_back(network(_changed(images, *way)), *way) for way in ways]) / count
+        found = _back(network(_changed(images, *ways[0])), *ways[0])
+        for way in ways[1:]:
+            with tf.control_dependencies([found]):      # one after the other: memory holds the maps of one
+                found += _back(network(_changed(tf.identity(images), *way)), *way)
+        return found / count
     return averaged if count > 1 else network
 
 

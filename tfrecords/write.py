@@ -40,6 +40,9 @@ from tfrecords.sources.pairs import PairsSource
 from tfrecords.sources.synthetic import SyntheticSource
 from tfrecords.sources.tfds import TfdsSource
 
+TILE, PATCH = 144, 72       # of configs/super_resolution/folder.py
+WHOLE, LEAST = 512, 16      # pixels a side: the largest images that are learnt from whole, and the smallest
+
 
 def write(sources, out, shards=0, name=None, overwrite=False, scaling="", split_shares=None, split_by="",
           most_skipped=None, processes=1, writer=None):
@@ -154,9 +157,13 @@ def report(manifest, out):
         lines.append("note: the images are not of 2 or more identities or labels; image_generation and "
                      "super_resolution need none, for all other training put each into a sub-folder of its own or give "
                      "--pattern.")
-        if manifest["sizes"]["minimum"] != manifest["sizes"]["maximum"]:
-            return [*lines, "next: write them once more with --tile=128; super_resolution would stretch images of many "
-                    "sizes to one."]
+        least, most = (manifest["sizes"][key] for key in ("minimum", "maximum"))
+        tiled = any("tile" in source for source in manifest["created_from"])
+        if not tiled and (least != most or max(most) > WHOLE):
+            return [*lines, f"next: write them once more with --tile={TILE}; super_resolution would stretch images of "
+                    "many sizes to one, and learns from large ones by tiles."]
+        if least == most and min(least) < LEAST:
+            return [*lines, f"note: images below {LEAST} pixels are too small for super_resolution/folder.py."]
     lines += ["next:", f"  python -m keras_apps.train --config=keras_apps/configs/{app}/{config}.py {flags}"
               f"--data={shlex.quote(place)} --workdir={shlex.quote(os.path.join('build', name))}"]
     return lines
@@ -167,8 +174,9 @@ def _training(manifest):
     names, (least, most) = manifest["names"], (manifest["sizes"][key] for key in ("minimum", "maximum"))
     own = f"--config.size={shlex.quote(size_text(*least))} " if least == most else ""
     if all(len(names.get(column, ())) < 2 for column in ("identity", "label")):
-        whole = "--config.patch=0 " if min(least) < 64 else ""      # too small to cut squares from
-        return "super_resolution", "folder", "" if least == [128, 128] else own + whole
+        if not own or least == [TILE, TILE]:        # tiles, and a few images that are smaller than one
+            return "super_resolution", "folder", ""
+        return "super_resolution", "folder", own + ("--config.patch=0 " if min(least) < PATCH else "")
     if "fake" in names.get("label", ()):
         made = any(source.get("source") == "fakes" for source in manifest["created_from"])
         # Resampling blurs what a detector looks for, and one of images of one size refuses others.

@@ -25,7 +25,9 @@ class FaceHallucinationApp(RestorationApp):
     two are the same.
 
     Config:  that of `RestorationApp`; critic, loss (of losses/adversarial), recon, identity (of losses/pair),
-             identity_on, noise; weights.adversarial, pixel, identity, perceptual.
+             identity_on, noise; weights.adversarial, pixel, identity, perceptual. w_i is alone in its phase, so that an
+             optimizer such as Adam, which knows no scale, moves as far for any w_i above 0: how strong the term is, is
+             the rate of `optimizers.identity`.
     Terms:   generator: adversarial, pixel, perceptual; identity: identity; critic: critic, penalty; recogniser.
     Raises:  ValueError for weights that train nothing, or a sampler without pairs where there is an identity term.
     """

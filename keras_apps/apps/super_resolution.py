@@ -274,8 +274,9 @@ class SuperResolutionApp(RestorationApp):
         scales = self._judged()
         if len(scales) > 1:
             found.insert(0, Grid(
-                "Scales", f"Trained: {', '.join(f'{scale:g}' for scale in self.scales)}; between them the network is "
-                "told a scale that it never saw.", {f"x {scale:g}": f"{{}}_x{scale:g}" for scale in scales},
+                "Scales", f"Trained on {', '.join(f'{scale:g}' for scale in self.scales)}; the network is "
+                f"{'told' if self.config.aware else 'not told'} the scale.",
+                {f"x {scale:g}": f"{{}}_x{scale:g}" for scale in scales},
                 {"PSNR, dB": "psnr", "of bicubic": "floor_psnr", "SSIM": "ssim", "SSIM of bicubic": "floor_ssim"}))
         return found
 

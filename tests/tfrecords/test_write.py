@@ -18,6 +18,7 @@ import tensorflow as tf
 from PIL import Image
 
 from tfrecords import schema, write
+from tfrecords.cuts import TileSource
 from tfrecords.decode import Decoder
 from tfrecords.read import Records
 from tfrecords.shards import natural_order
@@ -503,15 +504,26 @@ def test_training_is_proposed_by_what_is_known_of_the_images(items, told, tmp_pa
 
 
 @pytest.mark.parametrize("sides, told", [
-    ([(128, 128)] * 2, "super_resolution/folder.py --data="),
-    ([(96, 64)] * 2, "super_resolution/folder.py --config.size='(96, 64)' --data="),
+    ([(144, 144)] * 2, "super_resolution/folder.py --data="),
+    ([(96, 80)] * 2, "super_resolution/folder.py --config.size='(96, 80)' --data="),
     ([(32, 32)] * 2, "super_resolution/folder.py --config.size=32 --config.patch=0 --data="),
-    ([(96, 64), (64, 96)], "next: write them once more with --tile=128"),
+    ([(96, 64), (64, 96)], "next: write them once more with --tile=144"),
+    ([(600, 400)] * 2, "next: write them once more with --tile=144"),
+    ([(12, 12)] * 2, "note: images below 16 pixels are too small"),
 ])
 def test_images_of_nobody_may_be_made_large(sides, told, tmp_path):
     items = [(f"{place}.png", encoded(np.full(size, place, np.uint8)), {}) for place, size in enumerate(sides)]
     lines = write.report(write.write([Source(*items)], tmp_path / "photos"), str(tmp_path / "photos"))
     assert told in lines[-1] and any(line.startswith("note: the images are not of 2 or more") for line in lines)
+
+
+def test_tiles_and_an_image_smaller_than_one_are_not_sent_to_be_tiled_again(tmp_path):
+    (tmp_path / "in").mkdir()
+    for place, size in enumerate([(300, 300), (90, 70)]):
+        (tmp_path / "in" / f"{place}.png").write_bytes(encoded(np.full(size, place, np.uint8)))
+    manifest = write.write([TileSource(FolderSource(str(tmp_path / "in")), 144)], tmp_path / "photos")
+    assert manifest["sizes"]["minimum"] != manifest["sizes"]["maximum"]
+    assert "super_resolution/folder.py --data=" in write.report(manifest, str(tmp_path / "photos"))[-1]
 
 
 def test_a_named_source_takes_options(tmp_path):

@@ -89,6 +89,16 @@ def test_of_one_held_out_person_closed_searches_tell_nothing(tmp_path):
     assert "top1" in found and "top1_closed" not in found and found["chance_top1_closed"] == 1
 
 
+def test_mostly_single_images_are_taken_as_they_are(tmp_path):
+    """Two identities have two images, of which none is held out."""
+    images = faces(persons=12, each=1)
+    owners = ["1", "1", "2", "2", *(str(place) for place in range(3, 11))]
+    write([Drawn(images, [{"identity": owner} for owner in owners])], tmp_path / "data", shards=2)
+    run = make(tmp_path / "data", data={"train_identities": "", "holdout": 0.2}, recogniser_steps=0)
+    assert len(run.names) == 1 and len(run.rows) + len(run.splits["test"].rows) == 12
+    assert "gallery" not in run.splits and len(run.splits["test"].rows) > 0
+
+
 def test_identities_of_one_image_leave_nothing_to_restore(tmp_path):
     folder = write_faces(tmp_path / "data", each=2)
     run = make(folder)
@@ -166,7 +176,7 @@ def test_the_grid_has_a_row_for_every_way_and_no_search_that_cannot_fail(data):
     assert [row[0] for row in rows] == ["image that was lost", "this model", "bicubic", "nearest pixel",
                                         "small image as it is"]
     assert rows[0][1] == "-" and rows[1][1] == f"{found['psnr']:.2f}" and rows[2][3] == f"{found['floor_top1']:.3f}"
-    assert "of the gallery's 6 images" in ways.note and "of those 2 alone" in ways.note
+    assert "of the gallery's 6 images of 6 identities" in ways.note and "of those 2 alone" in ways.note
 
 
 def test_images_that_lose_their_shape_are_told(data):
@@ -339,6 +349,10 @@ def test_the_encoder_of_the_perceptual_loss_is_not_the_one_that_judges(data):
     ({"gan_share": 0.5, "loss": "wasserstein_gp()"}, "with batch norm but .* has a penalty on the slope"),
     ({"best": "psnr", "evaluate_every": 1, "data": {"validation": 0.5}}, "in which the recogniser learns"),
     ({"restorer": "sigan(widths=(8,), tail=8)", "size": (25, 16)}, r"makes multiples of `scale`, 2; use --config"),
+    ({"restorer": "sigan(widths=(8,), tail=8)", "size": (32, 16), "judged": (2, 4)},
+     r"and no others; use judged=\(2,\)"),
+    ({"restorer": "sigan(widths=(8,), tail=8)", "size": 48, "scale": 4, "scales": (4,), "judged": (4,), "patch": 34},
+     "makes multiples of `scale`, 4; use 32"),
     ({"scales": (1,)}, "a scale is 1 but must be a whole number from 2 to 16"),
     ({"scales": (2, 12), "judged": (2,)}, "so that the small image would be below 4 pixels"),
     ({"gan_share": 1.0}, "`gan_share` is 1.0"),
