@@ -209,6 +209,7 @@ def variants(folder, name):
 
 def verification_on(strategy, data):
     """Weights of the real app after three steps on real digits, stochastic layers off."""
+    tf.keras.backend.reset_uids()       # layers are numbered; not every process has made as many before
     config = get_config()
     config.update({"steps": 3, "batch": 32, "dropout": 0.0, "ema": 0.0, "schedule": "constant()",
                    "backbone": "small_cnn(widths=(8, 8, 8))", "loss": "triplet()"})
@@ -220,8 +221,17 @@ def verification_on(strategy, data):
             for i, variable in enumerate(run.app.network.variables + list(run.app.head.variables))}
 
 
-def main(replicas, out, workdir, data):
+def main(replicas, out, what, workdir="", data=""):
+    """Args: what: "methods", "loop" (with a workdir and data) or "both"."""
     strategy = make_strategy("mirrored" if replicas > 1 else "one", replicas)
+    arrays = methods_on(strategy) if what in ("methods", "both") else {}
+    if what in ("loop", "both"):
+        arrays.update(loop_on(strategy, replicas, workdir, data))
+    np.savez(out, **arrays)
+
+
+def loop_on(strategy, replicas, workdir, data):
+    """What the loop makes of apps: weights, averages, gradients, and of a run that goes on from a checkpoint."""
     arrays = {}
     for kind in APPS:
         app, loop, _ = train(kind, strategy, ema=0.5, clip=5.0)
@@ -237,7 +247,6 @@ def main(replicas, out, workdir, data):
         app, loop, _ = train(kind, strategy, **words)
         arrays.update({f"{name}/weights/{key}": value for key, value in state(app).items()})
         arrays.update({f"{name}/averages/{i}": value for i, value in enumerate(values_of(loop.averages))})
-    arrays.update(methods_on(strategy))
     arrays.update(verification_on(strategy, data))
     if replicas == 1:
         # The truth, and half of it as a checkpoint that another number of replicas goes on from.
@@ -248,7 +257,7 @@ def main(replicas, out, workdir, data):
         assert len(curve) == 4, f"{len(curve)} steps ran after the checkpoint of step 4"
     arrays["resumed"] = app.classes.gathered()
     arrays.update({f"resumed/averages/{i}": value for i, value in enumerate(values_of(loop.averages))})
-    np.savez(out, **arrays)
+    return arrays
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Equal weights on 1, 2 and 4 replicas: one process a replica count walks everything."""
+"""Equal weights on 1, 2 and 4 replicas: one process a replica count walks all methods and apps."""
 
 import pathlib
 import shutil
@@ -20,8 +20,8 @@ from tfrecords.write import write
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def run(replicas, out, workdir, data):
-    words = [sys.executable, "-m", "tests.contracts.replicas", str(replicas), str(out), str(workdir), str(data)]
+def run(replicas, out, *what):
+    words = [sys.executable, "-m", "tests.contracts.replicas", str(replicas), str(out), *map(str, what)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return dict(np.load(out))
@@ -31,12 +31,17 @@ def run(replicas, out, workdir, data):
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("replicas")
     write([DigitsSource()], folder / "digits", shards=2)
-    found = {1: run(1, folder / "1.npz", folder / "work", folder / "digits")}
-    for replicas in (2, 4):
+    found = {1: run(1, folder / "1.npz", "both", folder / "work", folder / "digits")}
+    for replicas, what in ((2, "both"), (4, "loop")):
         shutil.copytree(folder / "work", folder / f"work{replicas}")
-        found[replicas] = run(replicas, folder / f"{replicas}.npz", folder / f"work{replicas}",
-                              folder / "digits")
+        found[replicas] = run(replicas, folder / f"{replicas}.npz", what, folder / f"work{replicas}", folder / "digits")
     return found
+
+
+@pytest.fixture(scope="module")
+def on_four(tmp_path_factory):
+    """The methods on four replicas: two minutes of tracing what two replicas have traced."""
+    return run(4, tmp_path_factory.mktemp("replicas") / "methods.npz", "methods")
 
 
 @pytest.mark.parametrize("replicas", [2, 4])
@@ -66,9 +71,10 @@ def test_the_verification_app_trains_to_equal_weights(results, replicas):
         np.testing.assert_allclose(results[replicas][name], results[1][name], atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("replicas", [2, 4])
+@pytest.mark.parametrize("replicas", [2, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("folder", [folder for folder in walk.CALLS if (ROOT / "keras_apps" / folder).is_dir()])
-def test_every_method_of_a_folder_is_exact_across_replicas(results, folder, replicas):
+def test_every_method_of_a_folder_is_exact_across_replicas(results, folder, replicas, request):
+    found = results[2] if replicas == 2 else request.getfixturevalue("on_four")
     names = [name for name in results[1] if name.startswith(f"{folder}/")]
     for method in methods(folder):
         assert {f"{folder}/{method}()/value", f"{folder}/{method}()/gradient"} <= set(names)
@@ -76,7 +82,7 @@ def test_every_method_of_a_folder_is_exact_across_replicas(results, folder, repl
         # Float32: variables, and what layers and the networks of them compute.
         variables = "/weights/" in name or "/state/" in name
         atol = 1e-5 if folder in ("layers", "generators", "critics") else 1e-6 if variables else 1e-9
-        np.testing.assert_allclose(results[replicas][name], results[1][name], atol=atol, err_msg=name)
+        np.testing.assert_allclose(found[name], results[1][name], atol=atol, err_msg=name)
         assert np.abs(results[1][name]).max() > 0, name
 
 

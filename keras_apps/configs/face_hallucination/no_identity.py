@@ -5,8 +5,8 @@
     python -m keras_apps.train --config=keras_apps/configs/face_hallucination/no_identity.py \\
         --data=build/data/orl_faces --workdir=build/no_identity
 
-What the pairs add is the difference of the two: over three splits of persons at the last step, top-1 among 40 .578 with
-and without them after 800 steps, .526 with and .489 without after 500.
+What the pairs add is the difference of the two: over three splits of persons at the last step, top-1 among 40 is .596
+with and .563 without them (.489, .756, .444).
 """
 
 from keras_apps.configs.face_hallucination.sigan_resnet import get_config as sigan_resnet

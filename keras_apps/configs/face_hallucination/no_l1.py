@@ -5,8 +5,7 @@
     python -m keras_apps.train --config=keras_apps/configs/face_hallucination/no_l1.py \\
         --data=build/data/orl_faces --workdir=build/no_l1
 
-Pretty, but is it the person? The critic alone says what a face is. Measured over three splits of persons at the last of
-500 steps: top-1 among 40 .193 (.167, .289, .122), bicubic .430, the same GAN with L1 .489; PSNR 17.3.
+Pretty, but is it the person? The critic alone says what a face is.
 """
 
 from keras_apps.configs.face_hallucination.sigan_resnet import get_config as sigan_resnet

@@ -7,10 +7,6 @@
         --data=build/data/vehicle_reid --workdir=build/sigan_vehicle
 
 top1 is among all 567 vehicles, those trained on among them; top1_closed among the 60 of the test.
-
-Measured by the claim `face_hallucination/vehicles`, a smaller network for 300 steps, three seeds, last step:
-top1_closed .094, the same with and without pairs, L1 alone .117, bicubic .083, the images that were lost .228: the
-recogniser, of two images a vehicle, hardly knows them. PSNR 22.5, L1 alone 22.7, bicubic 22.2.
 """
 
 from keras_apps.configs.face_hallucination.sigan_resnet import get_config as sigan_resnet
