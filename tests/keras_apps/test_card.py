@@ -117,7 +117,8 @@ def test_restored_images_that_are_no_better_than_bicubic_are_warned_of():
     assert cautions(good) == []
     assert cautions({**good, "psnr": 24.0}) == [
         "PSNR is 24.000 but the floor (bicubic) reaches 25.000: do not serve this model."]
-    assert "top-1 is 0.500 but the floor (bicubic)" in cautions({**good, "top1": 0.5, "floor_top1": 0.6})[0]
+    told = cautions({**good, "top1": 0.5, "floor_top1": 0.6})[0]
+    assert "top-1 is 0.500 but the floor (bicubic) reaches 0.600" in told
     assert "0.800 with pca, which learn less" in cautions({**good, "pca_top1": 0.8, "nmf_top1": 0.2})[0]
     assert "hardly above chance (0.100)" in cautions({**good, "top1": 0.2, "floor_top1": 0.0, "nearest_top1": 0.0})[0]
     assert "knows only 70% of the images that were lost" in cautions({**good, "hr_top1": 0.7})[0]

@@ -37,9 +37,9 @@ def test_an_image_depends_on_its_own_latent_alone(name):
     network = fixed(name)
     together, stage = network(LATENTS, len(network.sizes) - 1, 0.5).numpy(), len(network.sizes) - 1
     np.testing.assert_allclose(network(LATENTS[::-1], stage, 0.5), together[::-1], atol=1e-6)
-    alone = [network(LATENTS[i:i + 1], stage, 0.5) for i in range(5)]
-    # Convolutions of another batch size round differently, by machine: here by 1e-6.
-    np.testing.assert_allclose(np.concatenate(alone), together, atol=1e-5)
+    # Among copies of itself: convolutions of another batch size round differently on some machines.
+    alone = [network(LATENTS[[i] * 5], stage, 0.5)[:1] for i in range(5)]
+    np.testing.assert_allclose(np.concatenate(alone), together, atol=1e-6)
     assert np.abs(together[0] - together[1]).max() > 1e-3, "and another latent gives another image"
 
 
