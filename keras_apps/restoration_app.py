@@ -437,11 +437,11 @@ def near(images, high):
     return {"psnr": restoration.psnr(images, high), "ssim": restoration.ssim(images, high)}
 
 
-def sheet(low, floor, made, high, below=(), most=SHOWN):
-    """Rows small image (by pixels), bicubic, restored, lost; an image and a line of `below` a column."""
+def sheet(low, floor, made, high, below=(), titles=(), most=SHOWN):
+    """Rows small image (by pixels), bicubic, restored, lost; an image, its title and its line of `below` a column."""
     rows = {"small": enlarged(nearest, low[:most], high.shape[1:3]), "bicubic": floor[:most], "restored": made[:most],
             "lost": high[:most]}
-    return charts.strips(rows, below)
+    return charts.strips(rows, below, titles)
 
 
 def nearest(images, size):

@@ -8,7 +8,7 @@ from keras_apps.build import build
 from keras_apps.enlarging import bicubic, doublings
 from keras_apps.figures import Grid
 from keras_apps.metrics import ranking, restoration
-from keras_apps.restoration_app import RestorationApp, enlarged, in_blocks, near, nearest
+from keras_apps.restoration_app import RestorationApp, enlarged, in_blocks, near, nearest, sheet
 
 PIXEL, GAN = "pixel", "adversarial"
 MEASURED = [f"{row}{key}" for row in ("", "floor_", "nearest_") for key in ("psnr", "ssim")]
@@ -285,9 +285,8 @@ class SuperResolutionApp(RestorationApp):
         if len(self._scaled) > 1:
             size, high = self.info.shape[:2], self._found["high"][:1]
             columns = [(enlarged(nearest, low, size), floor, made, high) for low, floor, made in self._scaled.values()]
-            rows = map(np.concatenate, zip(*columns))
-            shown["scales"] = charts.strips(dict(zip(("small", "bicubic", "restored", "lost"), rows)),
-                                            titles=[f"x {scale:g}" for scale in self._scaled])
+            titles = [f"x {scale:g}" for scale in self._scaled]
+            shown["scales"] = sheet(*map(np.concatenate, zip(*columns)), titles=titles, most=len(titles))
         figures = self._curve
         if figures:
             shown["fusion"] = charts.path([figures[f"distance_fused_{percent}"] for percent in FUSIONS],
