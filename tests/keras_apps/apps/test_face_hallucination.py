@@ -258,7 +258,8 @@ def test_the_recogniser_may_be_a_run_of_verification(data, tmp_path):
     ({"size": 18, "scale": 4}, r"makes multiples of `scale`, 4; use --config.size=16"),
     ({"weights": {"perceptual": 1.0}, "recogniser_steps": 0}, "`recogniser_steps` is 0, in which its encoder learns"),
     ({"weights": {"pixel": 0.0, "adversarial": 0.0}}, "one of them must make images"),
-    ({"weights": {"style": 1.0}}, "`weights.style` is no weight of `face_hallucination` but"),
+    ({"weights": {"style": 1.0}},
+     "`weights.style` is no weight of `face_hallucination` but `weights` must have exactly adversarial, pixel"),
     ({"scale": 3}, "`scale` is 3 but this generator doubles its map"),
     ({"scale": 8}, "so that the small image would be below 4 pixels"),
 ])

@@ -161,8 +161,9 @@ def test_a_gain_may_start_at_zero():
 def test_identical_and_huge_inputs_stay_finite():
     for shape in SHAPES:
         made = layer(shape)
-        # The mean of equal numbers is theirs to round-off, which 1/sqrt(epsilon) enlarges.
-        round_off = 4 * np.spacing(np.float32(7.0)) / made.epsilon ** 0.5
+        # The mean of equal whole numbers is exact; TensorFlow's fused operation, which takes images, has it to
+        # round-off on some processors, and 1/sqrt(epsilon) enlarges that.
+        round_off = 4 * np.spacing(np.float32(7.0)) / made.epsilon ** 0.5 if len(shape) == 4 else 0.0
         assert np.abs(made(np.full(shape, 7.0, np.float32), training=True)).max() <= round_off
         assert np.isfinite(made(inputs(shape, 0.0, 1e15), training=True)).all()
         assert np.isfinite(made.moving_variance).all()
