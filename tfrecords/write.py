@@ -146,43 +146,39 @@ def report(manifest, out):
         lines.append(f"warning: {manifest['turned']:,} images have an EXIF orientation; they are stored as "
                      "they are, not rotated, so that serving sees the same. Where they lie on their side, turn the "
                      "files first, for example by `mogrify -auto-orient`.")
-    if "pairs" in manifest and not {"identity", "label"} & set(manifest["names"]):
-        return [*lines, "note: same and different are all that is known of these images; no application trains on that "
-                "alone yet."]
+    return [*lines, *_next(manifest, out)]
+
+
+def _next(manifest, out):
+    """The command of the training that the images lend themselves to, or why there is none, as lines for people."""
+    names, notes = manifest["names"], []
+    if "pairs" in manifest and not {"identity", "label"} & set(names):
+        return ["note: same and different are all that is known of these images; no application trains on that alone "
+                "yet."]
+    least, most = (manifest["sizes"][key] for key in ("minimum", "maximum"))
+    own = f"--config.size={shlex.quote(size_text(*least))} " if least == most else ""
+    app, config, flags = "vehicle_reid" if len(names.get("camera", ())) > 1 else "verification", "folder", ""
+    if all(len(names.get(column, ())) < 2 for column in ("identity", "label")):
+        notes = ["note: the images are not of 2 or more identities or labels; image_generation and super_resolution "
+                 "need none, for all other training put each into a sub-folder of its own or give --pattern."]
+        if not any("tile" in source for source in manifest["created_from"]) and (not own or max(most) > WHOLE):
+            return [*notes, f"next: write them once more with --tile={TILE}; super_resolution would stretch images of "
+                    "many sizes to one, and learns from large ones by tiles."]
+        if own and min(least) < LEAST:
+            return [*notes, f"note: images below {LEAST} pixels are too small for super_resolution/folder.py."]
+        app = "super_resolution"
+        if own and least != [TILE, TILE]:       # else tiles, and a few images that are smaller than one
+            flags = own + ("--config.patch=0 " if min(least) < PATCH else "")
+    elif "fake" in names.get("label", ()):
+        made = any(source.get("source") == "fakes" for source in manifest["created_from"])
+        app, config = "fake_image_detection", "contrastive" if made else "folder"
+        # Resampling blurs what a detector looks for, and one of images of one size refuses others.
+        flags = "" if least == [28 if made else 64] * 2 else own
     place = os.path.relpath(out)
     place = out if place.startswith("..") else place
-    name = "run" if manifest["name"] == "data" else manifest["name"]
-    app, config, flags = _training(manifest)
-    if app == "super_resolution":
-        lines.append("note: the images are not of 2 or more identities or labels; image_generation and "
-                     "super_resolution need none, for all other training put each into a sub-folder of its own or give "
-                     "--pattern.")
-        least, most = (manifest["sizes"][key] for key in ("minimum", "maximum"))
-        tiled = any("tile" in source for source in manifest["created_from"])
-        if not tiled and (least != most or max(most) > WHOLE):
-            return [*lines, f"next: write them once more with --tile={TILE}; super_resolution would stretch images of "
-                    "many sizes to one, and learns from large ones by tiles."]
-        if least == most and min(least) < LEAST:
-            return [*lines, f"note: images below {LEAST} pixels are too small for super_resolution/folder.py."]
-    lines += ["next:", f"  python -m keras_apps.train --config=keras_apps/configs/{app}/{config}.py {flags}"
-              f"--data={shlex.quote(place)} --workdir={shlex.quote(os.path.join('build', name))}"]
-    return lines
-
-
-def _training(manifest):
-    """(app, config, flags) of the training that the images lend themselves to."""
-    names, (least, most) = manifest["names"], (manifest["sizes"][key] for key in ("minimum", "maximum"))
-    own = f"--config.size={shlex.quote(size_text(*least))} " if least == most else ""
-    if all(len(names.get(column, ())) < 2 for column in ("identity", "label")):
-        if not own or least == [TILE, TILE]:        # tiles, and a few images that are smaller than one
-            return "super_resolution", "folder", ""
-        return "super_resolution", "folder", own + ("--config.patch=0 " if min(least) < PATCH else "")
-    if "fake" in names.get("label", ()):
-        made = any(source.get("source") == "fakes" for source in manifest["created_from"])
-        # Resampling blurs what a detector looks for, and one of images of one size refuses others.
-        usual = [28 if made else 64] * 2
-        return "fake_image_detection", "contrastive" if made else "folder", "" if least == usual else own
-    return "vehicle_reid" if len(names.get("camera", ())) > 1 else "verification", "folder", ""
+    workdir = os.path.join("build", "run" if manifest["name"] == "data" else manifest["name"])
+    return [*notes, "next:", f"  python -m keras_apps.train --config=keras_apps/configs/{app}/{config}.py {flags}"
+            f"--data={shlex.quote(place)} --workdir={shlex.quote(workdir)}"]
 
 
 def named_source(text, lists=None):
