@@ -4,31 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_apps.build import build, methods
+from keras_apps.build import methods
 from keras_apps.enlarging import bicubic, doublings
+from tests.keras_apps.restorers.pieces import images, made, stirred
 
 SMALL = {"edsr": "edsr(width=8, blocks=2, rise=8, code=4)", "rdn": "rdn(width=8, blocks=2, layers=2, growth=4, rise=8, "
          "code=4)", "sigan": "sigan(widths=(8, 8), counts=(1, 1), growth=4, tail=8, code=4)"}
 CASES = [*SMALL.items(), ("sigan dense", "sigan(widths=(8, 8), counts=(1, 1), growth=4, tail=8, code=4, "
                           "blocks='dense', on_bicubic=True)"), ("sigan layer", SMALL["sigan"][:-1] + ", norm='layer')")]
-
-
-def made(text, channels=1, scales=(4,), aware=False, seed=0):
-    tf.keras.utils.set_random_seed(seed)
-    return build("restorers", text, channels=channels, scales=scales, aware=aware)
-
-
-def images(height=9, width=11, channels=1, count=2, seed=0):
-    return np.random.default_rng(seed).random((count, height, width, channels)).astype(np.float32)
-
-
-def stirred(network, seed=1):
-    """Other weights than those of a new network, many of which begin at 0."""
-    random = np.random.default_rng(seed)
-    for variable in network.variables:
-        noise = random.normal(0, 0.05, variable.shape).astype(np.float32)
-        variable.assign(np.abs(variable + noise) if "variance" in variable.name else variable + noise)
-    return network
 
 
 def test_every_restorer_is_tried_here():
@@ -98,27 +81,6 @@ def test_scales_are_told_apart_smoothly():
     maps = [network.features(low, scale).numpy() for scale in (2.0, 3.0, 4.0)]
     ends, near = np.abs(maps[0] - maps[2]).max(), np.abs(maps[1] - maps[2]).max()
     assert 0 < near < ends
-
-
-def test_the_published_sizes_of_sigan():
-    network = made("sigan(blocks='dense')", 3)
-    assert network.stages[0][0].filters == 416 and network.stages[1][0].filters == 240
-    assert [len(stage) - 1 for stage in network.stages] == [2, 3] and network.code(
-        network.features(images(8, 8, 3))).shape == [2, 128]
-    found = network(images(8, 8, 3), (32, 32)).numpy()
-    assert 0 < found.min() and found.max() < 1, "a sigmoid"
-
-
-def test_sigan_makes_eight_times_as_much_of_a_face():
-    network = stirred(made(SMALL["sigan"], scales=(8,)))
-    assert network(images(8, 8), (64, 64)).shape == [2, 64, 64, 1] and len(network.stages) == 3
-
-
-def test_the_code_of_sigan_is_a_distribution():
-    network = stirred(made(SMALL["sigan"]))
-    code = network.code(network.features(images(8, 8))).numpy()
-    np.testing.assert_allclose(code.sum(axis=1), 1, rtol=1e-5)
-    assert (code > 0).all()
 
 
 @pytest.mark.parametrize("text, scales, message", [
