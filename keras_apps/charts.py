@@ -148,18 +148,31 @@ def path(across, up, names, xlabel, ylabel, title):
     return _pixels(figure)
 
 
-def bars(rows, titles):
-    """A line a row with a bar for each of its figures: {name: [figure]}; NaN = it has none."""
+def dots(rows, titles, own=""):
+    """A line a row with a dot for each of its figures: {name: [figure]}; NaN = it has none.
+
+    Dots, as their axis need not begin at 0: of figures such as PSNR bars would all look alike.
+
+    Args:    own: the row that stands out.
+    """
     figure = Figure(figsize=(3.6 * len(titles) + 1.2, 0.34 * len(rows) + 1.0))
     grid = figure.subplots(1, len(titles), squeeze=False, sharey=True)[0]
     places = np.arange(len(rows))[::-1]
     for axes, title, values in zip(grid, titles, np.array(list(rows.values()), float).T):
-        axes.barh(places, np.nan_to_num(values), color=SAME, alpha=0.75)
-        for place, value in zip(places, values):
-            axes.text(0 if np.isnan(value) else value, place, "  -" if np.isnan(value) else f" {value:.3g}",
-                      va="center", fontsize=8)
+        known = values[np.isfinite(values)]
+        for place, value, name in zip(places, values, rows):
+            words = {"color": SAME, "fontweight": "bold"} if name == own else {}
+            axes.axhline(place, color=SAME if name == own else QUIET, lw=0.5, alpha=0.5)
+            if np.isfinite(value):
+                axes.plot(value, place, "o", color=SAME if name == own else QUIET)
+                axes.annotate(f"{value:.3g}", (value, place), (6, 2), textcoords="offset points", fontsize=8, **words)
+            elif len(known):
+                axes.annotate("-", (known.min(), place), (0, 2), textcoords="offset points", fontsize=8)
         axes.set(title=title, yticks=places, yticklabels=list(rows))
-        axes.margins(x=0.2)
+        axes.margins(x=0.2, y=0.1)
+        for label in axes.get_yticklabels():
+            if label.get_text() == own:
+                label.set(color=SAME, fontweight="bold")
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
     figure.tight_layout()

@@ -53,7 +53,8 @@ def examine(run):
     return [*found, *rates(run.config, stages), *classes(run.labels, run.names, batches.sampler.group if pairs else 1),
             *epochs(stages, len(run.rows)), *warmup(run.config, min(parts(stages))),
             *(held_out(run.splits.get("test")) if pairs else ()),
-            *(chosen_by(run.config, len(run.rows), run.splits.get("validation")) if pairs else ())]
+            *(chosen_by(run.config, len(run.rows), run.splits.get("validation")) if pairs else ()),
+            *(Finding("warn", text.removeprefix("note: ")) for text in run.app.probe(run.splits))]
 
 
 def show(findings):

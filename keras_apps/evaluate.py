@@ -106,6 +106,7 @@ def main(_):
     print(f"checkpoint of step {loop.step.numpy()} of {loop.steps}", file=sys.stderr)
     result = evaluate(run, loop, workdir, WriteHistory(workdir), trained, reason)
     show(result, run.app.grids(result))
+    print(f"tables and pictures: {os.path.join(workdir, 'report.html')}")
 
 
 def score(_):

@@ -50,16 +50,31 @@ def show(console, result, grids=(), floor="floor"):
     """Grids, then the remaining figures, on a rich console."""
     for grid in grids:
         header, rows = grid.cells(result)
-        table = Table(*header, title=grid.title, title_justify="left", title_style="bold")
-        for row in rows:
-            table.add_row(*row)
-        console.print(table)
+        for place, part in enumerate(_that_fit(header, rows, console.width)):
+            table = Table(*(header[column] for column in part), title=None if place else grid.title,
+                          title_justify="left", title_style="bold")
+            for row in rows:
+                table.add_row(*(row[column] for column in part))
+            console.print(table)
     others = remaining(result, grids)
     if others:
         table = Table("metric", "value", floor)
         for row in others:
             table.add_row(*row)
         console.print(table)
+
+
+def _that_fit(header, rows, width):
+    """Columns, the first in each, of as many tables as a console of this width needs to show each figure whole."""
+    wide = [max(len(line[column]) for line in (header, *rows)) + 3 for column in range(len(header))]
+    parts, room = [[0]], width - 1 - wide[0]
+    for column in range(1, len(header)):
+        if len(parts[-1]) > 1 and room < wide[column]:
+            parts.append([0])
+            room = width - 1 - wide[0]
+        parts[-1].append(column)
+        room -= wide[column]
+    return parts
 
 
 def _value(result, name):

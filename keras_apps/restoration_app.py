@@ -20,6 +20,7 @@ from tfrecords.decode import size_text
 TOGETHER = 1_000_000        # pixels of large images that are restored at once outside the training
 DICTIONARY = 2000           # training images that a dictionary is made of
 SHOWN = 8                   # images a side of a sheet
+FEW = 30                    # held-out images that figures need
 FOLLOWED = 64               # held-out images that are looked at while training
 RANKS = 1, 5, 10
 ROWS = {"hr": "image that was lost", "": "this model", "floor": "bicubic", "nearest": "nearest pixel",
@@ -56,8 +57,8 @@ class RestorationApp(App):
     terms = ()              # of `weights`
     dictionaries = ()       # kinds of keras_apps/dictionaries.py that stand beside
     captions = {
-        "restored": "Held-out images, none was picked. Below each its PSNR, bicubic and restored.",
-        "worst": "The held-out images that gained least over bicubic.",
+        "restored": "Held-out images, none was picked. Below each its PSNR: bicubic, arrow, restored; more is nearer.",
+        "worst": "The held-out images that gained least over bicubic, or lost most.",
         "rows": "Share of restored images whose nearest gallery image is of the right identity, and PSNR, of every way "
                 "to make the large image.",
     }
@@ -116,7 +117,8 @@ class RestorationApp(App):
         low, high = (pick(self._scales()) for pick in (min, max))
         if not low <= config.scale <= high:
             raise ValueError(f"`scale` is {config.scale} but the trained scales are {tuple(self._scales())}; judge by "
-                             "one that lies among them.")
+                             f"one that lies among them, such as --config.scale={high:g} "
+                             f"--config.judged=\"({high:g},)\".")
         tiles.flips(None, config.ensemble)
         if config.init:
             raise ValueError(f"`init` is {config.init!r} but a restorer begins with no other run's encoder; name a run "
@@ -220,8 +222,13 @@ class RestorationApp(App):
         return self.degradation(images, low_size(images.shape[1:3], scale), seed)
 
     def probe(self, splits):
-        """Whether the images lose their shape where they are brought to one size."""
-        train = splits["train"]
+        """Whether the images lose their shape where they are brought to one size, and enough are held out."""
+        train, held = splits["train"], len(splits["test"].rows)
+        few = [f"note: {held} images are held out to judge by, of which figures say little; give more images, or hold "
+               "back more by `data.holdout`."] if held < FEW else []
+        return few + self._stretched(train)
+
+    def _stretched(self, train):
         if train.images.decoder.fit != "stretch" or self.config.data.crop:
             return []
         tall, wide = (float(np.median(train.images.records.column(side)[train.rows])) for side in ("height", "width"))
@@ -231,6 +238,8 @@ class RestorationApp(App):
         unit = int(np.lcm.reduce([int(scale) for scale in self._scales()]))
         root = (height * width) ** 0.5
         kept = [max(1, round(root * ratio ** 0.5 / unit)) * unit for ratio in (tall / wide, wide / tall)]
+        if kept == [height, width]:
+            return []       # the nearest that `scale` allows
         return [f"note: images of {tall:g} x {wide:g} (height x width, median) are stretched to {height} x {width}, "
                 f"another shape; --config.size=\"{size_text(*kept)}\" keeps theirs."]
 
@@ -368,11 +377,11 @@ class RestorationApp(App):
         shown = {}
         for name, chosen in (("restored", spread), ("worst", np.argsort(after - before, kind="stable")[:SHOWN])):
             parts = [found[part][chosen] for part in ("low", "floor", "made", "high")]
-            shown[name] = sheet(*parts, [f"{before[i]:.1f}, {after[i]:.1f} dB" for i in chosen])
+            shown[name] = sheet(*parts, [f"{before[i]:.1f} \N{RIGHTWARDS ARROW} {after[i]:.1f} dB" for i in chosen])
         table = {ROWS.get(name, name.upper()): [found["figures"].get(_key(name, key), np.nan)
                                                 for key in ("top1", "psnr")] for name in found["rows"]}
         if any(np.isfinite(values[0]) for values in table.values()):
-            shown["rows"] = charts.bars(table, ("top-1", "PSNR, dB"))
+            shown["rows"] = charts.dots(table, ("top-1", "PSNR, dB"), ROWS[""])
         return shown
 
     # ---- serving
@@ -418,7 +427,8 @@ class RestorationApp(App):
                    f"{', '.join(f'`{text}`' for text in config.before) or 'nothing'}, after it by "
                    f"{', '.join(f'`{text}`' for text in config.after) or 'nothing'}; judged are plain reductions."
                    if config.before or config.after else "")
-        return (f"`{config.restorer}` makes images {' or '.join(map(_plain, self._scales()))} times as large.{spoiled} "
+        return (f"{_verdict(result)}\n\n"
+                f"`{config.restorer}` makes images {' or '.join(map(_plain, self._scales()))} times as large.{spoiled} "
                 f"Judged on {result['images']} "
                 f"held-out images of {self.info.shape[0]} x {self.info.shape[1]} pixels, reduced ({config.reduction}) "
                 f"to {low} and eight bits; PSNR and SSIM over the whole image on eight bits.{scales}{searched}\n\n"
@@ -430,6 +440,19 @@ class RestorationApp(App):
         return (f"the embedding of {config.recogniser}" if config.recogniser else
                 f"an embedding trained on the whole images of the {self.info.classes} trained identities for "
                 f"{config.recogniser_steps} steps")
+
+
+def _verdict(result):
+    """What the figures come to, for people who know none of them."""
+    gain = result["psnr"] - result["floor_psnr"]
+    text = (f"Its images are {abs(gain):.2f} dB {'nearer to' if gain > 0 else 'farther from'} the lost ones than "
+            f"bicubic enlargements: the squared error is about {abs(1 - 10 ** (-gain / 10)):.0%} "
+            f"{'smaller' if gain > 0 else 'larger'}.")
+    if "top1" in result:
+        own, plain, lost = (round(result[f"{row}top1"] * result["images"]) for row in ("", "floor_", "hr_"))
+        text += (f" Of {result['images']} of them {own} find their own identity in the gallery; of the bicubic ones "
+                 f"{plain}, of the images that were lost {lost}.")
+    return text
 
 
 def near(images, high):

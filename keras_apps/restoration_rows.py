@@ -56,8 +56,8 @@ def _unnamed(images, config):
     train, validation, test = splits.dealt(records, config.data)
     for key, mask in (("train on", train), ("judge by", test)):
         if not mask.any():
-            raise ValueError(f"the data in {records.directory} leave no image to {key}; check `data.holdout`, "
-                             "`data.train_split` and `data.test_split`.")
+            raise ValueError(f"the data in {records.directory} leave no image to {key}; give two photos or more, or "
+                             "check `data.holdout`, `data.train_split` and `data.test_split`.")
     labels = np.where(train, 0, -1).astype(np.int32)
     found = {name: splits.Split(images, np.flatnonzero(mask), np.full(mask.sum(), -1), ["image"], True)
              for name, mask in (("train", train), ("validation", validation), ("test", test)) if mask.any()}

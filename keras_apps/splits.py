@@ -165,7 +165,7 @@ def dealt(records, settings):
 
 
 def _hashed_share(records, what, share):
-    """Rows of about a share of the tracks, cases or single images."""
+    """Rows of about a share of the tracks, cases or single images; of two or more one at least, and not all."""
     if not share:
         return np.zeros(records.count, bool)
     keys = [f"{what} row {row}" for row in range(records.count)]
@@ -174,7 +174,12 @@ def _hashed_share(records, what, share):
         for row, value in enumerate(records.column(column) if names else ()):
             if value >= 0:
                 keys[row] = f"{what} {column} {names[value]}"
-    return np.array([hashed(key) < share * 2 ** 64 for key in keys])
+    places = {key: hashed(key) for key in keys}
+    order = sorted(places.values())
+    if len(order) < 2:
+        return np.zeros(records.count, bool)
+    limit = min(max(share * 2 ** 64, order[0] + 1), order[-1])
+    return np.array([places[key] < limit for key in keys])
 
 
 def _distractors(records, unknown, settings):

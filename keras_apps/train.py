@@ -148,7 +148,7 @@ def train(run, workers, workdir, profile, stopping):
     evaluated = read_json(done) or {}
     if loop.finished() and evaluated.get("trained") == start and not wants_export(exported, start):
         if workers.chief:
-            print(f"{workdir} is finished: step {start} of {loop.steps}, see evaluation.json; use another --workdir to "
+            print(f"{workdir} is finished: step {start} of {loop.steps}, see report.html; use another --workdir to "
                   "train anew.")
         return
     if workers.chief:
@@ -196,6 +196,7 @@ def finish(run, loop, history, reason, exported):
         if reason == "time":
             print(f"stopped after --max_minutes={FLAGS.max_minutes:g} at step {trained} of {loop.steps}; the same "
                   "command goes on from there.")
+        print(f"tables and pictures: {os.path.join(FLAGS.workdir, 'report.html')}")
         if FLAGS.models:
             with loop.averaged(), notes.status("exporting and verifying"):
                 path = export_run(run, loop, result, FLAGS.models)

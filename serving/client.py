@@ -57,6 +57,7 @@ from tensorflow_serving.apis import (
 )
 
 from saved_models.signatures import IMAGE_BYTES, encoded_image
+from serving.orientation import carried
 from tfrecords import command
 
 CHUNK = 32  # images a request: most of the speed of a large batch, little memory
@@ -275,6 +276,8 @@ class Client:
     def restore(self, images, scale=None):
         """[PNG bytes]: each image made `scale` times as high and wide, in their order; None = the model's own scale.
 
+        An EXIF orientation stays what it is: pixels are as they were stored, and the PNG says how to turn them.
+
         Raises: ValueError for a scale that is no whole number or below 1; which ones the model knows, the server says.
                 ServingError with the image that is refused, or whose answer is no PNG or one of another size.
         """
@@ -319,7 +322,7 @@ class Client:
     def _restored_together(self, sent, scale, trusted):
         """PNG bytes or a ServingError for each of [(name, bytes, size)], all of them sent in one request."""
         names, encoded, sizes = zip(*sent)
-        rows = zip(names, sizes)
+        rows = zip(names, sizes, encoded)
         inputs = {"image_bytes": list(encoded)}
         scales = {"scale": np.full(len(sent), scale, np.int32)}
         try:
@@ -329,9 +332,10 @@ class Client:
                     yield answer
                     continue
                 self._require(answer["image_bytes"], "image_bytes", rank=1, kinds="O")
-                for image, (name, size) in zip(answer["image_bytes"], rows):  # the other way round a row would be lost
+                # The other way round a row would be lost.
+                for image, (name, size, asked) in zip(answer["image_bytes"], rows):
                     fault = _restoring_fault(image, size, scale)
-                    yield ServingError("DATA_LOSS", fault, self._asked(), name) if fault else image
+                    yield ServingError("DATA_LOSS", fault, self._asked(), name) if fault else carried(asked, image)
         except ServingError as error:
             if error.code != "RESOURCE_EXHAUSTED" or len(sent) > 1:
                 raise

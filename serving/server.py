@@ -338,7 +338,7 @@ def main(argv):
     if not values["verbosity"].present:
         logging.set_verbosity(logging.INFO)
     # TensorFlow notes it of every gradient of a layer such as swish; nobody trains a served model.
-    tf.get_logger().addFilter(lambda record: "unsaved custom gradients" not in record.getMessage())
+    logging.get_absl_logger().addFilter(lambda record: "unsaved custom gradients" not in record.getMessage())
     models = _models_from_flags(values)
     tf.config.threading.set_intra_op_parallelism_threads(values.tensorflow_intra_op_parallelism)
     tf.config.threading.set_inter_op_parallelism_threads(values.tensorflow_inter_op_parallelism)

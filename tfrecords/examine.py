@@ -17,6 +17,7 @@ from tfrecords.read import MOST_BANDS
 
 MOST_SKIPPED = 0.05                         # share of images that may be unusable
 MOST_LISTED = 1000                          # of them by name
+_TILE = re.compile(r"#\d+_\d+$")            # what `cuts` puts behind the path of a tile's file
 
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")     # what Pillow may open
 _STORED_AS_PNG = ("WEBP", "TIFF", "PPM")                            # what TensorFlow cannot decode
@@ -72,10 +73,10 @@ class Kind(typing.NamedTuple):
 
 
 class Skipped:
-    """Images that cannot be used: all counted, the first MOST_LISTED listed with the reason."""
+    """Images that cannot be used: all counted, the first MOST_LISTED listed with the reason, of tiles one a file."""
 
     def __init__(self):
-        self.count, self._listed = 0, []
+        self.count, self._listed, self._files = 0, [], set()
 
     def add(self, path, reason):
         """One more.   Args: reason: text, or the ValueError or OSError that says it."""
@@ -85,7 +86,11 @@ class Skipped:
     def extend(self, count, listed):
         """More of them, as `facts` of another tell."""
         self.count += count
-        self._listed += listed[:MOST_LISTED - len(self._listed)]
+        for entry in listed:
+            file = _TILE.sub("", entry["path"])
+            if len(self._listed) < MOST_LISTED and (file == entry["path"] or file not in self._files):
+                self._listed.append(entry)
+                self._files.add(file)
 
     def facts(self):
         """As a manifest keeps it."""
@@ -93,6 +98,7 @@ class Skipped:
 
     def judge(self, used, most=None):
         """Raises: ValueError where no image is used, or more than the share `most` (MOST_SKIPPED) of them are not."""
+        more = "" if most is None else ", or allow more by --most_skipped"
         most = MOST_SKIPPED if most is None else most
         total = used + self.count
         examples = "; ".join(f"{entry['path']}: {entry['reason']}" for entry in self._listed[:3])
@@ -100,7 +106,7 @@ class Skipped:
             raise ValueError(f"none of the {total:,} images can be used ({examples}); repair or replace them.")
         if self.count > most * total:
             raise ValueError(f"{self.count:,} of {total:,} images ({self.count / total:.1%}) cannot be used, more than "
-                             f"the {most:.0%} that are skipped ({examples}); repair or remove them.")
+                             f"the {most:.0%} that are skipped ({examples}); repair or remove them{more}.")
 
 
 @contextlib.contextmanager

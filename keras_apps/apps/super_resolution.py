@@ -278,6 +278,13 @@ class SuperResolutionApp(RestorationApp):
                 f"{'told' if self.config.aware else 'not told'} the scale.",
                 {f"x {scale:g}": f"{{}}_x{scale:g}" for scale in scales},
                 {"PSNR, dB": "psnr", "of bicubic": "floor_psnr", "SSIM": "ssim", "SSIM of bicubic": "floor_ssim"}))
+            found.append(Grid(
+                "One image at two scales", f"Share of the held-out images whose maps inside the network, at the scale "
+                f"{max(self.scales):g}, are nearest to their own at the scale {min(self.scales):g}. It tells how alike "
+                "the network takes them to be, not how good the images are.",
+                {"mean of the maps": "{}_maps",
+                 "code" if self.contrastive else "code (none is trained: the maps)": "{}"},
+                {"rank-1": "cross_rank1"}))
         return found
 
     def pictures(self, splits):

@@ -136,13 +136,19 @@ def test_overlays_show_red_where_the_map_is_large_and_frame_the_box():
     assert charts.overlays(images[..., :1], maps, boxes).shape == sheet.shape
 
 
-def test_bars_have_a_line_a_row_and_say_where_there_is_no_figure():
+def test_dots_have_a_line_a_row_say_where_there_is_no_figure_and_mark_ones_own():
     rows = {"this model": [0.5, 24.0], "lost image": [0.9, np.nan], "bicubic": [0.4, 23.0]}
-    picture = charts.bars(rows, ("top-1", "PSNR, dB"))
-    more = charts.bars({**rows, "nearest": [0.3, 21.0]}, ("top-1", "PSNR, dB"))
+
+    def drawn(rows=rows, own=""):
+        return charts.dots(rows, ("top-1", "PSNR, dB"), own)
+    picture, more = drawn(), drawn({**rows, "nearest": [0.3, 21.0]})
     assert picture.dtype == np.uint8 and picture.shape[2] == 3 and more.shape[0] > picture.shape[0]
-    longer = charts.bars({**rows, "this model": [0.8, 24.0]}, ("top-1", "PSNR, dB"))
-    assert (picture != longer).any()
+    assert (picture != drawn({**rows, "this model": [0.8, 24.0]})).any()
+
+    def green(picture):
+        return (abs(picture.astype(int) - [0x1b, 0x7f, 0x4d]).sum(-1) < 40).sum()
+    assert green(picture) == 0 and green(drawn(own="this model")) > 100
+    drawn({"this model": [np.nan, 1.0]}), "a column of nothing"
 
 
 def test_a_path_goes_through_its_points_in_order():

@@ -30,3 +30,15 @@ def test_a_console_shows_both():
     show(Console(file=stream, width=100), RESULT, [GRID])
     text = stream.getvalue()
     assert text.index("Ways") < text.index("bicubic") < text.index("other") and "27.81" in text
+
+
+def test_a_narrow_console_shows_every_figure_whole_in_several_tables():
+    columns = {f"measure {place}": f"figure{place}" for place in range(12)}
+    result = {figure: 10.0 + place for place, figure in enumerate(columns.values())}
+    for width in (200, 80, 30):
+        stream = io.StringIO()
+        show(Console(file=stream, width=width), result, [Grid("Ways", "", {"this model": "{}"}, columns)])
+        text = stream.getvalue()
+        assert "\N{HORIZONTAL ELLIPSIS}" not in text and max(map(len, text.splitlines())) <= width
+        assert all(f"{10 + place}.00" in text and f"measure {place}" in text for place in range(12))
+        assert text.count("Ways") == 1 and text.count("this model") == {200: 1, 80: 3, 30: 12}[width]

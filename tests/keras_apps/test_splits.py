@@ -283,6 +283,18 @@ def test_shares_of_images_are_dealt_by_hash_whatever_else_there_is():
     assert test == [] and len(validation) == pytest.approx(80, abs=25) and len(train) + len(validation) == 400
 
 
+def test_of_few_images_one_is_held_back_and_one_is_trained_on():
+    for count in (2, 3, 5):
+        for share in (0.01, 0.1, 0.99):
+            train, _, test = deal(images(count), holdout=share)
+            assert train and test, (count, share)
+        cases = images(4 * count, case=np.repeat(np.arange(count), 4))
+        train, _, test = deal(cases, holdout=0.01)
+        assert len(test) == 4 and len(train) == 4 * (count - 1), "a whole one"
+    assert deal(images(4, case=[0] * 4), holdout=0.9) == [[0, 1, 2, 3], [], []], "one cannot be parted"
+    assert deal(images(3), holdout=0.0)[2] == []
+
+
 @pytest.mark.parametrize("column", ["track", "case"])
 def test_a_track_or_case_lies_on_one_side(column):
     groups = np.repeat(np.arange(200), 5)

@@ -30,7 +30,7 @@ def test_without_models_nothing_is_exported(trained):
 def test_a_finished_run_is_left_as_it_is(workdir, data, capsys):
     before = contents(workdir)
     run_train(data, workdir)
-    assert "run is finished: step 4 of 4, see evaluation.json; use another --workdir to train anew" in \
+    assert "run is finished: step 4 of 4, see report.html; use another --workdir to train anew" in \
         capsys.readouterr().out
     after = contents(workdir)
     # TensorBoard's writer opens an events file as soon as it is made.
@@ -69,7 +69,7 @@ def test_a_finished_run_is_exported_later_without_another_step(workdir, data, tm
     assert calibration["data_sha256"] == run.records.manifest["data_sha256"]
     assert calibration["threshold"] == pytest.approx(result["threshold"])
     assert "18 images of 3 identities from `data`" in assets["model_card.md"]
-    assert re.search(r"\| auc \| [01]\.\d{4} \| [01]\.\d{4} \|", assets["model_card.md"])
+    assert re.search(r"\| auc +\| [01]\.\d{4} +\| [01]\.\d{4} +\|", assets["model_card.md"])
     served_equals_averaged(version, run, workdir)
 
     run_train(data, workdir, models=tmp_path / "others")

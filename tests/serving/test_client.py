@@ -346,6 +346,16 @@ def test_restore_takes_paths_bytes_one_or_many(restorer, asked, files):
     assert [client.png_size(image) for image in restorer.restore(files / "red.png", np.int64(2))] == [(8, 8)]
 
 
+def test_what_is_restored_is_turned_as_the_photo_is(restorer, asked):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    sideways = io.BytesIO()
+    Image.new("RGB", (9, 5)).save(sideways, "JPEG", exif=exif)
+    upright, turned = restorer.restore([RED, sideways.getvalue()], 2)
+    assert client.png_size(turned) == (10, 18), "as it is stored"
+    assert [Image.open(io.BytesIO(made)).getexif().get(0x0112) for made in (upright, turned)] == [None, 6]
+
+
 def test_few_images_are_restored_together(restorer, asked, monkeypatch):
     sizes = [client.png_size(image) for image in restorer.restore([RED] * 20 + [BLUE], scale=1)]
     assert sizes == [(4, 4)] * 21 and [len(request["scale"]) for request in asked] == [16, 5]

@@ -153,3 +153,19 @@ def test_a_tiff_with_a_small_copy_of_itself_is_one_image():
         writer.write(np.repeat(DEEP, 8, 0), photometric="minisblack")
         writer.write(DEEP, photometric="minisblack", subfiletype=1)
     np.testing.assert_array_equal(examine.pixels(stream.getvalue())[..., 0], np.repeat(DEEP, 8, 0))
+
+
+def test_of_the_tiles_of_a_file_all_count_and_one_is_listed():
+    skipped = examine.Skipped()
+    for place in range(5):
+        skipped.add(f"deep.png#0_{place}", "16 bits")
+        skipped.add("a#1_2/other.png", "no image")
+    skipped.extend(2, [{"path": "deep.png#9_9", "reason": "16 bits"}, {"path": "half.jpg#0_0", "reason": "cut short"}])
+    facts = skipped.facts()
+    assert facts["count"] == 12
+    assert [entry["path"] for entry in facts["unreadable"]] == [
+        "deep.png#0_0", *["a#1_2/other.png"] * 5, "half.jpg#0_0"]
+    with pytest.raises(ValueError, match="repair or remove them, or allow more by --most_skipped.$"):
+        skipped.judge(10, 0.05)
+    with pytest.raises(ValueError, match="repair or remove them.$"):
+        skipped.judge(10)

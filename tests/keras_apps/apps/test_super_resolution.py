@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_apps import doctor
 from keras_apps.apps.super_resolution import FUSIONS
 from keras_apps.degradation import rounded
 from keras_apps.enlarging import bicubic
+from keras_apps.figures import remaining
 from keras_apps.metrics import restoration
 from keras_apps.run import Run
 from tests.keras_apps.restored import faces, small_resolution, write_faces
@@ -180,12 +182,33 @@ def test_the_grid_has_a_row_for_every_way_and_no_search_that_cannot_fail(data):
 
 
 def test_images_that_lose_their_shape_are_told(data):
-    note, = make(data, size=(20, 20)).app.probe(make(data, size=(20, 20)).splits)
-    assert note == ("note: images of 24 x 16 (height x width, median) are stretched to 20 x 20, another shape; "
-                    "--config.size=\"(24, 16)\" keeps theirs.")
-    for changes in ({}, {"size": (20, 20), "data": {"fit": "pad"}}):
+    def told(**changes):
         run = make(data, **changes)
-        assert run.app.probe(run.splits) == []
+        return [note for note in run.app.probe(run.splits) if "stretched" in note]
+    assert told(size=(20, 20)) == [
+        "note: images of 24 x 16 (height x width, median) are stretched to 20 x 20, another shape; "
+        "--config.size=\"(24, 16)\" keeps theirs."]
+    assert told() == told(size=(20, 20), data={"fit": "pad"}) == []
+    near = {"size": (32, 20), "scale": 4, "scales": (4,), "judged": (4,)}
+    assert told(**near) == [], "of the multiples of 4 none is nearer to their shape"
+
+
+def test_few_held_out_images_are_told_by_the_training_and_by_the_doctor(data):
+    run = make(data)
+    assert run.app.probe(run.splits) == ["note: 8 images are held out to judge by, of which figures say little; give "
+                                         "more images, or hold back more by `data.holdout`."]
+    assert doctor.Finding("warn", run.app.probe(run.splits)[0].removeprefix("note: ")) in doctor.examine(run)
+
+
+def test_what_the_figures_come_to_is_said_in_words(data):
+    run = make(data)
+    text = run.app.about({**run.app.evaluate(run.splits), "images": 100, "psnr": 26.0, "floor_psnr": 25.0, "top1": 0.56,
+                          "floor_top1": 0.4, "hr_top1": 0.9})
+    assert text.startswith("Its images are 1.00 dB nearer to the lost ones than bicubic enlargements: the squared "
+                           "error is about 21% smaller. Of 100 of them 56 find their own identity in the gallery; of "
+                           "the bicubic ones 40, of the images that were lost 90.\n\n")
+    assert "2.00 dB farther from" in (worse := run.app.about({**run.app._found["figures"], "psnr": 23.0,
+                                                              "floor_psnr": 25.0})) and "58% larger" in worse
 
 
 # ---- training
@@ -246,7 +269,9 @@ def test_one_network_is_judged_at_scales_it_was_never_trained_on(data):
     low = run.app.lowered(run.splits["test"].load(), 3).numpy()
     made = restoration.eight_bits(run.app.restored(low, (48, 32), 3))
     assert found["psnr_x3"] == pytest.approx(restoration.psnr(made, run.splits["test"].load()), abs=1e-6)
-    scales, ways = run.app.grids(found)
+    scales, ways, crossed = run.app.grids(found)
+    assert [row[0] for row in crossed.cells(found)[1]] == ["mean of the maps", "code (none is trained: the maps)"]
+    assert not {"cross_rank1", "cross_rank1_maps"} & {name for name, *_ in remaining(found, run.app.grids(found))}
     assert [row[0] for row in scales.cells(found)[1]] == ["x 2", "x 3", "x 4"]
     assert scales.cells(found)[1][1][1] == f"{found['psnr_x3']:.2f}" and "means over" in ways.note
     assert "scales" in run.app.pictures(run.splits)
