@@ -158,10 +158,14 @@ def _next(manifest, out):
     least, most = (manifest["sizes"][key] for key in ("minimum", "maximum"))
     own = f"--config.size={shlex.quote(size_text(*least))} " if least == most else ""
     app, config, flags = "vehicle_reid" if len(names.get("camera", ())) > 1 else "verification", "folder", ""
-    if all(len(names.get(column, ())) < 2 for column in ("identity", "label")):
+    tiled = any("tile" in source for source in manifest["created_from"])
+    unnamed = all(len(names.get(column, ())) < 2 for column in ("identity", "label"))
+    fakes = "fake" in names.get("label", ())
+    if unnamed:
         notes = ["note: the images are not of 2 or more identities or labels; image_generation and super_resolution "
                  "need none, for all other training put each into a sub-folder of its own or give --pattern."]
-        if not any("tile" in source for source in manifest["created_from"]) and (not own or max(most) > WHOLE):
+    if unnamed or tiled and not fakes:
+        if not tiled and (not own or max(most) > WHOLE):
             return [*notes, f"next: write them once more with --tile={TILE}; super_resolution would stretch images of "
                     "many sizes to one, and learns from large ones by tiles."]
         if own and min(least) < LEAST:
@@ -169,7 +173,7 @@ def _next(manifest, out):
         app = "super_resolution"
         if own and least != [TILE, TILE]:       # else tiles, and a few images that are smaller than one
             flags = own + ("--config.patch=0 " if min(least) < PATCH else "")
-    elif "fake" in names.get("label", ()):
+    elif fakes:
         made = any(source.get("source") == "fakes" for source in manifest["created_from"])
         app, config = "fake_image_detection", "contrastive" if made else "folder"
         # Resampling blurs what a detector looks for, and one of images of one size refuses others.

@@ -526,6 +526,17 @@ def test_tiles_and_an_image_smaller_than_one_are_not_sent_to_be_tiled_again(tmp_
     assert "super_resolution/folder.py --data=" in write.report(manifest, str(tmp_path / "photos"))[-1]
 
 
+def test_who_asks_for_tiles_wants_large_images_whatever_their_folders_are_called(tmp_path):
+    for place, name in enumerate(("ann", "bob")):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        (tmp_path / "in" / name / "1.png").write_bytes(encoded(np.full((112, 92), place, np.uint8)))
+    source = FolderSource(str(tmp_path / "in"))
+    for made, told in ((TileSource(source, 144), "super_resolution/folder.py --config.size='(112, 92)' --data="),
+                       (source, "verification/folder.py --data=")):
+        lines = write.report(write.write([made], tmp_path / "photos", overwrite=True), str(tmp_path / "photos"))
+        assert told in lines[-1] and not any(line.startswith("note") for line in lines)
+
+
 def test_a_named_source_takes_options(tmp_path):
     with pytest.raises(ValueError, match="`side` is not a hyper-parameter of tfrecords/sources/veri_wild"):
         write.named_source("veri_wild(location='x', side=5000)")

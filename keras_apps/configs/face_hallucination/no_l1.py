@@ -5,7 +5,9 @@
     python -m keras_apps.train --config=keras_apps/configs/face_hallucination/no_l1.py \\
         --data=build/data/orl_faces --workdir=build/no_l1
 
-Pretty, but is it the person? The critic alone says what a face is.
+Pretty, but is it the person? The critic alone says what a face is. It is not: after 300 steps, over three splits of
+persons, top-1 among 40 is .204 (.233, .167, .211) where bicubic enlargements have .463, and PSNR 16.06 under their
+22.87.
 """
 
 from keras_apps.configs.face_hallucination.sigan_resnet import get_config as sigan_resnet

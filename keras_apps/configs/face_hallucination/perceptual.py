@@ -6,7 +6,8 @@
         --data=build/data/orl_faces --workdir=build/perceptual
 
 The maps are those of an encoder of ours, trained on the same persons, never the recogniser that judges. It is told who
-is who, SiGAN only whether two are the same.
+is who, SiGAN only whether two are the same. After 300 steps, over three splits of persons, top-1 among 40 is .556
+(.600, .667, .400), SiGAN's .544, and PSNR 24.17 beside 24.23.
 """
 
 from keras_apps.configs.face_hallucination.sigan_resnet import get_config as sigan_resnet

@@ -8,6 +8,9 @@
 psnr_fused_<p> and distance_fused_<p> are the figures with p percent of the weights of before the critic: fidelity
 against what the maps of the recogniser, which no loss has known, find natural. `--config.fusion=1.0` serves the first
 stage alone, 0.0 the last.
+
+Over three splits of persons, cut down as the claim `fusion` says: PSNR is best between, 26.65 with 50 percent, 26.58
+with 100 and 26.51 with 0 (bicubic 24.47); the distance falls from .374 with 100 to .356 and .336.
 """
 
 from ml_collections import ConfigDict
