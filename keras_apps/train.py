@@ -152,8 +152,9 @@ def train(run, workers, workdir, profile, stopping):
                   "train anew.")
         return
     if workers.chief:
-        print(f"{len(run.rows)} images of {len(run.names)} {run.app.kinds}, step {start} of {loop.steps}",
-              file=sys.stderr)
+        parts = ", ".join(f"{stage['name']} {stage['steps']}" for stage in loop.stages)
+        print(f"{len(run.rows)} images of {len(run.names)} {run.app.kinds}, step {start} of {loop.steps}"
+              + (f" ({parts})" if len(loop.stages) > 1 else ""), file=sys.stderr)
         if not start:
             show_batch(run, board)
             for sentence in run.app.probe(run.splits):

@@ -277,9 +277,12 @@ def test_data_without_identities_are_refused(tmp_path):
 # ---- serving
 
 @pytest.mark.slow
-def test_a_run_is_exported_and_answers_as_it_was_trained(data, tmp_path):
+def test_a_run_is_exported_and_answers_as_it_was_trained(data, tmp_path, capsys):
     config = small_hallucination()
     run_train(data, tmp_path / "run", config, tmp_path / "models")
+    said, steps = capsys.readouterr(), config.recogniser_steps + config.steps
+    assert f"step 0 of {steps} (recogniser {config.recogniser_steps}, images {config.steps})" in said.err
+    assert f"tables and pictures: {tmp_path / 'run' / 'report.html'}" in said.out
     found = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert {"psnr", "ssim", "top1", "top5", "top10", "top1_closed", "floor_top1", "floor_psnr"} <= set(found)
     run = Run(config, str(data), STRATEGY)
