@@ -8,10 +8,10 @@
 
 top1 is among all 567 vehicles, those trained on among them; top1_closed among the 60 of the test.
 
-Cut down as the claim `vehicles` says, over three seeds: top1_closed .067 (.133, .017, .050) with and without pairs, with
-L1 alone .078, bicubic .050, NMF .089, the lost images themselves .172. A recogniser of so few steps hardly knows vehicles
-from another camera, so that this table tells the ways apart by PSNR at most: 22.77, without pairs 22.80, with L1 alone
-22.93, bicubic 22.24. `--config.recogniser=` takes a better one.
+Cut down as the claim `vehicles` says, over three seeds: top1_closed .067 (.133, .017, .050) with and without pairs,
+with L1 alone .078, bicubic .050, NMF .089, the lost images themselves .172. A recogniser of so few steps hardly knows
+vehicles from another camera, so that this table tells the ways apart by PSNR at most: 22.77, without pairs 22.80,
+with L1 alone 22.93, bicubic 22.24. `--config.recogniser=` takes a better one.
 """
 
 from keras_apps.configs.face_hallucination.sigan_resnet import get_config as sigan_resnet

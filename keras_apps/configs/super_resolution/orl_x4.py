@@ -13,9 +13,9 @@ keep=0.3) and no jitter 1.76 dB and .071 of SSIM above bicubic, with the augment
 recogniser at 112 x 92 pixels finds .99 of the lost images (top-1), at 48 x 48 .94. The second and third split below
 judge persons that helped to choose; only the first is free of them.
 
-Measured over three splits of persons, at the last step (each): 27.87 dB (27.50, 28.75, 27.36), SSIM .825, bicubic 25.90
-and .742; top1_closed .859 (.767, .978, .833), bicubic .663 (.711, .800, .478), the lost images .956. 25 CPU minutes on a
-core of an AMD EPYC that is three times as slow as the one of the other figures here.
+Measured over three splits of persons, at the last step (each): 27.87 dB (27.50, 28.75, 27.36), SSIM .825, bicubic
+25.90 and .742; top1_closed .859 (.767, .978, .833), bicubic .663 (.711, .800, .478), the lost images .956. 25 CPU
+minutes on a core of an AMD EPYC that is three times as slow as the one of the other figures here.
 """
 
 from ml_collections import ConfigDict, FieldReference
