@@ -5,7 +5,9 @@
     python -m keras_apps.train --config=keras_apps/configs/face_hallucination/sigan_densenet.py \\
         --data=build/data/orl_faces --workdir=build/sigan_densenet
 
-As `sigan_resnet` but for the blocks.
+As `sigan_resnet` but for the blocks. After 350 steps, over three splits of persons, top-1 among 40 is .563 (.622, .678,
+.389), bicubic .463, the lost images .830; without the identity term .570: with dense blocks three splits do not show
+what the pairs add.
 """
 
 from keras_apps.configs.face_hallucination.sigan_resnet import get_config as sigan_resnet
