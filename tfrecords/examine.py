@@ -98,7 +98,6 @@ class Skipped:
 
     def judge(self, used, most=None):
         """Raises: ValueError where no image is used, or more than the share `most` (MOST_SKIPPED) of them are not."""
-        more = "" if most is None else ", or allow more by --most_skipped"
         most = MOST_SKIPPED if most is None else most
         total = used + self.count
         examples = "; ".join(f"{entry['path']}: {entry['reason']}" for entry in self._listed[:3])
@@ -106,7 +105,7 @@ class Skipped:
             raise ValueError(f"none of the {total:,} images can be used ({examples}); repair or replace them.")
         if self.count > most * total:
             raise ValueError(f"{self.count:,} of {total:,} images ({self.count / total:.1%}) cannot be used, more than "
-                             f"the {most:.0%} that are skipped ({examples}); repair or remove them{more}.")
+                             f"the {most:.0%} that are skipped ({examples}); repair or remove them.")
 
 
 @contextlib.contextmanager

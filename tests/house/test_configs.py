@@ -98,15 +98,22 @@ def choices(path):
 
 
 def traced():
-    """Tracing all would take minutes: the smallest configs that together have every choice; the others when slow."""
-    found, seen = [], set()
-    small = [path for path in CONFIGS if not large(path)]
-    for path in sorted(small, key=lambda path: (np.prod(height_and_width(load(path).get_config().size)), path)):
-        own = set(choices(path))
-        if not own <= seen:
-            found.append(path)
-            seen |= own
-    return found
+    """Tracing all would take minutes: few configs that together have every choice; the others when slow.
+
+    Of those left the one that adds most for its size, again and again; at last without those that others made needless.
+    """
+    left = {path: (set(choices(path)), float(np.prod(height_and_width(load(path).get_config().size))) ** 0.5)
+            for path in CONFIGS if not large(path)}
+    found, seen = {}, set()
+    while any(own - seen for own, _ in left.values()):
+        best = max(left, key=lambda path: (len(left[path][0] - seen) / left[path][1], path))
+        found[best] = left.pop(best)[0]
+        seen |= found[best]
+    for path in list(found):
+        others = set().union(*(own for other, own in found.items() if other != path))
+        if found[path] <= others:
+            del found[path]
+    return list(found)
 
 
 def built(path, data_of):
