@@ -113,7 +113,7 @@ class App(tf.Module):
         return {}
 
     def probe(self, splits):
-        """What to look at before the training: sentences, those that warn beginning with "warning: "."""
+        """What to look at before the training: sentences, those that warn beginning with "note: " or "warning: "."""
         return []
 
     def evaluate(self, splits):

@@ -1,6 +1,7 @@
 """What config, data and machine let expect of a training, before it is begun: `python -m keras_apps.train --doctor`."""
 
 import os
+import re
 import subprocess
 import typing
 
@@ -22,6 +23,7 @@ TIGHT = 0.8             # of the free memory
 USUAL, FACTOR = {"sgd": (0.1, 256, 1.0), "adam": (1e-3, 64, 0.5)}, 10   # {optimizer: (rate, batch, power)}
 MANY_EPOCHS = 1000
 VIEWS = ("Identity", "Reshape", "StopGradient", "Squeeze", "ExpandDims")    # share their input's memory
+WARNS = "note: ", "warning: "   # what sentences of `App.probe` that warn begin with
 HELD_ANYWAY = ("ReadVariableOp", "Const", "Shape")
 
 
@@ -54,7 +56,8 @@ def examine(run):
             *epochs(stages, len(run.rows)), *warmup(run.config, min(parts(stages))),
             *(held_out(run.splits.get("test")) if pairs else ()),
             *(chosen_by(run.config, len(run.rows), run.splits.get("validation")) if pairs else ()),
-            *(Finding("warn", text.removeprefix("note: ")) for text in run.app.probe(run.splits))]
+            *(Finding("warn" if text.startswith(WARNS) else "ok", re.sub("^(note|warning): ", "", text))
+              for text in run.app.probe(run.splits))]
 
 
 def show(findings):

@@ -50,6 +50,8 @@ def show(console, result, grids=(), floor="floor"):
     """Grids, then the remaining figures, on a rich console."""
     for grid in grids:
         header, rows = grid.cells(result)
+        if not rows:
+            continue
         for place, part in enumerate(_that_fit(header, rows, console.width)):
             table = Table(*(header[column] for column in part), title=None if place else grid.title,
                           title_justify="left", title_style="bold")
@@ -65,7 +67,10 @@ def show(console, result, grids=(), floor="floor"):
 
 
 def _that_fit(header, rows, width):
-    """Columns, the first in each, of as many tables as a console of this width needs to show each figure whole."""
+    """Columns, the first in each, of as many tables as a console of this width needs to show each figure whole.
+
+    Where not even two columns fit, they are shown by themselves, and the console folds them.
+    """
     wide = [max(len(line[column]) for line in (header, *rows)) + 3 for column in range(len(header))]
     parts, room = [[0]], width - 1 - wide[0]
     for column in range(1, len(header)):

@@ -1,5 +1,6 @@
 """What apps share that make large images of small ones: which images, the recogniser, judging, pictures, serving."""
 
+import math
 import time
 
 import numpy as np
@@ -224,8 +225,9 @@ class RestorationApp(App):
     def probe(self, splits):
         """Whether the images lose their shape where they are brought to one size, and enough are held out."""
         train, held = splits["train"], len(splits["test"].rows)
-        few = [f"note: {held} images are held out to judge by, of which figures say little; give more images, or hold "
-               "back more by `data.holdout`."] if held < FEW else []
+        few = [f"note: {held} image{'s are' if held > 1 else ' is'} held out to judge by, of which figures say little; "
+               "give more images, or hold back more of them (`data`: holdout, train_identities, test_split)."
+               ] if held < FEW else []
         return few + self._stretched(train)
 
     def _stretched(self, train):
@@ -445,10 +447,14 @@ class RestorationApp(App):
 def _verdict(result):
     """What the figures come to, for people who know none of them."""
     gain = result["psnr"] - result["floor_psnr"]
+    if not math.isfinite(gain):
+        return "Its images cannot be compared with bicubic enlargements."
+    if abs(gain) < 0.005:
+        return "Its images are as near to the lost ones as bicubic enlargements."
     text = (f"Its images are {abs(gain):.2f} dB {'nearer to' if gain > 0 else 'farther from'} the lost ones than "
             f"bicubic enlargements: the squared error is about {abs(1 - 10 ** (-gain / 10)):.0%} "
             f"{'smaller' if gain > 0 else 'larger'}.")
-    if "top1" in result:
+    if math.isfinite(result.get("top1", math.nan)):
         own, plain, lost = (round(result[f"{row}top1"] * result["images"]) for row in ("", "floor_", "hr_"))
         text += (f" Of {result['images']} of them {own} find their own identity in the gallery; of the bicubic ones "
                  f"{plain}, of the images that were lost {lost}.")

@@ -155,17 +155,19 @@ def dealt(records, settings):
              for key in ("train_split", "validation_split", "test_split")}
     train, validation, test = named.values()
     if test is None:
-        rest = ~train if train is not None else _hashed_share(records, "test", settings.holdout)
+        free = np.ones(records.count, bool) if validation is None else ~validation
+        rest = ~train if train is not None else _hashed_share(records, "test", settings.holdout, free)
         test = rest & ~validation if validation is not None else rest
     if train is None:
         train = ~test
     if validation is None:
-        validation = train & _hashed_share(records, "validation", settings.validation)
+        left = train & ~test
+        validation = left & _hashed_share(records, "validation", settings.validation, left)
     return train & ~validation & ~test, validation & ~test, test
 
 
-def _hashed_share(records, what, share):
-    """Rows of about a share of the tracks, cases or single images; of two or more one at least, and not all."""
+def _hashed_share(records, what, share, among):
+    """Rows of about a share of the tracks, cases or images; of two or more `among` them one at least, and not all."""
     if not share:
         return np.zeros(records.count, bool)
     keys = [f"{what} row {row}" for row in range(records.count)]
@@ -175,7 +177,7 @@ def _hashed_share(records, what, share):
             if value >= 0:
                 keys[row] = f"{what} {column} {names[value]}"
     places = {key: hashed(key) for key in keys}
-    order = sorted(places.values())
+    order = sorted({places[keys[row]] for row in np.flatnonzero(among)})
     if len(order) < 2:
         return np.zeros(records.count, bool)
     limit = min(max(share * 2 ** 64, order[0] + 1), order[-1])

@@ -32,9 +32,12 @@ def orientation_of(image):
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # nothing is decoded
+            warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(image), formats=("JPEG", "PNG")) as opened:
-                found = opened.getexif().get(TAG, 1)
+                # Of a PNG `getexif` would decode the pixels, in search of a chunk behind them.
+                exif = Image.Exif()
+                exif.load(opened.info.get("exif", b""))
+                found = exif.get(TAG, 1)
     except Exception:  # noqa: BLE001 - damaged heads raise anything; the pixels may still be fine
         return 1
-    return found if found in range(1, 9) else 1
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1  # it may be stored as another kind of number

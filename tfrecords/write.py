@@ -140,7 +140,7 @@ def report(manifest, out):
         lines.append(f"  left out         {ignored:,} images that no pattern, list or box fits")
     skipped = manifest["skipped"]
     if skipped["count"]:
-        lines.append(f"  skipped          {skipped['count']:,} files that cannot be used, such as")
+        lines.append(f"  skipped          {skipped['count']:,} images that cannot be used, such as")
         lines += [" " * 19 + f"{entry['path']}: {entry['reason']}" for entry in skipped["unreadable"][:5]]
     if manifest["turned"]:
         lines.append(f"warning: {manifest['turned']:,} images have an EXIF orientation; they are stored as "

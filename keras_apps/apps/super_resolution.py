@@ -278,6 +278,7 @@ class SuperResolutionApp(RestorationApp):
                 f"{'told' if self.config.aware else 'not told'} the scale.",
                 {f"x {scale:g}": f"{{}}_x{scale:g}" for scale in scales},
                 {"PSNR, dB": "psnr", "of bicubic": "floor_psnr", "SSIM": "ssim", "SSIM of bicubic": "floor_ssim"}))
+        if len(self.scales) > 1:
             found.append(Grid(
                 "One image at two scales", f"Share of the held-out images whose maps inside the network, at the scale "
                 f"{max(self.scales):g}, are nearest to their own at the scale {min(self.scales):g}. It tells how alike "

@@ -148,7 +148,10 @@ def test_dots_have_a_line_a_row_say_where_there_is_no_figure_and_mark_ones_own()
     def green(picture):
         return (abs(picture.astype(int) - [0x1b, 0x7f, 0x4d]).sum(-1) < 40).sum()
     assert green(picture) == 0 and green(drawn(own="this model")) > 100
-    drawn({"this model": [np.nan, 1.0]}), "a column of nothing"
+    dash, without = (drawn({**rows, "lost image": [0.9, value]}) for value in (np.nan, 23.5))
+    ink = [(one[:, one.shape[1] // 2:].astype(int).sum(-1) < 300).sum() for one in (dash, without)]
+    assert 0 < ink[0] < ink[1], "a dash in place of a dot and its figure"
+    assert drawn({"this model": [np.nan, 1.0]}).shape[2] == 3, "a column of nothing"
 
 
 def test_a_path_goes_through_its_points_in_order():

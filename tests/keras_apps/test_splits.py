@@ -288,6 +288,8 @@ def test_of_few_images_one_is_held_back_and_one_is_trained_on():
         for share in (0.01, 0.1, 0.99):
             train, _, test = deal(images(count), holdout=share)
             assert train and test, (count, share)
+            train, validation, test = deal(images(count), holdout=share, validation=share)
+            assert train and test and bool(validation) == (count > 2 and share < 0.9), (count, share)
         cases = images(4 * count, case=np.repeat(np.arange(count), 4))
         train, _, test = deal(cases, holdout=0.01)
         assert len(test) == 4 and len(train) == 4 * (count - 1), "a whole one"

@@ -196,7 +196,8 @@ def test_images_that_lose_their_shape_are_told(data):
 def test_few_held_out_images_are_told_by_the_training_and_by_the_doctor(data):
     run = make(data)
     assert run.app.probe(run.splits) == ["note: 8 images are held out to judge by, of which figures say little; give "
-                                         "more images, or hold back more by `data.holdout`."]
+                                         "more images, or hold back more of them (`data`: holdout, train_identities, "
+                                         "test_split)."]
     assert doctor.Finding("warn", run.app.probe(run.splits)[0].removeprefix("note: ")) in doctor.examine(run)
 
 
