@@ -161,13 +161,12 @@ def dealt(records, settings):
     if train is None:
         train = ~test
     if validation is None:
-        left = train & ~test
-        validation = left & _hashed_share(records, "validation", settings.validation, left)
+        validation = _hashed_share(records, "validation", settings.validation, train & ~test)
     return train & ~validation & ~test, validation & ~test, test
 
 
 def _hashed_share(records, what, share, among):
-    """Rows of about a share of the tracks, cases or images; of two or more `among` them one at least, and not all."""
+    """About a share of the rows `among`, whole tracks, cases or images; of two or more one at least, and not all."""
     if not share:
         return np.zeros(records.count, bool)
     keys = [f"{what} row {row}" for row in range(records.count)]
@@ -181,7 +180,7 @@ def _hashed_share(records, what, share, among):
     if len(order) < 2:
         return np.zeros(records.count, bool)
     limit = min(max(share * 2 ** 64, order[0] + 1), order[-1])
-    return np.array([places[key] < limit for key in keys])
+    return among & np.array([places[key] < limit for key in keys])
 
 
 def _distractors(records, unknown, settings):
