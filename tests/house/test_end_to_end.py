@@ -62,7 +62,7 @@ def models(photos):
     """From the folder to a data folder and an encoder, from the zip to a gallery."""
     out = photos.parent
     said = command("tfrecords.write", f"--images={photos}", f"--out={out / 'data'}", "--shards=2")
-    assert "48 colour images" in said and "skipped          1 files" in said
+    assert "48 colour images" in said and "skipped          1 images that cannot be used" in said
     command("keras_apps.train", "--config=keras_apps/configs/verification/folder.py", f"--data={out / 'data'}",
             f"--workdir={out / 'run'}", f"--models={out / 'models'}", "--config.steps=20",
             "--config.checkpoint_every=20", "--config.size=24", "--config.embedding=16", "--config.batch=16",
