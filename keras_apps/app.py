@@ -60,7 +60,9 @@ class App(tf.Module):
         """Stages in order: {"name", "steps", "phases": {phase: batches a step}, "batch", "size"}, a size as in configs.
 
         "rounds" beside them, in [1, steps], asks for `between` so often; with "anew" the schedule begins once more, for
-        this stage and those behind it up to the next such. No stage sees the draws of another.
+        this stage and those behind it up to the next such. No stage sees the draws of another. "sampler" takes the
+        place of the config's; "unlabelled" adds the rows of the split of that name; "views", of tfrecords/views, makes
+        batch["views"] in place of all augmentation; "plain" leaves all of it out.
         """
         return ({"name": "train", "steps": self.config.steps, "phases": {"train": 1},
                  "batch": self.config.batch, "size": self.config.size},)
@@ -86,6 +88,10 @@ class App(tf.Module):
                  `loss`: the total is.  carry: anything `after_step` wants.
         """
         raise NotImplementedError
+
+    def starting(self):
+        """The parts that begin with the encoder which `init` names: each holds a `network`."""
+        return (self,)
 
     def across(self):
         """Whether a term looks across the batch (pairs, queues, shares of a head): such a batch must be seen whole.
@@ -123,6 +129,10 @@ class App(tf.Module):
     def grids(self, result):
         """[`figures.Grid`] of the main figures of `evaluate`, which stand before all others where they are shown."""
         return []
+
+    def files(self, splits):
+        """{file name: text} to lie beside the report after `evaluate`."""
+        return {}
 
     def follow(self, splits, step):
         """What to watch every `follow_every` steps: {name: float}, {tag: uint8 [H,W,3]}. Nothing is chosen by it."""

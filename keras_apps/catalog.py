@@ -15,6 +15,7 @@ from tfrecords import command
 
 FLAGS = flags.FLAGS
 FACTS = ("schedule", "seed")     # defaulted arguments that the caller passes, not the config
+DATA = ("names", "counts")       # those too, where the default is None
 
 
 def folders():
@@ -38,7 +39,8 @@ def entries(folder):
         found = method_class(folder, name)
         own = arguments(found)
         words = [f"{key}={value.default!r}" for key, value in own.items()
-                 if value.default is not inspect.Parameter.empty and key not in FACTS]
+                 if value.default is not inspect.Parameter.empty and key not in FACTS
+                 and not (key in DATA and value.default is None)]
         yield f"{name}({', '.join(words)})", inspect.getdoc(found).splitlines()[0]
 
 

@@ -23,7 +23,7 @@ class EmbeddingNetwork(tf.keras.Model):
         super().__init__()
         if dimension < 0 or not 0 <= dropout < 1:
             raise ValueError(f"`embedding` is {dimension} and `dropout` {dropout} but they must be >= 0 and in [0, 1).")
-        self.backbone = build("backbones", backbone, channels=shape[2])
+        self.backbone = build("backbones", backbone, channels=shape[2], size=tuple(shape[:2]))
         self.neck = build("necks", neck, pooling=pooling)
         self.dropout = dropout
         images = tf.zeros([1, *shape])
@@ -40,7 +40,11 @@ class EmbeddingNetwork(tf.keras.Model):
 
     def both(self, images, training=False, seed=None):
         """The feature before the norm, for losses on distances, and the embedding after it: two [b,D]."""
-        feature = self.neck(self.backbone(images, training=training), training=training)
+        return self.of_maps(self.backbone(images, training=training), training, seed)
+
+    def of_maps(self, maps, training=False, seed=None):
+        """`both` of the backbone's maps."""
+        feature = self.neck(maps, training=training)
         if training and self.dropout:
             feature = tf.nn.experimental.stateless_dropout(feature, self.dropout, seed)
         if self.project:

@@ -60,6 +60,8 @@ def evaluate(run, loop, workdir, history, trained=None, reason="finished"):
     drawn = {tag: charts.png(pixels) for tag, pixels in pictures.items()}
     for tag, data in drawn.items():
         write_file(os.path.join(workdir, "pictures", f"{tag}.png"), data)
+    for name, text in run.app.files(run.splits).items():
+        write_file(os.path.join(workdir, name), text)
     report.write(run, result, workdir, drawn)
     return result
 

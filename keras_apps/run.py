@@ -7,6 +7,7 @@ import subprocess
 import sys
 import types
 
+import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
@@ -82,7 +83,8 @@ class Run:
                                  f"accumulate={parts}); use {near}, or another `accumulate`.")
 
     def _held(self):
-        return {name: split for name, split in self.splits.items() if name not in ("train", "distractors")}
+        others = "train", "distractors", "unlabelled"
+        return {name: split for name, split in self.splits.items() if name not in others}
 
     def _note_seen(self, workdir):
         """Held-out identities that the run to start from was trained on are not unseen ones."""
@@ -113,26 +115,37 @@ class Run:
 
     def batches(self, stage):
         """The training batches of a stage."""
-        sampler = build("tfrecords/samplers", self.config.data.sampler, batch=stage["batch"])
-        return Batches(self.images_of(stage["size"]), self._table(), sampler, self.augment, self.mixing,
-                       self.config.seed, self.crop)
+        sampler = build("tfrecords/samplers", stage.get("sampler") or self.config.data.sampler, batch=stage["batch"])
+        views = stage.get("views")
+        # Views are augmentations themselves; two kinds of warp would soften every image.
+        plain = views or stage.get("plain")
+        augment, mixing, crop = ((), (), None) if plain else (self.augment, self.mixing, self.crop)
+        views = build("tfrecords/views", views) if views else None
+        return Batches(self.images_of(stage["size"]), self._table(self.rows_of(stage)), sampler, augment, mixing,
+                       self.config.seed, crop, views)
 
-    def _table(self):
+    def rows_of(self, stage):
+        """The rows that a stage is trained on."""
+        further = self.splits.get("unlabelled") if stage.get("unlabelled") else None
+        return self.rows if further is None else np.sort(np.concatenate([self.rows, further.rows]))
+
+    def _table(self, rows):
         """What samplers see: one value of each category column an image, of several the first."""
         records, columns = self.records, {}
         for column in records.manifest["names"]:
             values = records.several(column)[:, 0] if column in SEVERAL else records.column(column)
             columns[column] = values
         pairs = records.pairs()
-        return Table(self.rows, self.labels, columns, records.manifest["names"],
+        return Table(rows, self.labels, columns, records.manifest["names"],
                      pairs and (pairs["first"], pairs["second"], pairs["same"]))
 
     def check(self):
         """Refuses, before anything is written, data that cannot be read or sampled."""
-        for size in dict.fromkeys(height_and_width(stage["size"]) for stage in self.app.stages()):
-            images = self.images_of(size)
-            if self.crop is None and len(self.rows) <= images.limit:
-                images.load_sound(self.rows, "decoding")
+        for size, unlabelled in dict.fromkeys((height_and_width(stage["size"]), stage.get("unlabelled", False))
+                                              for stage in self.app.stages()):
+            images, rows = self.images_of(size), self.rows_of({"unlabelled": unlabelled})
+            if self.crop is None and len(rows) <= images.limit:
+                images.load_sound(rows, "decoding")
         for stage in self.app.stages():
             self.batches(stage).dataset(0, self.strategy.num_replicas_in_sync)
 
@@ -140,7 +153,8 @@ class Run:
         """The loop over the app's stages; a new one starts from the run that `init` names."""
         if self.config.init and not (workdir and checkpoints_in(os.path.join(workdir, "checkpoints"))):
             with self.strategy.scope():
-                print(start_from(self.app, self.config.init), file=sys.stderr)
+                for part in self.app.starting():
+                    print(start_from(part, self.config.init), file=sys.stderr)
         judge = functools.partial(self.app.evaluate, {"test": self.splits.get("validation")})
         return Loop(self.app, self.config, self.batches, self.strategy, workdir, actions, judge, stopping)
 

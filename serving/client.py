@@ -7,6 +7,7 @@
     python -m serving.client search IMAGE... --model=gallery [--k=5]
         [--out=sheet.png [--images=PHOTOS] [--pattern=REGEX]]
     python -m serving.client detect IMAGE... --model=fake_image_detection [--out=overlay.png]
+    python -m serving.client classify IMAGE_OR_FOLDER... [--model=small_sample_diagnosis] [--explain=out.png]
     python -m serving.client generate --model=image_generation [--count=16] [--seed=0] [--class_index=INDEX]
         [--out=sheet.png or --out=FOLDER]
     python -m serving.client restore IMAGE_OR_FOLDER... --out=large.png or --out=FOLDER [--scale=2]
@@ -18,7 +19,9 @@ decides: same where the score reaches the model's threshold. `probability` is th
 it can be above 0.5 where the decision is different. Some models make other vectors of images that ask than of those
 that are searched: `ask` gives the former, `embed` the latter, and of verify the first image asks. The sheet of search
 shows each query with its answers in order, the enrolled images as well where PHOTOS is the folder the gallery was built
-from; a bar is the share of the sheet's largest score.
+from; a bar is the share of the sheet's largest score. Where an identity, such as a diagnosis, occurs among the answers
+of an image more than once, they vote: the most frequent one wins, of equally frequent ones that of the nearest answer.
+An unknown image has no vote.
 
 REGEX is searched in the path of an image as it is typed, which may begin above PHOTOS. It says whose image it is, by
 its group identity, else label. On a sheet right answers are framed green then, wrong ones red; the file of embed or ask
@@ -30,23 +33,25 @@ Of detect, too, `decision` decides: fake where the score reaches the threshold. 
 images: it makes one of each seed from --seed on, the same one whenever it is asked again; a model that knows classes
 needs --class_index. They go into FOLDER as <seed>.png, or the first 400 onto a sheet.
 
+classify names a label with its probability, then the runner-up. Where the model is too unsure, it says to ask a person
+and shows the label that leads. --explain asks `explain` as well and draws at most 50 images as detect does, in red what
+speaks for the label.
+
 restore makes each image SCALE times as high and wide: one goes into large.png, others into FOLDER as <name>.png, those
 of a folder below it as they lie there. Nothing is overwritten that is to be restored, and two images never go into one
-file. Of several, those that cannot be restored are told at the end, and the exit code is 1.
+file. Of several, those that cannot be restored or classified are told at the end, and the exit code is 1.
 """
 
-import io
+import functools
+import itertools
 import numbers
 import os
-import struct
 import time
-import warnings
 
 import grpc
 import numpy as np
 import tensorflow as tf
 from absl import flags
-from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -57,7 +62,18 @@ from tensorflow_serving.apis import (
 )
 
 from saved_models.signatures import IMAGE_BYTES, encoded_image
+from serving.answers import image_size, label_fault, png_size, restoring_fault, share_fault, without_rounding
+from serving.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    ServingError,
+    Unavailable,
+    error_of,
+)
 from serving.orientation import carried
+from serving.values import as_text, describe, from_proto, to_proto
 from tfrecords import command
 
 CHUNK = 32  # images a request: most of the speed of a large batch, little memory
@@ -67,61 +83,13 @@ SECONDS, RESTORE_SECONDS = 10.0, 600.0  # to wait for an answer; a large photo t
 RESTORE_IMAGES, RESTORE_BYTES, RESTORE_PIXELS = 16, 4 * 2**20, 2**24
 OWN_SCALE = 0  # asks a model to restore by the scale it was judged by
 USUAL_SCALE = 4  # by which requests are cut where the model's own is not known
-ROUNDING = 1e-3  # by which a map may leave [0, 1]
+# What `classify` answers: {output: (rank, kind of NumPy)}; not every model tells the uncertainty.
+LABELS = {"label": (1, "O"), "decision": (1, "i"), "abstain": (1, "b"), "probabilities": (2, "f"), "classes": (2, "O")}
+UNCERTAINTY = {"uncertainty": (1, "f")}
 POLL_SECONDS = 0.2  # between two questions of wait_ready
 ABSENT_SECONDS = 1.5  # a running server sees a version written a moment ago at its next look, after 1 s
 
 State = get_model_status_pb2.ModelVersionStatus.State
-
-
-class ServingError(Exception):
-    """A request that was not answered: `code` is the gRPC code's name, `message` what the server said.
-
-    `image` is the path, or "image <number>", of the image at fault where it is one; None where it is not.
-    """
-
-    remedy = ""
-
-    def __init__(self, code, message, asked="", image=None):
-        self.code, self.message, self.asked, self.image = code, message, asked, image
-        said = " ".join(message.split()).rstrip(".")
-        at_fault = f"{image}: " if image else ""
-        super().__init__(f"{at_fault}{asked}{code}: {said}{'; ' + self.remedy if self.remedy else ''}.")
-
-
-class NotFound(ServingError):
-    """The server has no such model or version."""
-
-    remedy = (
-        "check the name (--model here, --model_name or the model config at the server) and the version, "
-        "or wait until it is exported and loaded"
-    )
-
-
-class InvalidArgument(ServingError):
-    """The server refuses the inputs."""
-
-
-class FailedPrecondition(ServingError):
-    """The model cannot answer this, for example because it has no such signature."""
-
-
-class DeadlineExceeded(ServingError):
-    """No answer within the time limit."""
-
-    remedy = "allow more time or send fewer images at once"
-
-
-class Unavailable(ServingError):
-    """No server answers at the address."""
-
-    remedy = "start it with `python -m serving.server` or check the address"
-
-
-_ERRORS = {
-    error_class.__name__.upper(): error_class
-    for error_class in (NotFound, InvalidArgument, FailedPrecondition, DeadlineExceeded, Unavailable)
-}
 
 
 class Client:
@@ -186,11 +154,8 @@ class Client:
         try:
             return self._ask_images("ask", ("embedding",), image_bytes=images)["embedding"]
         except FailedPrecondition as error:
-            if "ask" in self.metadata():
-                raise
-            raise FailedPrecondition(
-                error.code, "the model has no signature `ask`, so images ask by its `embed`; use that", error.asked
-            ) from error
+            self.require("ask", "images ask by its `embed`; use that", error)
+            raise
 
     def verify(self, first, second):
         """Do first[i] and second[i] show the same? {"score", "probability", "decision", "threshold"} [n].
@@ -205,11 +170,12 @@ class Client:
     def search(self, images):
         """The k most similar entries of a gallery: {"identities", "scores", "entries" [n, k], "unknown" [n]}.
 
-        Identities and entries are str; scores descend; unknown = the best is below the gallery's threshold.
+        Identities and entries are str; scores descend; unknown = the best is below the gallery's threshold. What the
+        identities, such as diagnoses, vote for: `serving.vote.votes(answer)`.
         """
         names = ("identities", "scores", "entries", "unknown")
         answer = self._ask_images("search", names, image_bytes=images)
-        return {name: _as_text(value) if value.dtype == object else value for name, value in answer.items()}
+        return {name: as_text(value) if value.dtype == object else value for name, value in answer.items()}
 
     def detect(self, images):
         """Is images[i] fake? {"score", "probability", "decision", "threshold"} [n].
@@ -227,18 +193,100 @@ class Client:
 
         Raises: ServingError with the image whose map holds anything else.
         """
+        return self._maps("fake_map", images)
+
+    def classify(self, images):
+        """What does images[i] show? {"label" str, "decision" int32, "abstain" bool [n], "probabilities" float32 and
+        "classes" str [n, K]}, of some models "uncertainty" float32 [n] in [0, 1] as well.
+
+        classes names the columns of probabilities, decision is the column of the label; abstain = the model is too
+        unsure: ask a person.
+
+        Raises: ServingError with the image whose answer is none.
+        """
+        answers = []
+        for _, answer in self._classified(images):
+            if isinstance(answer, Exception):
+                raise answer
+            answers.append(answer)
+        names = [name for name in answers[0] if all(name in answer for answer in answers)]
+        return {name: self._joined(name, [answer[name] for answer in answers]) for name in names}
+
+    def classify_each(self, images):
+        """As classify, but one image cannot spoil the others, and only the answers of a request are kept.
+
+        Returns: iterator of (image, {name: its value, or the values of its row}, or the error that speaks against this
+                 image alone: ServingError, or ValueError or OSError for a file that cannot be sent). An image of which
+                 only a path is given is read when its turn comes.
+        Raises:  ValueError at once; ServingError, by the iterator, for what is wrong with all of them.
+        """
+        return (
+            (image, answer if isinstance(answer, Exception) else {name: value[0] for name, value in answer.items()})
+            for image, answer in self._classified(images)
+        )
+
+    def _classified(self, images):
+        """Iterator of (image, {name: values [1, ...]} or its error)."""
         images = _as_list(images)
-        maps = self._ask_images("fake_map", ("map",), image_bytes=images)["map"]
-        self._require(maps, "map", rank=3, kinds="f")
-        for row, evidence in enumerate(maps):
-            low, high = evidence.min(), evidence.max()
-            if not (low >= -ROUNDING and high <= 1 + ROUNDING):  # false for NaN as well
+        if not images:
+            raise ValueError("No image to classify; give at least one path or the bytes of one.")
+        read = _read(images)
+        requests = iter(lambda: list(itertools.islice(read, CHUNK)), [])
+        return self._sparing(requests, self._classified_together)
+
+    def _classified_together(self, sent, trusted):
+        """{name: values [1, ...]} or a ServingError for each of [(name, bytes)], all of them sent in one request."""
+        names, encoded = zip(*sent)
+        rows = iter(names)
+        inputs, called = {"image_bytes": encoded}, {"image_bytes": names}
+        for answer in self._each("classify", LABELS, inputs, called, trusted=trusted):
+            if isinstance(answer, ServingError):
+                next(rows)
+                yield answer
+                continue
+            answer = self._labels(answer)
+            # The other way round a row would be lost.
+            for row, name in zip(range(len(answer["label"])), rows):
+                one = {output: value[row : row + 1] for output, value in answer.items()}
+                fault = label_fault({output: value[0] for output, value in one.items()})
+                yield ServingError("DATA_LOSS", fault, self._asked(), name) if fault else without_rounding(one)
+
+    def _labels(self, answer):
+        """The outputs of `classify` with text as str.   Raises: ServingError where one is not what it must be."""
+        wanted = {name: kind for name, kind in (LABELS | UNCERTAINTY).items() if name in answer}
+        answer = {name: answer[name] for name in wanted}
+        for name, value in answer.items():
+            self._require(value, name, *wanted[name])
+        for name, like in (("classes", "probabilities"), ("uncertainty", "label")):
+            if name in answer and answer[name].shape != answer[like].shape:
                 raise ServingError(
                     "DATA_LOSS",
-                    f"output `map` holds values from {low:g} to {high:g} but must lie in [0, 1]",
+                    f"output `{name}` has shape {list(answer[name].shape)} but must have that of `{like}`, "
+                    f"{list(answer[like].shape)}",
                     self._asked(),
-                    _called(images[row], row),
                 )
+        return {name: as_text(value) if value.dtype == object else value for name, value in answer.items()}
+
+    def explain(self, images):
+        """What speaks for the label that `classify` gives, and where: float32 [n, H, W] in [0, 1], as `fake_map`.
+
+        Raises: FailedPrecondition for a model without `explain`; ServingError with the image whose map holds anything
+                else.
+        """
+        try:
+            return self._maps("explain", images)
+        except FailedPrecondition as error:
+            self.require("explain", cause=error)
+            raise
+
+    def _maps(self, signature, images):
+        images = _as_list(images)
+        maps = self._ask_images(signature, ("map",), image_bytes=images)["map"]
+        self._require(maps, "map", rank=3, kinds="f")
+        for row, evidence in enumerate(maps):
+            fault = share_fault("map", evidence)
+            if fault:
+                raise ServingError("DATA_LOSS", fault, self._asked(), _called(images[row], row))
         return np.clip(maps, 0, 1).astype(np.float32)
 
     def generate(self, count, seed=0, label=None):
@@ -302,27 +350,34 @@ class Client:
         images = _as_list(images)
         if not images:
             raise ValueError("No image to restore; give at least one path or the bytes of one.")
-        return self._restored(images, int(scale or OWN_SCALE))
+        scale = int(scale or OWN_SCALE)
+        return self._sparing(_requests(images, scale), functools.partial(self._restored_together, scale))
 
-    def _restored(self, images, scale):
+    def _sparing(self, requests, ask):
+        """Iterator of (image, its answer or the error that speaks against it alone), one request after another.
+
+        Args:   requests: [(image, its name, bytes or why there are none)] of each.
+                ask: ([(name, bytes)], whether only images can be at fault) -> iterator of an answer or a ServingError
+                for each of them.
+        """
         answered = False
-        for request in _requests(images, scale):
-            sent = [(called, data, size) for _, called, data, size in request if not isinstance(data, Exception)]
+        for request in requests:
+            sent = [(called, data) for _, called, data in request if not isinstance(data, Exception)]
             try:
-                answers = list(self._restored_together(sent, scale, answered)) if sent else []
+                answers = list(ask(sent, answered)) if sent else []
             except InvalidArgument:
                 # The fine image may have a fault of its own, such as its size: one answer to another one shows it.
-                answers = list(self._restored_together(sent, scale, True)) if len(sent) > 1 else []
-                if not any(isinstance(answer, bytes) for answer in answers):
+                answers = list(ask(sent, True)) if len(sent) > 1 else []
+                if all(isinstance(answer, Exception) for answer in answers):
                     raise
-            answered = answered or any(isinstance(answer, bytes) for answer in answers)
-            for image, _, data, _ in request:
+            answered = answered or not all(isinstance(answer, Exception) for answer in answers)
+            for image, _, data in request:
                 yield image, data if isinstance(data, Exception) else answers.pop(0)
 
-    def _restored_together(self, sent, scale, trusted):
-        """PNG bytes or a ServingError for each of [(name, bytes, size)], all of them sent in one request."""
-        names, encoded, sizes = zip(*sent)
-        rows = zip(names, sizes, encoded)
+    def _restored_together(self, scale, sent, trusted):
+        """PNG bytes or a ServingError for each of [(name, bytes)], all of them sent in one request."""
+        names, encoded = zip(*sent)
+        rows = iter(sent)
         inputs = {"image_bytes": list(encoded)}
         scales = {"scale": np.full(len(sent), scale, np.int32)}
         try:
@@ -333,8 +388,8 @@ class Client:
                     continue
                 self._require(answer["image_bytes"], "image_bytes", rank=1, kinds="O")
                 # The other way round a row would be lost.
-                for image, (name, size, asked) in zip(answer["image_bytes"], rows):
-                    fault = _restoring_fault(image, size, scale)
+                for image, (name, asked) in zip(answer["image_bytes"], rows):
+                    fault = restoring_fault(image, image_size(asked), scale)
                     yield ServingError("DATA_LOSS", fault, self._asked(), name) if fault else carried(asked, image)
         except ServingError as error:
             if error.code != "RESOURCE_EXHAUSTED" or len(sent) > 1:
@@ -349,10 +404,10 @@ class Client:
         """
         request = predict_pb2.PredictRequest(model_spec=self._spec(signature))
         for name, value in inputs.items():
-            request.inputs[name].CopyFrom(_tensor_proto(name, value))
+            request.inputs[name].CopyFrom(to_proto(name, value))
         seconds = self._timeout or (RESTORE_SECONDS if signature == "restore" else SECONDS)
         response = self._call(self._prediction.Predict, request, seconds)
-        return {name: _array(name, proto) for name, proto in response.outputs.items()}
+        return {name: from_proto(name, proto) for name, proto in response.outputs.items()}
 
     def metadata(self):
         """{signature: {"inputs", "outputs": {name: (dtype, shape)}, "method"}}; -1 in a shape = any size."""
@@ -364,13 +419,21 @@ class Client:
         response.metadata["signature_def"].Unpack(signatures)
         return {
             key: {
-                "inputs": _describe(signature.inputs),
-                "outputs": _describe(signature.outputs),
+                "inputs": describe(signature.inputs),
+                "outputs": describe(signature.outputs),
                 "method": signature.method_name,
             }
             for key, signature in sorted(signatures.signature_def.items())
             if not key.startswith("__saved_model_")  # what loading runs, not what anybody calls
         }
+
+    def require(self, signature, otherwise="", cause=None):
+        """Raises: FailedPrecondition where the model has no such signature; `otherwise` = what follows from that."""
+        known = self.metadata()
+        if signature not in known:
+            said = f", so {otherwise}" if otherwise else f"; it has {', '.join(sorted({*known} - {'serving_default'}))}"
+            told = f"the model has no signature `{signature}`{said}"
+            raise FailedPrecondition("FAILED_PRECONDITION", told, self._asked()) from cause
 
     def status(self):
         """[{"version", "state", "error_code", "error"}], newest first; state: AVAILABLE, LOADING, END ..."""
@@ -445,11 +508,12 @@ class Client:
     def _require(self, array, name, rank, kinds):
         """Raises: ServingError where an output is not what the signature promises; kinds: NumPy's, one letter each."""
         if array.ndim != rank or array.dtype.kind not in kinds or not array.size:
-            wanted = {"b": "bool", "f": "float32", "O": "string"}[kinds]
+            wanted = {"b": "bool", "f": "float32", "i": "int32", "O": "string"}[kinds]
+            shape = {1: "[n]", 2: "[n, K]", 3: "[n, H, W]"}[rank]
             raise ServingError(
                 "DATA_LOSS",
                 f"output `{name}` is {'string' if array.dtype == object else array.dtype} {list(array.shape)} but must "
-                f"be {wanted} {'[n]' if rank == 1 else '[n, H, W]'}",
+                f"be {wanted} {shape}",
                 self._asked(),
             )
 
@@ -574,9 +638,7 @@ class Client:
         try:
             return method(request, timeout=timeout or self._timeout or SECONDS)
         except grpc.RpcError as error:
-            code = error.code().name
-            error_class = _ERRORS.get(code.replace("_", ""), ServingError)
-            raise error_class(code, error.details() or "no reason given", self._asked()) from error
+            raise error_of(error.code().name, error.details() or "no reason given", self._asked()) from error
 
     def _asked(self):
         which = f" version {self._version}" if self._version is not None else ""
@@ -597,121 +659,31 @@ def _called(image, row):
     return f"image {row + 1}" if isinstance(image, bytes) else os.fspath(image)
 
 
-def _requests(images, scale):
-    """[(image, its name, bytes or why there are none, size)] of each request to restore images."""
-    request, shares = [], 0.0
+def _read(images):
+    """Iterator of (image, its name, bytes or why there are none)."""
     for row, image in enumerate(images):
-        size, share = None, 0.0
         try:
             data = encoded_image(image)
         except (ValueError, OSError) as error:
             data = error
-        else:
+        yield image, _called(image, row), data
+
+
+def _requests(images, scale):
+    """[(image, its name, bytes or why there are none)] of each request to restore images."""
+    request, shares = [], 0.0
+    for image, called, data in _read(images):
+        share = 0.0
+        if not isinstance(data, Exception):
             size = image_size(data)
             pixels = size[0] * size[1] * (scale or USUAL_SCALE) ** 2 if size else RESTORE_PIXELS
             share = max(1 / RESTORE_IMAGES, len(data) / RESTORE_BYTES, pixels / RESTORE_PIXELS)
         if request and shares + share > 1:
             yield request
             request, shares = [], 0.0
-        request.append((image, _called(image, row), data, size))
+        request.append((image, called, data))
         shares += share
     yield request
-
-
-def _restoring_fault(answer, size, scale):
-    """What is wrong with the answer for an image of (height, width), None = nothing."""
-    made = png_size(answer)
-    if made is None:
-        return f"output `image_bytes` holds {len(answer):,} bytes but must hold a PNG"
-    scale = scale or max(1, round(made[0] / size[0])) if size else scale
-    if size and made != (scale * size[0], scale * size[1]):
-        return (
-            f"output `image_bytes` holds a PNG of {made[0]} x {made[1]} (height x width) but must hold one of "
-            f"{scale * size[0]} x {scale * size[1]}, {scale} times {size[0]} x {size[1]}"
-        )
-    return None
-
-
-def image_size(data):
-    """(height, width) that the head of an encoded image states; None where it does not or decoders differ on it.
-
-    A GIF is such: TensorFlow makes it as large as its largest frame, others as large as its canvas.
-    """
-    size = png_size(data)
-    if size or data[:2] not in (b"\xff\xd8", b"BM"):
-        return size
-    from PIL import Image  # of no use to those who only ask for vectors
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # nothing is decoded
-            with Image.open(io.BytesIO(data), formats=("JPEG", "BMP")) as opened:
-                return opened.height, opened.width
-    except Exception:  # noqa: BLE001 - damaged images raise anything; the server says what is wrong with them
-        return None
-
-
-def png_size(data):
-    """(height, width) that the head of a PNG states, None for what is none; nothing is decoded."""
-    if len(data) < 24 or data[:8] != b"\x89PNG\r\n\x1a\n" or data[12:16] != b"IHDR":
-        return None
-    width, height = struct.unpack(">II", data[16:24])
-    return (height, width) if width and height else None
-
-
-def _tensor_proto(name, value):
-    """Numbers as tensor_content (float_val costs the server much more), strings byte for byte."""
-    if isinstance(value, np.ndarray):
-        if value.dtype.kind not in "OSU":
-            return _number_proto(name, value)
-        value = value.tolist()
-    # By hand, not through NumPy: its strings lose trailing zero bytes and each takes the room of the longest.
-    shape, items = [], [value]
-    while items and isinstance(items[0], (list, tuple)):
-        shape.append(len(items[0]))
-        if not all(isinstance(item, (list, tuple)) and len(item) == shape[-1] for item in items):
-            return _number_proto(name, value)
-        items = [part for item in items for part in item]
-    if not items or not all(isinstance(item, (str, bytes)) for item in items):
-        return _number_proto(name, value)
-    proto = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING)
-    for size in shape:
-        proto.tensor_shape.dim.add().size = size
-    proto.string_val.extend(item.encode() if isinstance(item, str) else item for item in items)
-    return proto
-
-
-def _number_proto(name, value):
-    try:
-        return tf.make_tensor_proto(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"`{name}` cannot be sent: {' '.join(str(error).split())[:200]}; give an array of numbers "
-            "or strings of one shape."
-        ) from error
-
-
-def _array(name, proto):
-    try:
-        return tf.make_ndarray(proto)
-    except (TypeError, ValueError) as error:
-        raise ServingError("DATA_LOSS", f"output `{name}` cannot be read: {error}") from error
-
-
-def _as_text(array):
-    texts = np.empty(array.shape, dtype=object)
-    texts.ravel()[:] = [item.decode("utf-8", "replace") for item in array.ravel()]
-    return texts
-
-
-def _describe(tensors):
-    return {
-        name: (
-            tf.as_dtype(info.dtype).name if info.dtype else "composite",
-            tuple(dim.size for dim in info.tensor_shape.dim) if not info.tensor_shape.unknown_rank else None,
-        )
-        for name, info in sorted(tensors.items())
-    }
 
 
 # ---- Command ----
@@ -721,7 +693,8 @@ def define_flags():
     flags.DEFINE_string("server", "localhost:8500", "host:port or unix:/path of the server.")
     flags.DEFINE_string(
         "model", None, "Name of the model on the server; default: gallery for search, fake_image_detection for detect, "
-        "image_generation for generate, super_resolution for restore, else verification."
+        "small_sample_diagnosis for classify, image_generation for generate, super_resolution for restore, else "
+        "verification."
     )
     flags.DEFINE_integer("version", None, "Version of the model instead of the newest.", lower_bound=0)
     flags.DEFINE_string("label", None, "Version label of the model instead of the newest.")
@@ -743,6 +716,7 @@ def define_flags():
         "generate: .png that gets a sheet of the images, or a folder (a name without ending) that gets <seed>.png; "
         "restore: .png that gets the one image, or a folder that gets <name>.png of each.",
     )
+    flags.DEFINE_string("explain", None, "classify: .png that gets the images with what speaks for their label.")
     flags.DEFINE_string(
         "images", None, "search --out: folder the gallery was built from, whose images the sheet shows."
     )
@@ -774,8 +748,7 @@ def define_flags():
 def start():
     from serving import client_command  # what it draws and prints with is of no use to the library
 
-    # Its class, not this module's: run as a command this module is `__main__`, and the errors are serving.client's.
-    command.run(client_command.main, define_flags, words=True, errors=(client_command.ServingError,))
+    command.run(client_command.main, define_flags, words=True, errors=(ServingError,))
 
 
 if __name__ == "__main__":

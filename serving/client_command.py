@@ -1,6 +1,7 @@
 """The command of serving.client, which says how it is called: what it checks, asks, prints and writes."""
 
 import contextlib
+import itertools
 import json
 import os
 import sys
@@ -9,12 +10,12 @@ import time
 import numpy as np
 from absl import flags
 
-from serving import targets
-from serving.client import ABSENT_SECONDS, CHUNK, Client, DeadlineExceeded, NotFound, ServingError, png_size
+from serving import folders, labels, targets, vote
+from serving.client import ABSENT_SECONDS, CHUNK, Client, png_size
+from serving.errors import DeadlineExceeded, NotFound, ServingError
 from serving.files import require_place, write_whole
 
 QUIET_SECONDS = 2.0  # work shorter than this shows no progress
-SHOWN = 4  # numbers of an embedding in the table: with a file name they fit into 80 columns
 
 
 def _embed(client, images, values, facts):
@@ -92,10 +93,12 @@ def _search(client, images, values, truths):
     for chunk in _chunks(images, "searching"):
         for name, value in client.search(chunk).items():
             found[name] += [row[: values.k] for row in value] if value.ndim > 1 else list(value)
+    votes = vote.votes(found)
     if values.out:
         from serving import sheet
 
-        picture, said = sheet.draw(images, found, values.images, truths)
+        shown = votes if vote.telling(votes) else None
+        picture, said = sheet.draw(images, found, values.images, truths, shown)
         write_whole("out", values.out, lambda stream: picture.save(stream, "PNG"))
         hint = "" if values.images else "; --images=DIR, what the gallery was built from, shows its images"
         print(f"sheet written to {values.out}: {said}{hint}", file=sys.stderr)
@@ -107,9 +110,11 @@ def _search(client, images, values, truths):
                 {"identity": identity, "score": float(score), "entry": entry}
                 for identity, score, entry in zip(*ranked)
             ],
+            "vote": cast,
+            "voted": vote.winner(cast),
         }
-        for image, unknown, *ranked in zip(
-            images, found["unknown"], found["identities"], found["scores"], found["entries"]
+        for image, unknown, cast, *ranked in zip(
+            images, found["unknown"], votes, found["identities"], found["scores"], found["entries"]
         )
     ]
 
@@ -123,13 +128,54 @@ def _detect(client, images, values, _):
     answers = [client.detect(chunk) for chunk in _chunks(images, "detecting")]
     answer = {name: np.concatenate([part[name] for part in answers]) for name in answers[0]}
     if values.out:
-        picture, said = overlay.draw(images, answer, maps)
-        write_whole("out", values.out, lambda stream: picture.save(stream, "PNG"))
-        print(f"picture written to {values.out}: {said}", file=sys.stderr)
+        captions = [overlay.of_detection(answer, row) for row in range(len(maps))]
+        _draw_overlay("out", values.out, images, maps, captions, overlay.FAKE)
     return [
         {"image": image, **{name: _plain(value[row]) for name, value in answer.items()}}
         for row, image in enumerate(images)
     ]
+
+
+def _draw_overlay(flag, path, *what):
+    from serving import overlay
+
+    picture, said = overlay.draw(*what)
+    write_whole(flag, path, lambda stream: picture.save(stream, "PNG"))
+    print(f"picture written to {path}: {said}", file=sys.stderr)
+
+
+def _classify(client, images, values, found):
+    if values.explain:
+        from serving import overlay
+
+        client.require("explain")  # before the long work
+    rows, refused, maps, stopped = [], [], [], None
+    answers = client.classify_each(found.images)
+    with _progress(len(found.images), "classifying", shown=len(found.images) > CHUNK) as advance:
+        try:
+            while chunk := list(itertools.islice(answers, CHUNK)):
+                answered = [pair for pair in chunk if not isinstance(pair[1], Exception)]
+                if values.explain and answered and len(maps) < overlay.MOST_IMAGES:
+                    wanted = [image for image, _ in answered][: overlay.MOST_IMAGES - len(maps)]
+                    maps += list(client.explain(wanted))
+                rows += [labels.row_of(image, answer) for image, answer in answered]
+                refused += [answer for _, answer in chunk if isinstance(answer, Exception)]
+                advance(len(chunk))
+        except ServingError as error:
+            if not rows:
+                raise
+            stopped = error  # such as a server that went away: what it said before is shown
+    if refused and len(found.images) == 1:
+        raise refused[0]
+    if maps:
+        captions = [overlay.of_label(row) for row in rows[: len(maps)]]
+        _draw_overlay("explain", values.explain, [row["image"] for row in rows], maps, captions, overlay.LABEL)
+    _tell_each(refused)
+    left_out = _left_out(refused, found)
+    if left_out:
+        print("; ".join([f"{_counted(len(rows))} classified", *left_out]), file=sys.stderr)
+    _tell_each([stopped] if stopped else [])
+    return rows
 
 
 def _generate(client, images, values, _):
@@ -186,18 +232,30 @@ def _tell_restored(plan, rows, refused, out):
     """What was refused, a line each, then how many images were written and how many files left out, on stderr."""
     if not rows and not refused:
         return
-    for error in refused:
-        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
-    said = f"{len(rows):,} image{'s' if len(rows) != 1 else ''} written to {out}"
+    _tell_each(refused)
+    said = f"{_counted(len(rows))} written to {out}"
     if out.endswith(_ENDINGS["restore"]):
         said += f": {rows[0]['height']} x {rows[0]['width']} (height x width)"
+    print("; ".join([said, *_left_out(refused, plan)]), file=sys.stderr)
+
+
+def _counted(count):
+    return f"{count:,} image{'s' if count != 1 else ''}"
+
+
+def _tell_each(errors):
+    for error in errors:
+        print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+
+
+def _left_out(refused, found):
+    """How many images were refused and what was left out of the folders, in words; found: Plan or Found."""
     parts = [
         (len(refused), "refused", "refused"),
-        (plan.others, "file with another ending skipped", "files with other endings skipped"),
-        (plan.links, "link not followed", "links not followed"),
+        (found.others, "file with another ending skipped", "files with other endings skipped"),
+        (found.links, "link not followed", "links not followed"),
     ]
-    print("; ".join([said] + [f"{count:,} {one if count == 1 else many}" for count, one, many in parts if count]),
-          file=sys.stderr)  # fmt: skip
+    return [f"{count:,} {one if count == 1 else many}" for count, one, many in parts if count]
 
 
 _COMMANDS = {
@@ -206,17 +264,20 @@ _COMMANDS = {
     "verify": _verify,
     "search": _search,
     "detect": _detect,
+    "classify": _classify,
     "generate": _generate,
     "restore": _restore,
 }
 _MODELS = {  # what is asked without --model; "verification" elsewhere
     "search": "gallery",
     "detect": "fake_image_detection",
+    "classify": "small_sample_diagnosis",
     "generate": "image_generation",
     "restore": "super_resolution",
 }
 _OWNERS = {
     "out": ("embed", "ask", "search", "detect", "generate", "restore"),
+    "explain": ("classify",),
     "k": ("search",),
     "images": ("search",),
     "pattern": ("embed", "ask", "search"),
@@ -231,29 +292,40 @@ _ENDINGS = {
     "ask": ".npz",
     "search": ".png",
     "detect": ".png",
+    "classify": ".png",
     "generate": ".png",
     "restore": ".png",
 }
+_FILES = {"classify": "explain"}  # the flag that names what is written, where it is not --out
 _MAKE = ("generate",)  # they take no images
-_WALK = ("restore",)  # they take folders of images
+_WALK = ("classify", "restore")  # they take folders of images
 _FOLDERS = ("generate", "restore")  # their --out may be a folder, which has no ending
 
 
-def _require_out(signature, out):
-    """Whether --out is what the command writes and can be made, asked before the work."""
+def _require_out(flag, out, signature):
+    """Whether a flag's value is what the command writes and can be made, asked before the work."""
     ending, folder = _ENDINGS[signature], os.path.normpath(out)
     if signature in _FOLDERS and not out.endswith(ending):
         if os.path.isdir(folder):
             folder = os.path.join(folder, "0.png")  # what is to be made is in it
         elif os.path.splitext(folder)[1]:
-            raise ValueError(f"`--out` is {out} but must end in {ending} or, for a folder, have no ending.")
+            raise ValueError(f"`--{flag}` is {out} but must end in {ending} or, for a folder, have no ending.")
         elif os.path.exists(folder):
-            raise NotADirectoryError(f"`--out` is {out} but that is a file; give a folder or FILE{ending}.")
-        require_place("out", folder)
+            raise NotADirectoryError(f"`--{flag}` is {out} but that is a file; give a folder or FILE{ending}.")
+        require_place(flag, folder)
         return
     if not out.endswith(ending):
-        raise ValueError(f"`--out` is {out} but must end in {ending}.")
-    require_place("out", out)
+        raise ValueError(f"`--{flag}` is {out} but must end in {ending}.")
+    require_place(flag, out)
+
+
+def _require_unasked(flag, file, images, signature):
+    """Raises: ValueError where what is to be written would take the place of an image that is asked about."""
+    if os.path.exists(file) and any(os.path.samefile(file, image) for image in images if os.path.exists(image)):
+        raise ValueError(
+            f"`--{flag}` is {file} but that is an image to {signature}, which would be overwritten; give another "
+            f"--{flag}."
+        )
 
 
 def _wait(client, values, model):
@@ -321,99 +393,8 @@ def _progress(count, doing, shown):
         print(f"{doing}: {count} image{'s' if count > 1 else ''} in {seconds:.1f} s", file=sys.stderr)
 
 
-def print_table(signature, rows):
-    from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text
-
-    def columns(*names):
-        # A narrow terminal folds names, of which the end matters most, and never breaks a number.
-        return [
-            Column(name, overflow="fold") if name in _NAMES else Column(name, no_wrap=True) for name in names
-        ]
-
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    if signature in ("embed", "ask"):
-        size = len(rows[0]["embedding"])
-        console.print(
-            f"{len(rows)} embedding{'s' if len(rows) > 1 else ''} of {size} numbers [{len(rows)}, {size}]; "
-            "all of them with --out=FILE.npz or --json.",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
-        table = Table(*columns("image", "length", "first numbers"))
-        for row in rows:
-            vector = row["embedding"]
-            table.add_row(
-                Text(row["image"]),
-                f"{np.linalg.norm(vector):.4f}",
-                " ".join(f"{number: .3f}" for number in vector[:SHOWN]) + (" ..." if size > SHOWN else ""),
-            )
-    elif signature == "verify":
-        table = Table(*columns("first", "second", "score", "threshold", "decision", "probability"))
-        for row in rows:
-            table.add_row(
-                Text(row["first"]),
-                Text(row["second"]),
-                f"{row['score']:.4f}",
-                f"{row['threshold']:.4f}",
-                _decision_text(row["decision"]),
-                f"{row['probability']:.4f}",
-            )
-    elif signature == "detect":
-        table = Table(*columns("image", "score", "threshold", "decision", "probability"))
-        for row in rows:
-            table.add_row(
-                Text(row["image"]),
-                f"{row['score']:.4f}",
-                f"{row['threshold']:.4f}",
-                "fake" if row["decision"] else "real",
-                f"{row['probability']:.4f}",
-            )
-    elif signature == "generate":
-        table = Table(*columns("seed", "bytes", "height x width"))
-        for row in rows:
-            table.add_row(str(row["seed"]), f"{row['bytes']:,}", f"{row['height']} x {row['width']}")
-    else:
-        table = Table(*columns("image", "rank", "identity", "score", "entry", "known"))
-        for row in rows:
-            for rank, match in enumerate(row["matches"], 1):
-                first = rank == 1
-                table.add_row(
-                    Text(row["image"] if first else ""),
-                    str(rank),
-                    Text(match["identity"]),
-                    f"{match['score']:.4f}",
-                    Text(match["entry"]),
-                    ("unknown" if row["unknown"] else "known") if first else "",
-                )
-    console.print(table)
-    if signature == "verify":
-        console.print(
-            "`decision` decides: same where score >= threshold. `probability` is that of same at equal odds, were "
-            "there as many same as different pairs; a strict threshold may decide against it.",
-            markup=False,
-            highlight=False,
-        )
-    if signature == "detect":
-        console.print(
-            "`decision` decides: fake where score >= threshold. `probability` is that of fake; the threshold need not "
-            "lie where it is 0.5.",
-            markup=False,
-            highlight=False,
-        )
-
-
-_NAMES = {"image", "first", "second", "identity", "entry"}
-
-
-def _decision_text(decision):
-    return ("same" if decision else "different") if isinstance(decision, (bool, int)) else str(decision)
-
-
-def main(argv):
-    values = flags.FLAGS
+def _words(argv):
+    """(command, images) of what was typed."""
     if len(argv) < 2 or argv[1] not in _COMMANDS:
         raise ValueError(
             f"`{argv[1] if len(argv) > 1 else ''}` is not a command; use one of "
@@ -424,15 +405,23 @@ def main(argv):
         raise ValueError(f"`{images[0]}` follows {signature}, which takes no images but only flags; leave it away.")
     if not images and signature not in _MAKE:
         raise ValueError(f"No image to {signature}; give at least one path.")
+    return signature, images
+
+
+def _require_flags(values, signature):
+    """Whether the flags belong to the command and to each other."""
     for flag, owners in _OWNERS.items():
         if values[flag].present and signature not in owners:
-            raise ValueError(f"`--{flag}` belongs to {' and '.join(owners)}; leave it away for {signature}.")
+            other = _FILES.get(signature) if flag == "out" else None
+            instead = f"write --{other}=FILE.png" if other else "leave it away"
+            raise ValueError(f"`--{flag}` belongs to {' and '.join(owners)}; {instead} for {signature}.")
     if signature == "restore" and not values.out:
         raise ValueError(
             "`--out` is missing but restore writes images; give --out=FOLDER, or --out=FILE.png for a single one."
         )
-    if values.out:
-        _require_out(signature, values.out)
+    flag = _FILES.get(signature, "out")
+    if values[flag].value:
+        _require_out(flag, values[flag].value, signature)
     if values.images and not values.out:
         raise ValueError(f"`--images` is {values.images} but only a sheet shows images; give --out=FILE.png as well.")
     if values.pattern and not values.out:
@@ -444,15 +433,30 @@ def main(argv):
         raise FileNotFoundError(
             f"`--images` is {values.images} but must be the folder that the gallery was built from; unpack a zip first."
         )
-    for image in images:  # before the first of many requests, not after the last
+
+
+def _read(values, signature, images):
+    """What the command needs to know of the images beside their paths, asked before the first of many requests."""
+    for image in images:
         folder = os.path.isdir(image)
         if folder and signature not in _WALK:
             raise FileNotFoundError(f"Image `{image}` is a folder; give its images, such as {image.rstrip('/')}/*.png.")
         if not folder and not os.path.isfile(image):
             raise FileNotFoundError(f"Image `{image}` is not a file; check the path.")
-    read = _READS[signature](images, values.pattern) if values.pattern else None
-    if signature in _WALK:
-        read = targets.plan(images, values.out)
+    if signature == "restore":
+        return targets.plan(images, values.out)
+    read = folders.find(images, signature) if signature in _WALK else None
+    flag = _FILES.get(signature, "out")
+    if values[flag].value:
+        _require_unasked(flag, values[flag].value, read.images if read else images, signature)
+    return _READS[signature](images, values.pattern) if values.pattern else read
+
+
+def main(argv):
+    values = flags.FLAGS
+    signature, images = _words(argv)
+    _require_flags(values, signature)
+    read = _read(values, signature, images)
     model = values.model or _MODELS.get(signature, "verification")
     with Client(values.server, model, values.timeout, values.version, values.label) as client:
         if values.wait:
@@ -461,7 +465,9 @@ def main(argv):
     if values.json:
         for row in rows:
             print(json.dumps(row))
-    elif not values.out or signature == "detect":      # its picture holds the first ones alone, and no threshold
+    elif rows and (not values.out or signature == "detect"):  # its picture holds the first ones alone, and no threshold
+        from serving.tables import print_table
+
         print_table(signature, rows)
-    if signature in _WALK and len(rows) < len(read.jobs):
+    if signature in _WALK and len(rows) < len(read.images):
         sys.exit(1)  # why, has been told

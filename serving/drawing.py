@@ -1,6 +1,7 @@
 """What every picture the client draws is made of: a page with one look, and images read into tiles."""
 
 import io
+import math
 import os
 import warnings
 
@@ -15,7 +16,7 @@ KINDS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 
 GAP, MARGIN = 14, 20  # pixels
 INK, QUIET, LINE, PLAIN, PAPER = "#1d2733", "#66707c", "#dfe3e8", "#eef0f3", "#ffffff"
-GOOD, BAD = "#1b7f4d", "#c2302e"
+GOOD, BAD, DOUBT, NEUTRAL = "#1b7f4d", "#c2302e", "#b45309", "#2f5d9b"
 
 
 class Page:
@@ -40,16 +41,14 @@ class Page:
             self.pen.text(middle, line, QUIET, self.small, anchor="mm")
 
     def text(self, place, text, font, colour, room, start=0.0):
-        """One line, cut to its room; `start` is the share of what is left that the beginning gets."""
-        short, left = text, len(text)
-        while left and font.getlength(short) > room:
-            left -= 1
-            head = round(start * left)
-            short = f"{text[:head]}…{text[len(text) - left + head :]}"
-        self.pen.text(place, short, colour, font)
+        """One line, cut to its room; `start` is the share of what is left that the beginning gets. Where it ends."""
+        text = _cut(text, font, room, start)
+        self.pen.text(place, text, colour, font)
+        return place[0] + font.getlength(text)
 
-    def badge(self, left, top, word, colour):
-        """A word on colour; where it ends."""
+    def badge(self, left, top, word, colour, room=math.inf):
+        """A word on colour, its end cut off where it needs more room; where the badge ends."""
+        word = _cut(word, self.small, room - 14, 1.0)
         box = self.pen.textbbox((left + 7, top), word, self.small)
         self.pen.rounded_rectangle((left, box[1] - 4, box[2] + 7, box[3] + 4), 8, fill=colour)
         self.pen.text((left + 7, top), word, PAPER, self.small)
@@ -62,6 +61,15 @@ class Page:
                 lines.append("")
             lines[-1] += letter
         return lines if len(lines) <= most else ["…", *lines[1 - most :]]
+
+
+def _cut(text, font, room, start):
+    short, left = text, len(text)
+    while left and font.getlength(short) > room:
+        left -= 1
+        head = round(start * left)
+        short = f"{text[:head]}…{text[len(text) - left + head :]}"
+    return short
 
 
 def read_tile(image, side, whole=False):

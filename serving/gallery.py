@@ -11,7 +11,7 @@ version's assets/gallery.json; more than 5 % of them are an error. For other lay
 --pattern=REGEX of `tfrecords.write`: its group `identity`, else `label`, says whose image it is, and images
 whose path does not match are left out and counted. DIR of --model and --gallery is a version folder or the
 folder above it, of which the newest version is taken. An entry's name is its path below PHOTOS, or
-NAME/<file name>.
+NAME/<file name>. Identities may be diagnoses as well, of similar cases: the search of serving.client tells their vote.
 """
 
 import functools

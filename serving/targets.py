@@ -3,7 +3,7 @@
 import dataclasses
 import os
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".bmp")  # of what a served model reads
+from serving.folders import Below, is_inside
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,13 +17,16 @@ class Plan:
     others: int = 0
     links: int = 0
 
+    @property
+    def images(self):
+        return tuple(image for image, _ in self.jobs)
+
 
 def plan(inputs, out):
     """One file for each image, checked before the work.
 
-    Images of a folder are those below it whose names end as ENDINGS, in the order of their paths, which are kept below
-    `out`. Hidden files and `out` itself, with what an earlier call made, are passed over; links that lead out of the
-    folder, and links to folders, whose images have a place of their own, are not followed.
+    Images of a folder are those that `folders.Below` finds, in the order of their paths, which are kept below `out`;
+    `out` itself, with what an earlier call made, is passed over.
 
     Args:    inputs: paths of images and folders that are there.
              out: .png for one image that is given as such, else a folder, which need not be there but above which is
@@ -46,7 +49,7 @@ def plan(inputs, out):
             if not os.path.isdir(given):
                 jobs.append((given, _made(out, os.path.basename(given))))
                 continue
-            below = _Below(given, out)
+            below = Below(given, "restore", out)
             jobs += [(os.path.join(given, path), _made(out, path)) for path in below.paths]
             others, links = others + below.others, links + below.links
         found = Plan(tuple(jobs), others, links)
@@ -58,50 +61,6 @@ def plan(inputs, out):
 
 def _made(out, path):
     return os.path.join(out, os.path.splitext(path)[0] + ".png")
-
-
-class _Below:
-    """`paths` of the images below a folder, relative to it and sorted, and how many files and links are not."""
-
-    def __init__(self, folder, out):
-        self._root, self._out = os.path.realpath(folder), os.path.realpath(out)
-        self.paths, self.others, self.links = [], 0, 0
-        pending = [""]
-        while pending:
-            pending += self._look(folder, pending.pop())
-        self.paths.sort()
-        if not self.paths:
-            raise ValueError(f"`{folder}` holds no image to restore; images are files that end in {' '.join(ENDINGS)}.")
-
-    def _look(self, folder, below):
-        """Notes what lies in one folder; the folders in it."""
-        here = os.path.join(folder, below)
-        try:
-            with os.scandir(here) as entries:
-                entries = [entry for entry in entries if not entry.name.startswith(".")]
-        except OSError as error:
-            raise OSError(
-                f"Folder `{here}` cannot be read: {error.strerror or error}; allow it or move it away."
-            ) from error
-        folders = []
-        for entry in entries:
-            path = os.path.join(below, entry.name)
-            file = os.path.isfile(entry.path)  # entry.is_file() raises for a link to itself
-            if entry.is_symlink() and not (file and _is_inside(os.path.realpath(entry.path), self._root)):
-                self.links += 1
-            elif entry.is_dir():
-                if os.path.realpath(entry.path) != self._out:
-                    folders.append(path)
-            elif file and entry.name.lower().endswith(ENDINGS):
-                self.paths.append(path)
-            else:
-                self.others += 1
-        return folders
-
-
-def _is_inside(path, folder):
-    """Whether a path, both without links, is the folder or below it."""
-    return os.path.commonpath((path, folder)) == folder
 
 
 def _require_one_each(jobs):
@@ -133,7 +92,7 @@ def _require_inside(jobs, out):
     """Raises: ValueError or OSError where what is in the folder already keeps a file from being made below it."""
     root = os.path.realpath(out)
     for folder in sorted({os.path.dirname(file) for _, file in jobs}):
-        if not _is_inside(os.path.realpath(folder), root):
+        if not is_inside(os.path.realpath(folder), root):
             raise ValueError(f"`--out` is {out} but a link leads from `{folder}` out of it; give another --out.")
         there = folder
         while not os.path.lexists(there) and there:

@@ -14,7 +14,7 @@ class LinearHead(tf.Module):
              bias: whether there is a b; without it the head suits a batch-normalised neck.
              smoothing: e in [0, 1), the share of the target that all classes have alike; 0 = the label alone.
     Call:    .loss(embeddings [b, D], any length, not normalised; labels [b] int, -1 = none; step) -> [b];
-             .logits(embeddings) -> [b, K].
+             .logits(embeddings, training=False) -> [b, K], the same in training.
     Returns: [b], >= 0, computed in float32 (float64 for float64); exactly 0 where the label is below 0.
     Raises:  ValueError for fewer than 2 classes, a dimension below 1 or a smoothing outside [0, 1).
     Source:  the usual softmax regression; smoothing: Szegedy et al., CVPR 2016, arXiv:1512.00567, section 7.
@@ -37,7 +37,7 @@ class LinearHead(tf.Module):
         self.weights = tf.Variable(first, name="head_weights")
         self.bias = tf.Variable(tf.zeros([classes]), name="head_bias") if bias else None
 
-    def logits(self, embeddings):
+    def logits(self, embeddings, training=False):
         embeddings = geometry.wide(embeddings)
         logits = tf.matmul(embeddings, tf.cast(self.weights, embeddings.dtype), transpose_b=True)
         return logits if self.bias is None else logits + tf.cast(self.bias, logits.dtype)

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from keras_apps.build import build, methods
+from keras_apps.build import build, methods, parse
 from keras_apps.configs.verification.digits import get_config
 from keras_apps.local import LocalVariable
 from keras_apps.loop import Loop
@@ -19,7 +19,7 @@ from tests.contracts.dummies import APPS, dummy_config
 from tfrecords.methods import ROOT
 
 # What an app may tell a method's constructor; `build` passes on what it asks for.
-FACTS = {"classes": 5, "dimension": 5, "seed": 1, "kinds": 3}
+FACTS = {"classes": 5, "dimension": 5, "seed": 1, "kinds": 3, "counts": (4, 4, 4, 3, 1)}
 # In these folders alone: elsewhere `size` is something else.
 IMAGES = {"size": (16, 16), "channels": 2, "latent": 3}
 
@@ -118,8 +118,9 @@ def scored(critic, images):
     return tf.square(tf.stack(scores, axis=1))      # bent, as norms are
 
 
-# How the methods of a folder are called, and with what: {folder: ((method, *arrays) -> values [b, ...], arrays)}. The
-# first array is the one whose gradient is compared. A folder that is not there yet is walked as soon as it is.
+# How the methods of a folder are called, and with what: {folder: ((method, *arrays) -> values [b, ...], arrays)}, or
+# how one method is that is told more than its neighbours. The first array is the one whose gradient is compared. A
+# folder that is not there yet is walked as soon as it is.
 CALLS = {
     "losses/metric": (lambda method, x, labels: method(x, labels), (EMBEDDINGS, LABELS)),
     "losses/views": (lambda method, x, labels: method(x, labels), (VIEWS, LABELS)),
@@ -134,6 +135,8 @@ CALLS = {
         for value in method.losses(x, labels, kinds).values()), (EMBEDDINGS, LABELS, KINDS)),
     # Bent, since the sum of what a norm gives has no gradient.
     "layers": (lambda method, x: tf.tanh(method(x, training=True)), (MAPS,)),
+    "layers/guided_maxout": (lambda method, x, sure: tf.tanh(method(x, sure, training=True)), (
+        MAPS[:, 0, 0], np.linspace(0, 1, 16, dtype=np.float32))),
     "generators": (drawn, (LATENTS,)),
     "critics": (scored, (PICTURES,)),
 }
@@ -150,13 +153,17 @@ def methods_on(strategy):
     Found by walking the folders; /weights is the gradient of a method's own variables, /state what it keeps without.
     """
     found = {}
-    for folder, (call, arrays) in CALLS.items():
+    for folder in CALLS:
         if not (ROOT / "keras_apps" / folder).is_dir():
             continue
         for text in [text for name in methods(folder) for text in variants(folder, name)]:
+            call, arrays = CALLS.get(f"{folder}/{parse(text)[0]}", CALLS[folder])
             with strategy.scope():
                 tf.keras.utils.set_random_seed(1)
                 method = build(folder, text, **facts(folder))
+            for variable in getattr(method, "trainable_variables", ()):
+                if variable.shape.rank > 1 and not variable.numpy().any():      # zeros let no gradient through
+                    variable.assign(tf.random.stateless_normal(variable.shape, [0, 1]))
             values, gradients, weights, state = on_replicas(strategy, method, call, arrays)
             found[f"{folder}/{text}/value"] = values
             found[f"{folder}/{text}/gradient"] = gradients
@@ -196,9 +203,9 @@ def on_replicas(strategy, method, call, arrays):
 
 
 def variants(folder, name):
-    """The method with its defaults, and with each value that its `mining`, `distance` and `norm` may take."""
+    """The method with its defaults, and with each value that its `mining`, `distance`, `norm` and `place` may take."""
     texts = [f"{name}()"]
-    for key in ("mining", "distance", "norm"):
+    for key in ("mining", "distance", "norm", "place"):
         try:
             build(folder, f"{name}({key}='?')", **facts(folder))
         except ValueError as error:

@@ -43,8 +43,20 @@ def trained(name):
     head may keep running statistics."""
     head, generator = make(name), np.random.default_rng(1)
     for variable in head.trainable_variables:
-        variable.assign_add(generator.normal(size=variable.shape))
+        # A factor of less than 0 would turn its class around.
+        spread = 0.1 if (variable.numpy() == 1).all() else 1
+        variable.assign_add(spread * generator.normal(size=variable.shape))
     return head
+
+
+def in_float32(name):
+    """Whether the head computes in float32 whatever it is given."""
+    return says(name, "what is normalised is so in float32")
+
+
+def digits(name):
+    """How exactly two ways to one value agree."""
+    return 1e-5 if in_float32(name) else 1e-12
 
 
 def loss(name, embeddings, labels=LABELS):
@@ -95,7 +107,7 @@ def test_half_precision_is_computed_in_float32(dtype, name):
 
 
 def test_graph_of_unknown_batch_size_equals_eager(name):
-    head = trained(name)
+    head, eager = trained(name), trained(name)
 
     @tf.function(input_signature=[tf.TensorSpec([None, DIMENSION], tf.float64), tf.TensorSpec([None], tf.int32)])
     def graph(embeddings, labels):
@@ -104,51 +116,54 @@ def test_graph_of_unknown_batch_size_equals_eager(name):
 
     for size in (6, 4):
         part, labels = EMBEDDINGS[:size], LABELS[:size].astype(np.int32)
-        value, gradients = value_and_gradients(trained(name), part, labels)
-        for got, wanted in zip(graph(part, labels), [value, trained(name).logits(part), *gradients]):
-            np.testing.assert_allclose(got, wanted, atol=1e-12 if got.dtype == tf.float64 else 1e-6)
+        value, gradients = value_and_gradients(eager, part, labels)
+        for got, wanted in zip(graph(part, labels), [value, eager.logits(part), *gradients]):
+            np.testing.assert_allclose(got, wanted, atol=digits(name) if got.dtype == tf.float64 else 1e-6)
 
 
 def test_gradient_matches_central_differences(name):
     if says(name, "weights carry no gradient"):
         pytest.skip("its gradient is not meant to be that of its value")
-    generator, step = np.random.default_rng(6), 1e-5
+    generator = np.random.default_rng(6)
+    # In float32 a small step drowns in rounding.
+    step, change, allowed, rough = (3e-3, 2.0**-8, 2e-3, 1e-2) if in_float32(name) else (1e-5, 2.0**-12, 1e-6, 1e-4)
     shares = generator.normal(size=6)  # every row counts with a weight of its own
     _, (exact, *slopes) = value_and_gradients(trained(name), EMBEDDINGS, weights=shares)
     for _ in range(DIMENSION):
         way = generator.normal(size=EMBEDDINGS.shape)
         rise = loss(name, EMBEDDINGS + step * way) - loss(name, EMBEDDINGS - step * way)
-        np.testing.assert_allclose(np.sum(exact * way), np.sum(rise * shares) / (2 * step), atol=1e-6)
+        np.testing.assert_allclose(np.sum(exact * way), np.sum(rise * shares) / (2 * step), atol=allowed)
     for i, slope in enumerate(slopes):
         head = trained(name)
         variable = head.trainable_variables[i]
-        start, way = variable.numpy(), generator.normal(size=variable.shape) * 2.0**-12
+        start, way = variable.numpy(), generator.normal(size=variable.shape) * change
         ends = [(start + sign * way).astype(np.float32) for sign in (1, -1)]
         totals = []
         for end in ends:
             variable.assign(end)
             totals.append(np.sum(head.loss(EMBEDDINGS, LABELS, STEP) * shares))
         across = ends[0].astype(np.float64) - ends[1]  # as rounded to the weights' float32
-        np.testing.assert_allclose(np.sum(slope * across), totals[0] - totals[1], rtol=1e-4, atol=1e-8)
+        np.testing.assert_allclose(np.sum(slope * across), totals[0] - totals[1], rtol=rough, atol=1e-4 * rough)
 
 
 def test_order_of_rows_plays_no_part(name):
     order = np.random.default_rng(2).permutation(6)
     np.testing.assert_allclose(loss(name, EMBEDDINGS[order], LABELS[order]), loss(name, EMBEDDINGS)[order],
-                               atol=1e-12)
+                               atol=digits(name))
 
 
 def test_names_of_classes_play_no_part(name):
     names, head = np.array([2, 0, 3, 1]), trained(name)  # class j becomes names[j]
     move(head, CLASSES, lambda values, axis: np.take(values, np.argsort(names), axis))
     renamed = np.where(LABELS < 0, -1, names[LABELS])
-    np.testing.assert_allclose(head.loss(EMBEDDINGS, renamed, STEP), loss(name, EMBEDDINGS), atol=1e-12)
+    np.testing.assert_allclose(head.loss(EMBEDDINGS, renamed, STEP), loss(name, EMBEDDINGS), atol=digits(name))
 
 
 def test_rows_without_a_label_are_zero_and_change_nothing(name):
     value, known = loss(name, EMBEDDINGS), LABELS >= 0
     assert not value[~known].any() and value[known].any()
-    np.testing.assert_allclose(loss(name, EMBEDDINGS[known], LABELS[known]), value[known], atol=1e-12)
+    if not says(name, "is part of the statistics of the batch"):
+        np.testing.assert_allclose(loss(name, EMBEDDINGS[known], LABELS[known]), value[known], atol=1e-12)
 
 
 def test_a_batch_without_labels_is_zero_with_zero_gradient(name):
@@ -189,7 +204,10 @@ def test_first_weights_follow_the_seed(name):
     one, again, other = ([part.numpy() for part in make(name, seed=seed).trainable_variables] for seed in (3, 3, 4))
     for first, same in zip(one, again):
         np.testing.assert_array_equal(first, same)
-    assert not one or any(np.abs(first - new).max() > np.std(first) > 0 for first, new in zip(one, other))
+    if says(name, "all weights start at zero"):
+        assert one and not any(first.any() for first in [*one, *other])
+    else:
+        assert not one or any(np.abs(first - new).max() > np.std(first) > 0 for first, new in zip(one, other))
 
 
 @pytest.mark.parametrize("words, told", [({"classes": 1}, "`classes` is 1 "), ({"dimension": 0}, "`dimension` is 0 ")])

@@ -35,8 +35,8 @@ def data_of(tmp_path_factory):
     written = {}
 
     def find(path):
-        make = {"fake_image_detection": fakes, "image_generation": ring if path.stem == "ring" else objects}.get(
-            path.parent.name, identities)
+        make = {"fake_image_detection": fakes, "image_generation": ring if path.stem == "ring" else objects,
+                "small_sample_diagnosis": patients}.get(path.parent.name, identities)
         if make not in written:
             folder = tmp_path_factory.mktemp("configs")
             write([make(folder)], folder / "data")
@@ -68,6 +68,13 @@ def objects(folder):
     names = [f"{'train' if number < 14 else 'test'}/{label}/{number}.png" for label in range(10)
              for number in range(20)]
     return FolderSource(images(folder, names), r"(?P<split>train|test)/(?P<label>\d)/")
+
+
+def patients(folder):
+    """Two classes of forty images, three a case, in three splits."""
+    names = [f"{'train' if number < 27 else 'val' if number < 33 else 'test'}/{label}/{label}{number // 3}_{number}.png"
+             for label in range(2) for number in range(40)]
+    return FolderSource(images(folder, names), r"(?P<split>train|val|test)/(?P<label>\d)/(?P<case>\d+)_")
 
 
 def ring(folder):

@@ -55,6 +55,8 @@ def test_a_new_folder_is_found_by_the_rule_alone(other, follows, tmp_path, monke
 def test_entries_can_be_pasted_into_a_config():
     call, line = next(entry for entry in entries("losses/metric") if entry[0].startswith("triplet("))
     assert call.startswith("triplet(margin=0.2, mining='batch_hard'") and line.startswith("Triplet loss")
+    facts = "hierarchy(parents=None, weights='uniform', stop_inside=False)"
+    assert dict(entries("heads"))[facts], "names and counts are told by the data"
     assert dict(entries("poolings"))["average()"], "arguments of a Keras base class are not the method's"
 
 

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from tests.serving.toys import Detector, Generator, Restorer, Toy, start, stop
+from tests.serving.toys import Detector, Diagnoser, Generator, Restorer, Toy, start, stop
 from tests.serving.wire import ends_after_the_last_answer
 
 CONFIG = """
@@ -15,6 +15,7 @@ model_config_list {{
     version_labels {{ key: "stable" value: 1 }} version_labels {{ key: "later" value: 77 }}
   }}
   config {{ name: "fake_image_detection" base_path: "{root}/fakes" model_platform: "tensorflow" }}
+  config {{ name: "small_sample_diagnosis" base_path: "{root}/diagnoses" model_platform: "tensorflow" }}
   config {{ name: "image_generation" base_path: "{root}/images" model_platform: "tensorflow" }}
   config {{ name: "classes" base_path: "{root}/classes" model_platform: "tensorflow" }}
   config {{ name: "super_resolution" base_path: "{root}/larger" model_platform: "tensorflow" }}
@@ -25,7 +26,7 @@ model_config_list {{
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory):
-    """toy: versions 1 and 2; none_yet: no folder; a detector, a generator, one of classes, a restorer: version 1.
+    """toy: versions 1 and 2; none_yet: no folder; one model of each other task, and a generator of classes: version 1.
 
     How it ends is checked, too, which saves a process.
     """
@@ -34,6 +35,7 @@ def served(tmp_path_factory):
     Toy(2.0).save(models / "toy" / "00000001")
     Toy(3.0).save(models / "toy" / "2", "serving_default")
     Detector().save(models / "fakes" / "1")
+    Diagnoser().save(models / "diagnoses" / "1")
     Generator().save(models / "images" / "1")
     Generator().save(models / "classes" / "1", conditional=True)
     Restorer().save(models / "larger" / "1")

@@ -4,7 +4,6 @@ import concurrent.futures
 import io
 import json
 import socket
-import sys
 import threading
 import time
 
@@ -19,7 +18,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 import serving.gallery
 import serving.server
 from saved_models import gallery, signatures
-from serving import client, client_command
+from serving import client, client_command, values
 from serving.client import Client
 from tests.serving.toys import png, run_process, until
 from tests.tfrecords.here import run_here
@@ -103,8 +102,8 @@ def test_predict_sends_strings_byte_for_byte_and_numbers_as_content(toy):
             0,
             2,
         ]
-    assert client._tensor_proto("x", [["a", "b"]]).tensor_shape.dim[1].size == 2
-    assert client._tensor_proto("x", np.ones(3, np.float32)).tensor_content
+    assert values.to_proto("x", [["a", "b"]]).tensor_shape.dim[1].size == 2
+    assert values.to_proto("x", np.ones(3, np.float32)).tensor_content
     answer = toy.predict("two", {"a": np.ones((2, 2), np.float32), "b": np.array([1, 2])})
     assert answer["row_sums"].tolist() == [2, 2] and answer["double"].dtype == np.int64
     with pytest.raises(ValueError, match="`a` cannot be sent"):
@@ -764,39 +763,6 @@ def add_relay(peer, address, answering):
             return grpc.unary_unary_rpc_method_handler(pass_on)
 
     peer.add_generic_rpc_handlers((Relay(),))
-
-
-@pytest.mark.parametrize("signature", ["embed", "ask", "verify", "search"])
-def test_tables_fit_80_columns_and_keep_every_name_and_number(signature, capsys, monkeypatch):
-    image = "a/long/path/of/folders/below/the/current/one/identity_00012/photo_00034.png"
-    match = {"identity": "Somebody_With_A_Name", "score": 0.987654, "entry": "Somebody/photo_00034.png"}
-    row = {
-        **{name: {"image": image, "embedding": [-0.123456] * 128} for name in ("embed", "ask")},
-        "verify": {
-            "first": image,
-            "second": image,
-            "score": 0.5,
-            "probability": 0.25,
-            "threshold": 0.125,
-            "decision": True,
-        },
-        "search": {"image": image, "unknown": False, "matches": [match]},
-    }[signature]
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setenv("TERM", "dumb")  # 80 columns, no colours
-    client_command.print_table(signature, [row])
-    out = capsys.readouterr().out
-    table = [line for line in out.splitlines() if line.startswith("│")]
-    assert table and all(len(line) <= 80 for line in out.splitlines())
-    first_column = "".join(line.split("│")[1].strip() for line in table)
-    assert first_column == image
-    numbers = {
-        **{name: ["1.3967", "-0.123 -0.123 -0.123 -0.123 ..."] for name in ("embed", "ask")},
-        "verify": ["0.5000", "0.2500", "0.1250", "same"],
-        "search": ["0.9877", "known"],
-    }
-    for text in numbers[signature]:
-        assert text in out
 
 
 @pytest.mark.parametrize(

@@ -182,23 +182,6 @@ def test_restoring_that_took_long_has_a_closing_line(run, photos, tmp_path, monk
     assert said.startswith("2 images written to ")
 
 
-@pytest.mark.parametrize("signature, row, texts", [
-    ("detect", {"score": 0.5, "threshold": 0.25, "decision": True, "probability": 0.75},
-     ["0.5000", "0.2500", "fake", "0.7500"]),
-    ("generate", {"seed": 2**62, "bytes": 12_345_678, "height": 1024, "width": 2048},
-     ["4611686018427387904", "12,345,678", "1024 x 2048"]),
-])  # fmt: skip
-def test_tables_fit_80_columns(signature, row, texts, capsys, monkeypatch):
-    image = "a/long/path/of/folders/below/the/current/one/identity_00012/photo_00034.png"
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    monkeypatch.setenv("TERM", "dumb")
-    client_command.print_table(signature, [{"image": image, **row}])
-    out = capsys.readouterr().out
-    assert all(len(line) <= 80 for line in out.splitlines()) and all(text in out for text in texts)
-    table = [line for line in out.splitlines() if line.startswith("│")]
-    assert "".join(line.split("│")[1].strip() for line in table) == (image if signature == "detect" else texts[0])
-
-
 @pytest.mark.parametrize("words, told", [
     (["detect"], "No image to detect; give at least one path."),
     (["detect", "{gone}"], "Image `{gone}` is not a file; check the path."),

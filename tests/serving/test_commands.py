@@ -32,8 +32,8 @@ from tests.tfrecords.here import run_here
         (
             client,
             [],
-            "`` is not a command; use one of embed, ask, verify, search, detect, restore, followed by images, or "
-            "generate.",
+            "`` is not a command; use one of embed, ask, verify, search, detect, classify, restore, followed by "
+            "images, or generate.",
         ),
         (gallery, ["build", "--image=x"], "`--image` is not a flag of this command; did you mean --images"),
         (gallery, ["build", "--k=many"], "`--k` is `many` but must be an integer."),

@@ -99,6 +99,13 @@ def test_build_search_enrol_remove_while_a_server_runs(folder, capsys, monkeypat
         )
         row = json.loads(out)
         assert code == 0 and [match["identity"] for match in row["matches"]] == ["red", "red"]
+        assert row["vote"] == {"red": 2} and row["voted"] == "red"
+        words = ("search", folder / "reddish.png", folder / "yellow.png", f"--server={running.address}")
+        code, out, _ = run_here(client, capsys, *words)
+        assert code == 0 and "│ vote │ red " in out and "│ 2 of 4 │" in out and out.count("vote") == 1
+        known, unknown = map(json.loads, run_here(client, capsys, *words, "--json")[1].splitlines())
+        assert known["vote"]["red"] == 2 and sum(known["vote"].values()) == 4 and known["voted"] == "red"
+        assert unknown["unknown"] and unknown["vote"] == {} and unknown["voted"] is None
         code, out, _ = run_here(
             client, capsys, "search", folder / "yellow.png", "--model=gallery", f"--server={running.address}"
         )

@@ -173,3 +173,31 @@ def test_answers_are_framed_where_it_is_known_whose_image_the_query_is(folder):
         [right, right], [wrong, right], [(255, 255, 255)] * 2]
     assert said.endswith("; 1 of 2 first answers right")
     assert "right" not in sheet.draw([png(*RED)] * 3, found, folder)[1]
+
+
+def test_a_vote_stands_below_its_query_and_is_judged():
+    found = answer(*"abc", count=3)
+    votes = [{"ann": 2, "bob": 1}, {"bob": 2, "ann": 1}, {}]
+    picture, said = sheet.draw([png(*RED)] * 3, found, None, ["ann", "ann", None], votes)
+    plain, _ = sheet.draw([png(*RED)] * 3, found, None, ["ann", "ann", None])
+    assert said == "3 queries, 3 answers each; 2 of 2 first answers right, 1 of 2 votes"
+    assert (picture.width, picture.height) == (plain.width, plain.height + 3 * sheet.VOTE)
+
+    def lines(row):
+        """Whether the two lines of the vote hold anything."""
+        top = MARGIN + HEAD + row * (TILE + sheet.CAPTION + sheet.VOTE) + TILE + 8
+        column = np.asarray(picture)[:, MARGIN : MARGIN + TILE]
+        return [bool((column[top + below : top + below + 12] < 160).any()) for below in (40, 56)]
+
+    assert [lines(row) for row in range(3)] == [[True, True], [True, True], [False, False]]
+    assert "votes" not in sheet.draw([png(*RED)], answer("a"), votes=[{"ann": 2}])[1], "nothing says who it is"
+
+
+@pytest.mark.parametrize("name", ["W" * 1000, "Zoë\n\t\x1b[31m", "\udce9"])
+def test_the_share_of_a_vote_is_not_lost_behind_a_long_name(name):
+    picture, _ = sheet.draw([png(*RED)], answer(), votes=[{name: 12, "x" * 1000: 8}])
+    alone, _ = sheet.draw([png(*RED)], answer(), votes=[{name: 1, "x" * 1000: 19}])
+    line = np.s_[MARGIN + HEAD + TILE + 48 : MARGIN + HEAD + TILE + 62]
+    differs = (np.asarray(picture)[line] != np.asarray(alone)[line]).any((0, 2)).nonzero()[0]
+    assert len(differs) and differs.max() < MARGIN + TILE
+    assert (np.asarray(picture)[line, MARGIN + TILE + 2 :] == 255).all()

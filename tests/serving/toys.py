@@ -158,6 +158,54 @@ class Detector(tf.Module):
         tf.saved_model.save(self, str(path), {"detect": self.detect, "fake_map": self.fake_map})
 
 
+class Diagnoser(tf.Module):
+    """The more of a colour, the more probable its class, up to 0.8; below 0.6 it abstains; the map is the colour's."""
+
+    CLASSES = ("pneumonia", "normal", "effusion")  # of red, green, blue
+    SIGNATURE = [tf.TensorSpec([None], tf.string, name="image_bytes")]
+
+    @tf.function(input_signature=SIGNATURE)
+    def classify(self, image_bytes):
+        probabilities = self._probabilities(image_bytes)
+        decision = tf.argmax(probabilities, axis=1, output_type=tf.int32)
+        most = tf.reduce_max(probabilities, axis=1)
+        return {
+            "probabilities": probabilities,
+            "classes": tf.tile(tf.constant([self.CLASSES]), [tf.shape(probabilities)[0], 1]),
+            "label": tf.gather(tf.constant(self.CLASSES), decision),
+            "decision": decision,
+            "abstain": most < 0.6,
+            "uncertainty": 1.0 - most,
+        }
+
+    @tf.function(input_signature=SIGNATURE)
+    def explain(self, image_bytes):
+        def evidence(data_and_decision):
+            data, decision = data_and_decision
+            return tf.gather(tf.image.resize(_pixels(data), [6, 8]), decision, axis=-1)
+
+        decision = tf.argmax(self._probabilities(image_bytes), axis=1, output_type=tf.int32)
+        cells = tf.TensorSpec([6, 8], tf.float32)
+        return {"map": tf.map_fn(evidence, (image_bytes, decision), fn_output_signature=cells)}
+
+    @tf.function(input_signature=SIGNATURE)
+    def embed(self, image_bytes):
+        return {"embedding": self._probabilities(image_bytes)}
+
+    @staticmethod
+    def _probabilities(image_bytes):
+        colours = tf.map_fn(
+            lambda data: tf.reduce_mean(_pixels(data), [0, 1]),
+            image_bytes,
+            fn_output_signature=tf.TensorSpec([3], tf.float32),
+        )
+        return (colours + 0.1) / (tf.reduce_sum(colours, axis=1, keepdims=True) + 0.3)
+
+    def save(self, path):
+        functions = {"classify": self.classify, "explain": self.explain, "embed": self.embed}
+        tf.saved_model.save(self, str(path), {"serving_default": self.classify, **functions})
+
+
 class Generator(tf.Module):
     """Noise of 28 x 20 pixels from its seed; of a conditional one all of it is as bright as the class says."""
 

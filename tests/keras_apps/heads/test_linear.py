@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_apps.heads.linear import LinearHead
 
@@ -80,3 +81,9 @@ def test_variables_and_logits(embeddings):
     bare = LinearHead(4, 5, bias=False)
     assert [variable.shape.as_list() for variable in bare.trainable_variables] == [[4, 5]]
     np.testing.assert_allclose(bare.logits(embeddings), embeddings @ bare.weights.numpy().T, atol=1e-7)
+
+
+def test_the_logits_are_the_same_in_training(embeddings, head):
+    np.testing.assert_array_equal(head.logits(embeddings, training=True), head.logits(embeddings))
+    values = tf.nn.sparse_softmax_cross_entropy_with_logits(np.abs(LABELS), head.logits(embeddings, training=True))
+    np.testing.assert_allclose(head.loss(embeddings, LABELS, 0), np.where(LABELS < 0, 0, values), atol=1e-12)

@@ -1,0 +1,24 @@
+"""The suite's best on 100 labelled chest X-rays: an encoder taught without labels, a probe on it, SSSNet behind it.
+
+    python -m tfrecords.write --npz=pneumoniamnist.npz --out=build/data/pneumonia_mnist
+    python -m keras_apps.train --config=keras_apps/configs/small_sample_diagnosis/pneumonia_100.py \\
+        --data=build/data/pneumonia_mnist --workdir=build/pneumonia_100
+
+1,500 steps of two views of each of all 4,708 training images, without their labels; then a regularised logistic
+regression on what the encoder knows, and 500 steps of SSSNet that begin there, on 50 labelled images a class, drawn by
+the seed. The 524 validation images say who answers (the probe, the network or both) and fit the temperature.
+"""
+
+from keras_apps.configs.small_sample_diagnosis.sssnet_100 import get_config as sssnet
+
+
+def get_config():
+    config = sssnet()
+    config.update({
+        "steps": 2000, "checkpoint_every": 2000, "backbone": "small_cnn(widths=(32, 64, 128))",
+        "view_share": 0.75, "probe": True, "answer": "validation",
+        "views": "simclr(colour=0.5, area=(0.3, 1.0))", "views_loss": "nt_xent(temperature=0.2)",
+        "schedule": "cosine(warmup=50)", "ema": 0.98, "tta": 2,
+    })
+    config.optimizers.network = "adam(rate=2e-3)"
+    return config

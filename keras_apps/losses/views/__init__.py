@@ -1,0 +1,1 @@
+"""Losses of several views of an image: (views [b, V, D], labels [b] or None) -> [b], one value an image."""
