@@ -30,6 +30,7 @@ class App(tf.Module):
     captions = {}           # {tag of a picture: what it shows}
     idle = ()               # groups for which a config may name an optimizer although it trains none of them
     exact = False           # served, it takes only images of the very size it was trained on, where that is one
+    colourless = False      # served, one that was trained on grey images refuses those in colour
     judged_by = "pairs"     # of held-out identities, or "images"
 
     def __init__(self, config, info):

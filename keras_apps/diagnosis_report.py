@@ -10,7 +10,7 @@ from keras_apps.dealing import SIDES
 from keras_apps.figures import Grid
 from keras_apps.metrics import calibration, diagnosis, verification
 
-COLUMNS = {"AUC": "auc", "accuracy": "accuracy", "precision": "precision", "recall (sensitivity)": "recall",
+COLUMNS = {"AUC": "auc", "accuracy": "accuracy", "precision": "precision", "recall": "recall",
            "specificity": "specificity", "F": "f", "QWK": "qwk", "ECE": "ece", "Brier": "brier"}
 JUDGED = "auc", "accuracy", "precision", "recall", "specificity", "f", "qwk", "ece"
 FEW = 30            # validation images that temperature and abstention need
@@ -99,13 +99,15 @@ def abstaining(probabilities, right, least, disagreement):
 
 def grids(app, result):
     """The tables of a run: held-out images first, then each cohort."""
-    rows = {"this model": "{}", "95 % from": "{}_low", "to": "{}_high", app.floor: "floor_{}",
-            "vote of similar cases": "{}_vote", "validation images": "{}_validation", "training images": "{}_train"}
+    rows = {"this model": "{}", "95 % from": "{}_low", "to": "{}_high", "thumbnails": "floor_{}",
+            "similar cases": "{}_vote", "validation": "{}_validation", "training": "{}_train"}
     about = (f"Precision, recall, specificity, F and AUC are about {app.names[app.positive]!r}."
              if app.positive is not None else
              "Precision, recall, specificity, F and AUC are means over the classes, each against all others.")
-    found = [Grid("Held-out images", f"{about} The intervals are bootstraps over whole cases. QWK takes the order of "
-                  "the classes for grades.", rows, COLUMNS)]
+    found = [Grid("Held-out images", f"{about} The intervals are bootstraps over whole cases. Thumbnails are the "
+                  f"floor, a {app.floor}; similar cases are the vote of the {NEIGHBOURS} training images that are most "
+                  "alike; the last two rows are the model on other images. QWK takes the order of the classes for "
+                  "grades.", rows, COLUMNS)]
     cohorts = sorted(name[len("images_cohort_"):] for name in result if name.startswith("images_cohort_"))
     if cohorts:
         found.append(Grid("Cohorts of the held-out images", "The same figures for each group of cases by itself.",

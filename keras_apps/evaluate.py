@@ -29,6 +29,7 @@ from keras_apps.strategy import make_strategy
 from keras_apps.vectors import read_vectors
 from tfrecords import command
 from tfrecords.shards import write_file
+from tfrecords.write import written
 
 FLAGS = flags.FLAGS
 
@@ -85,7 +86,7 @@ def show(result, grids=()):
 
 def define_flags():
     flags.DEFINE_string("workdir", None, "folder of a `keras_apps.train` run")
-    flags.DEFINE_string("data", None, "folder written by `tfrecords.write`")
+    flags.DEFINE_string("data", None, "folder written by `tfrecords.write`, or what `keras_apps.train` was given")
     flags.DEFINE_string("query", None, ".npz file of the embeddings that ask")
     flags.DEFINE_string("gallery", None, ".npz file of the embeddings that are searched")
     flags.DEFINE_string("protocol", "", f"rules of the search: {', '.join(protocols.PROTOCOLS)}")
@@ -97,7 +98,10 @@ def define_flags():
 def main(_):
     workdir = FLAGS.workdir
     config = stored_config(workdir)
-    run = Run(config, FLAGS.data, make_strategy("one"))
+    data, said = written(FLAGS.data, os.path.join(workdir, "data"))
+    for line in said:
+        print(line, file=sys.stderr)
+    run = Run(config, data, make_strategy("one"))
     claim(workdir, run)
     loop = run.loop(workdir)
     trained = loop.restore(training=False)

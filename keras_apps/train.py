@@ -34,6 +34,7 @@ from keras_apps.watch import Follow, Profile, WatchCollapse
 from saved_models.export import export
 from tfrecords import command
 from tfrecords.shards import write_file
+from tfrecords.write import written
 
 FLAGS = flags.FLAGS
 COLLAPSE_EVERY = 200    # steps
@@ -51,6 +52,8 @@ def export_run(run, loop, result, models):
     decoder = run.decoder
     if run.app.exact and run.images.unresized:
         decoder = decoder.exactly(run.images.unmixed)
+    if run.app.colourless:
+        decoder = decoder.without_colour()
     return export(models, task, signatures, decoder, run.app.served(), assets, requests)
 
 
@@ -71,7 +74,8 @@ def image_requests(run, signatures):
 def define_flags():
     config_flags.DEFINE_config_file("config", None, "file below keras_apps/configs")
     flags.mark_flag_as_required("config")
-    flags.DEFINE_string("data", None, "folder written by `tfrecords.write`", required=True)
+    flags.DEFINE_string("data", None, "folder written by `tfrecords.write`; or a folder, zip or .csv of images, whose "
+                        "records are then written to <workdir>/data", required=True)
     flags.DEFINE_string("workdir", None, "checkpoints, logs and evaluation.json go here", required=True)
     flags.DEFINE_string("models", str(ROOT / "saved_models" / "models"),
                         "export a version to <models>/<task>/<n>/ at the end; empty = do not export")
@@ -122,7 +126,10 @@ def main(_):
         tf.keras.utils.set_random_seed(FLAGS.config.seed)       # demanded before
         tf.config.experimental.enable_op_determinism()
     strategy = make_strategy(FLAGS.strategy, FLAGS.replicas, FLAGS.tpu)
-    run = Run(FLAGS.config, FLAGS.data, strategy)
+    data, said = written(FLAGS.data, os.path.join(workdir, "data"))
+    for line in said:
+        print(line, file=sys.stderr)
+    run = Run(FLAGS.config, data, strategy)
     if FLAGS.doctor:
         doctor.show(doctor.examine(run))
         return

@@ -16,6 +16,7 @@ _LUMA = (0.299, 0.587, 0.114)               # ITU-R BT.601, as JPEG uses
 _PLAIN, _JPEG, _GIF = range(3)              # how an image is decoded
 DCT = "INTEGER_ACCURATE"                   # equal to Pillow's; TensorFlow's own choice is off by 1 level on average
 _JPEG_MAGIC = b"\xff\xd8\xff"
+_COLOUR = 0.04                              # mean range over the channels from which on an image is in colour
 _WINDOW = 1024                              # bytes of a GIF that are walked through at once
 
 
@@ -53,7 +54,7 @@ class Decoder:
             raise ValueError(f"`high` is {high.tolist()} but must be above `low`, {low.tolist()}, in every channel.")
         self.size, self.channels, self.fit, self.dtype, self.raw = size, channels, fit, dtype, raw
         self.low, self.high, self.aligned = low, high, aligned
-        self.strict = self.same_channels = False
+        self.strict = self.same_channels = self.colourless = False
 
     @classmethod
     def of(cls, manifest, size, fit="stretch"):
@@ -71,6 +72,15 @@ class Decoder:
         """
         found = copy.copy(self)
         found.strict, found.same_channels = True, channels
+        return found
+
+    def without_colour(self):
+        """This decoder, which refuses images in colour where it gives grey ones; grey stored as colour is taken.
+
+        For models whose answer on the luma of a coloured image would be one on something never seen.
+        """
+        found = copy.copy(self)
+        found.colourless = self.channels == 1 and not self.raw
         return found
 
     def image(self, data):
@@ -171,7 +181,11 @@ class Decoder:
                 return tf.repeat(values[..., :1], 3, axis=-1)
         else:
             def colour():
-                return tf.reduce_sum(tf.cast(values[..., :3], tf.float32) * _LUMA, axis=-1, keepdims=True)
+                found = tf.cast(values[..., :3], tf.float32)
+                if self.colourless:
+                    with _after(_of_no_colour(found, float(self.high[0] - self.low[0]))):
+                        found = tf.identity(found)
+                return tf.reduce_sum(found * _LUMA, axis=-1, keepdims=True)
 
             def grey():
                 return tf.cast(values[..., :1], tf.float32)
@@ -357,6 +371,14 @@ def _of_channels(found, channels):
     return tf.debugging.Assert(found - 1 + found % 2 == channels, [tf.strings.format(
         "an image of {} channels cannot be judged: this model was trained on images of "
         f"{channels} ({'grey' if channels == 1 else 'colour'}); send such a one", (found,))])
+
+
+def _of_no_colour(values, scale):
+    """Asserts that the three channels of an image are nearly the same, as far as JPEG keeps them so."""
+    spread = tf.reduce_mean(tf.reduce_max(values, axis=-1) - tf.reduce_min(values, axis=-1)) / scale
+    return tf.debugging.Assert(spread <= _COLOUR, [
+        "the image is in colour but this model was trained on grey images alone; send a grey one, or the image in grey "
+        "if its colours mean nothing"])
 
 
 def _bounded(sizes):

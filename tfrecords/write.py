@@ -31,6 +31,7 @@ from tfrecords import command, schema, workers
 from tfrecords.cuts import AlignSource, CropSource, TileSource
 from tfrecords.decode import size_text
 from tfrecords.methods import build, method_class, methods
+from tfrecords.read import MANIFEST
 from tfrecords.shards import Plan, Workplace, assemble, put_back, require_free
 from tfrecords.sources.csv import CsvSource
 from tfrecords.sources.digits import DigitsSource
@@ -82,6 +83,28 @@ def write(sources, out, shards=0, name=None, overwrite=False, scaling="", split_
     return manifest
 
 
+def written(location, out):
+    """The data folder that a location is, or that is written of it: of a folder or zip of images, or a table.
+
+    Args:    location: a data folder; else images as of --images, or a file that ends in .csv or .tsv, as of --csv.
+             out: where it is written; what lies there already is taken as it is.
+    Returns: (folder, lines for people, of one that was written now or before; [] of a data folder).
+    Raises:  as `write`.
+    """
+    location = os.path.expanduser(str(location))
+    table = os.path.isfile(location) and location.lower().endswith((".csv", ".tsv"))
+    if os.path.exists(os.path.join(location, MANIFEST)) or not os.path.exists(location) or not (
+            table or os.path.isdir(location) or location.lower().endswith(".zip")):
+        return location, []
+    put_back(os.path.abspath(out))
+    if os.path.exists(os.path.join(out, MANIFEST)):
+        return out, [f"the records of {location} are those written to {out} before; remove that folder to write them "
+                     "anew."]
+    sources = sources_of(csv=location) if table else sources_of([location])
+    name = re.sub(r"[^\w.-]", "_", os.path.splitext(os.path.basename(os.path.normpath(location)))[0])
+    return out, report(write(sources, out, name=name), out, following=False)
+
+
 class _Bar:
     """A progress bar on a terminal's stderr."""
 
@@ -112,8 +135,8 @@ class _Bar:
             self._progress.update(self._task, completed=self._done)
 
 
-def report(manifest, out):
-    """What was written, as lines for people."""
+def report(manifest, out, following=True):
+    """What was written, as lines for people, with the command that may follow."""
     low, median, high = (f"{height} x {width}" for height, width in
                          (manifest["sizes"][key] for key in ("minimum", "median", "maximum")))
     size = sum(shard["bytes"] for shard in manifest["shards"])
@@ -146,7 +169,7 @@ def report(manifest, out):
         lines.append(f"warning: {manifest['turned']:,} images have an EXIF orientation; they are stored as "
                      "they are, not rotated, so that serving sees the same. Where they lie on their side, turn the "
                      "files first, for example by `mogrify -auto-orient`.")
-    return [*lines, *_next(manifest, out)]
+    return [*lines, *(_next(manifest, out) if following else ())]
 
 
 def _next(manifest, out):

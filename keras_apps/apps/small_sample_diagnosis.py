@@ -33,30 +33,34 @@ class SmallSampleDiagnosisApp(App):
     coarse    with `coarse`: heads of groups of the classes that validation images confuse learn too.
 
     `members` networks learn side by side from the same batches and answer as one: p = mean over members and `tta`
-    looks; the answer is softmax(log p / T). `answer` says who speaks: the network, the probe, both, or whichever has
-    the least loss on the validation images. T and the confidence below which it abstains are fitted there too.
+    looks; the answer is softmax(log p / T). `answer` says who speaks: the network, the probe, both, or, by the
+    validation images, both unless one alone does clearly better. T and the confidence below which it abstains are
+    fitted there too.
 
     Which images: named splits where the data have them or the config names them, else `deal`; whole cases (patients)
     and every class on each side. `labels` keeps so many labelled training images a class, drawn by the run's seed; the
     others, and those without a label, are seen in stage views alone.
 
     Config:  classes (names in order; () = those of the data), class_names ({name in the data: name to show}),
-             positive (class that figures of two are about; "" = the last), deal (train, validation, test: shares or
-             numbers of images), members, alpha, pair_share, view_share, view_batch, views, views_loss, probe, answer,
-             head_share, neck, embedding, dropout, norm, classify (of losses/classify; "" = the head's own loss),
-             maxout, glico_share, glico_mix, coarse (groups of each level), coarse_weight, coarse_exponent,
-             coarse_share, tta (looks: 1, 2 = with the mirror image, 5 = and shifted), abstain (largest share of the
-             validation images), explainer (of keras_apps/explainers), specificity (that a sensitivity is told at).
+             class_labels (labelled training images of each class, in place of `labels`), positive (class that figures
+             of two are about; "" = the last), deal (train, validation, test: shares or numbers of images),
+             ignore_splits (of the data: all images are dealt), members, alpha, pair_share, view_share, view_batch,
+             views, views_loss, probe, answer, head_share, neck, embedding, dropout, norm, classify (of
+             losses/classify; "" = the head's own loss), maxout, glico_share, glico_mix, coarse (groups of each level),
+             coarse_weight, coarse_exponent, coarse_share, tta (looks: 1, 2 = with the mirror image, 5 = and shifted),
+             abstain (largest share of the validation images), explainer (of keras_apps/explainers), specificity (that
+             a sensitivity is told at).
     Terms:   views; pairs, classifier, coarse_<level>, of further members with their number behind.
     Info:    shape (H, W, C), names, splits.
     """
 
-    keys = ("classes", "class_names", "positive", "deal", "members", "alpha", "pair_share", "view_share", "view_batch",
-            "views", "views_loss", "probe", "answer", "head_share", "neck", "embedding", "dropout", "norm", "classify",
-            "maxout", "glico_share", "glico_mix", "coarse", "coarse_weight", "coarse_exponent", "coarse_share", "tta",
-            "abstain", "explainer", "specificity")
+    keys = ("classes", "class_names", "class_labels", "positive", "deal", "ignore_splits", "members", "alpha",
+            "pair_share", "view_share", "view_batch", "views", "views_loss", "probe", "answer", "head_share", "neck",
+            "embedding", "dropout", "norm", "classify", "maxout", "glico_share", "glico_mix", "coarse", "coarse_weight",
+            "coarse_exponent", "coarse_share", "tta", "abstain", "explainer", "specificity")
     needs = ("label",)
     judged_by = "images"
+    colourless = True
     floor = f"logistic regression on {probe.SIDE} x {probe.SIDE} thumbnails"
     captions = diagnosis_report.CAPTIONS
 
@@ -98,7 +102,9 @@ class SmallSampleDiagnosisApp(App):
         free = ~held & ~np.isin(units, units[held & (units >= 0)])
         train = masks["train"] & known
         seen = (masks["train"] | ~known) & free
-        if config.labels:
+        if config.class_labels:
+            train = _of_each_class(labels, train, config, names)
+        elif config.labels:
             train &= splits.first_of_each(labels, train, config.labels, config.seed)
         for place, name in enumerate(names):
             for side, mask in (("train on", train), ("judge by", masks["test"] & known)):
@@ -329,10 +335,11 @@ class SmallSampleDiagnosisApp(App):
             return {name: found[name] for name in ("auc", "accuracy", "f", "nll")}
         parts = {name: self._parts_of(splits[name]) for name in SIDES if name in splits}
         self._choose(parts.get("validation"), splits.get("validation"))
+        found = self._each_alone(parts["test"], splits["test"])
         logs = {name: mean_of(self.chosen(own)) for name, own in parts.items()}
         logs = {name: {key: value.numpy() for key, value in own.items()} for name, own in logs.items()}
         self._calibrate(logs.get("validation"), splits.get("validation"))
-        found = self._judge(logs, splits)
+        found.update(self._judge(logs, splits))
         found.update(self._beside(splits))
         found.update({"images": len(splits["test"].rows), "left_out": splits["test"].left_out,
                       "labelled": len(splits["train"].rows),
@@ -350,18 +357,35 @@ class SmallSampleDiagnosisApp(App):
         return {name: np.concatenate([block[name].numpy() for block in blocks], axis=1) for name in blocks[0]}
 
     def _choose(self, parts, split):
-        """Who speaks, where the validation is to say: the least loss after a temperature of its own."""
+        """Who speaks, where the validation is to say: both, unless one alone has clearly less loss.
+
+        Each with a temperature of its own; clearly: by more than the standard error of the difference.
+        """
         if self.config.answer != "validation":
             return
-        names = [name for name in ANSWERS if name == "both" or name in self.parts_there]
-        names = names if len(self.parts_there) > 1 else list(self.parts_there)
+        names = self.parts_there if len(self.parts_there) == 1 else ANSWERS
         losses = {}
         for name in names if split is not None else ():
             self.choice = name
             logs = _mean_logs(self.chosen(parts))
-            cold = calibration.fit_temperature(logs, split.identities)
-            losses[name] = diagnosis.figures(softmax(logs / cold), split.identities, self.positive)["nll"]
-        self.choice = min(losses, key=losses.get) if losses else names[-1]
+            answers = softmax(logs / calibration.fit_temperature(logs, split.identities))
+            losses[name] = -np.log(np.maximum(answers[np.arange(len(answers)), split.identities], diagnosis.LEAST))
+        self.choice = names[-1]
+        if losses:
+            best = min(losses, key=lambda name: losses[name].mean())
+            more = losses[self.choice] - losses[best]
+            if more.mean() > more.std() / len(more) ** 0.5:
+                self.choice = best
+
+    def _each_alone(self, parts, split):
+        """auc_network, auc_probe and auc_both, where there are several who may answer."""
+        found, chosen = {}, self.choice
+        for name in ANSWERS if len(parts) > 1 else ():
+            self.choice = name
+            probabilities = np.exp(_mean_logs(self.chosen(parts)))
+            found[f"auc_{name}"] = diagnosis.figures(probabilities, split.identities, self.positive)["auc"]
+        self.choice = chosen
+        return found
 
     @property
     def parts_there(self):
@@ -394,7 +418,8 @@ class SmallSampleDiagnosisApp(App):
         raw = softmax(logs["test"]["logs"])
         right = probabilities.argmax(axis=1) == truth
         found["ece_uncalibrated"] = diagnosis.ece(raw.max(axis=1), right)
-        found["nll_uncalibrated"] = diagnosis.figures(raw, truth, self.positive)["nll"]
+        plain = diagnosis.figures(raw, truth, self.positive)
+        found.update({f"{name}_uncalibrated": plain[name] for name in ("nll", "accuracy")})
         found["temperature"] = temperature
         found.update(diagnosis_report.abstaining(probabilities, right, least, logs["test"]["disagreement"]))
         self._found = {"images": test.load(), "probabilities": probabilities, "raw": raw, "truth": truth,
@@ -418,7 +443,7 @@ class SmallSampleDiagnosisApp(App):
                                                                  "auc")})
         moved = output_sensitivity(lambda images: _mean_logs(self.chosen(self._all_parts(images))),
                                    self._found["images"][:MOVED], self.config.seed, draws=4)
-        found.update({f"sensitivity_{name}": value for name, value in moved.items()})
+        found.update({f"output_sensitivity_{name}": value for name, value in moved.items()})
         return found
 
     def grids(self, result):
@@ -490,6 +515,18 @@ def positive_of(names, config):
     if wanted not in (*names, *shown):
         raise ValueError(f"`positive` is {wanted!r} but the classes are {', '.join(shown)}; name one of them.")
     return names.index(wanted) if wanted in names else shown.index(wanted)
+
+
+def _of_each_class(labels, train, config, names):
+    """The training rows with as many images of each class as `class_labels` says, drawn by the seed."""
+    counts = tuple(config.class_labels)
+    if len(counts) != len(names) or min(counts) < 1 or config.labels:
+        raise ValueError(f"`class_labels` is {counts} and `labels` {config.labels} but of {len(names)} classes there "
+                         "must be as many numbers from 1 on, and labels=0.")
+    found = np.zeros_like(train)
+    for place, count in enumerate(counts):
+        found |= splits.first_of_each(labels, train & (labels == place), count, config.seed)
+    return found
 
 
 def _numbered(name, place):

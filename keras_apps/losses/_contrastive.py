@@ -18,6 +18,17 @@ def check(margin, distance, normalise, negatives):
         raise ValueError(f"`negatives` is {negatives} but must be a finite number of at least 0; use 1.0.")
 
 
+def listed(first, second, same):
+    """Listed pairs as float32 or wider [b, D], [b, D] and their truths [b].   Raises: ValueError for other shapes."""
+    first, second, same = geometry.wide(first), geometry.wide(second), tf.convert_to_tensor(same)
+    # One column of truths would broadcast to all pairs of the batch.
+    if first.shape.rank != 2 or not (first.shape.is_compatible_with(second.shape)
+                                     and first.shape[:1].is_compatible_with(same.shape)):
+        raise ValueError(f"`first` has shape {first.shape}, `second` {second.shape} and `same` {same.shape} but "
+                         "they must be [b, D], [b, D] and [b]; give each pair one truth.")
+    return first, second, same
+
+
 def pull_and_push(distances, margin, squared):
     """What a distance costs in a pair of one class, and in a pair of two.
 

@@ -105,9 +105,9 @@ class FakeRecords:
         return [f"{row}.png" for row in rows]
 
 
-def settings(deal=(0, 0.2, 0.2), seed=0, **data):
+def settings(deal=(0, 0.2, 0.2), seed=0, ignore_splits=False, **data):
     words = {"train_split": "", "validation_split": "", "test_split": "", **data}
-    return types.SimpleNamespace(deal=deal, seed=seed, data=_Data(words))
+    return types.SimpleNamespace(deal=deal, seed=seed, ignore_splits=ignore_splits, data=_Data(words))
 
 
 class _Data(dict):
@@ -137,6 +137,7 @@ def test_splits_that_the_data_name_are_taken_else_they_are_dealt():
     names, labels = classes_of(records)
     sides = sides_of(records, settings(), labels, names)
     assert [side.sum() for side in sides] == [40, 10, 10]
+    assert [side.sum() for side in sides_of(records, settings(ignore_splits=True), labels, names)] == [36, 12, 12]
     sides = sides_of(FakeRecords(label=label), settings(), labels, names)
     assert [side.sum() for side in sides] == [36, 12, 12]
     with pytest.raises(ValueError, match="`data.train_split` is 'big' but the data have the splits Train, valid, test"):

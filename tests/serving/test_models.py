@@ -61,16 +61,18 @@ def test_39_new_version_is_picked_up_and_requests_under_way_finish(folder, stub,
     with concurrent.futures.ThreadPoolExecutor() as pool:
         go = tmp_path / "go"
         slow = pool.submit(stub.Predict, request({"file": str(go)}, model="moving", signature="slow"))
-        assert until((tmp_path / "go.begun").exists)
-        appear(folder, "0000007", lambda path: Toy(70.0).save(path, "serving_default", "slow"))
-        assert until(
-            lambda: states(models, "moving").get(7) is not None and states(models, "moving")[7].state == 30
-        )
-        fast = stub.Predict(request({"x": X}, model="moving"))
-        assert fast.model_spec.version.value == 7 and fast.outputs["y"].float_val == [71.0, 72.5]
-        assert until(lambda: states(models, "moving")[1].state == 40)
-        assert not slow.done()
-        go.touch()
+        try:
+            assert until((tmp_path / "go.begun").exists)
+            appear(folder, "0000007", lambda path: Toy(70.0).save(path, "serving_default", "slow"))
+            assert until(
+                lambda: states(models, "moving").get(7) is not None and states(models, "moving")[7].state == 30
+            )
+            fast = stub.Predict(request({"x": X}, model="moving"))
+            assert fast.model_spec.version.value == 7 and fast.outputs["y"].float_val == [71.0, 72.5]
+            assert until(lambda: states(models, "moving")[1].state == 40)
+            assert not slow.done()
+        finally:
+            go.touch()  # else a failure would wait for the answer for ever
         response = slow.result(timeout=60)
     assert response.model_spec.version.value == 1 and response.outputs["offset"].float_val == [1.0]
     assert until(lambda: states(models, "moving")[1].state == 50)

@@ -513,3 +513,22 @@ def test_exactly_takes_grey_and_colour_where_both_were_trained_on():
         np.testing.assert_array_equal(both.images([IMAGES[name]]), Decoder((12, 18), 3).images([IMAGES[name]]))
     with pytest.raises(tf.errors.InvalidArgumentError, match="an image of 11 x 18 pixels"):
         both.images([encoded(GREY[1:])])
+
+
+def test_without_colour_takes_grey_stored_as_colour_and_refuses_true_colour():
+    grey = np.random.default_rng(3).integers(0, 256, (16, 16), np.uint8)
+    decoder = Decoder(16, 1).without_colour()
+    plain = Decoder(16, 1).image(encoded(grey)).numpy()
+    thrice = np.repeat(grey[..., None], 3, axis=2)
+    for kind, atol in (("PNG", 1e-6), ("JPEG", 0.4)):
+        np.testing.assert_allclose(decoder.image(encoded(thrice, kind)), plain, atol=atol)
+    np.testing.assert_array_equal(decoder.image(encoded(grey)), plain)
+    stained = thrice.copy()
+    stained[..., 1] //= 2
+    for data in (encoded(stained), encoded(stained, "JPEG")):
+        for call, given in ((decoder.image, data), (decoder.images, [encoded(grey), data])):
+            with pytest.raises(tf.errors.InvalidArgumentError, match="in colour but this model was trained on grey"):
+                call(given)
+    Decoder(16, 1).image(encoded(stained))
+    np.testing.assert_array_equal(Decoder(16, 3).without_colour().image(encoded(stained)),
+                                  Decoder(16, 3).image(encoded(stained)))

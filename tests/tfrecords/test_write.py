@@ -556,3 +556,25 @@ def test_of_pairs_alone_no_training_is_proposed(tmp_path):
     source.pairs = [("a", "b", 1, -1)]
     lines = write.report(write.write([source], tmp_path / "d"), "d")
     assert lines[-1].startswith("note: same and different are all") and not any("keras_apps" in line for line in lines)
+
+
+def test_images_become_a_data_folder_where_they_are_none_yet(tmp_path):
+    for label in ("a", "b"):
+        for number in range(2):
+            path = tmp_path / "my photos" / label / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encoded(GREY + number))
+    out = tmp_path / "run" / "data"
+    folder, said = write.written(tmp_path / "my photos", out)
+    records = Records(folder)
+    assert folder == out and records.name == "my_photos" and records.names("label") == ["a", "b"]
+    assert said[0].startswith("4 grey images in ") and not any("python -m" in line for line in said)
+    again, said = write.written(tmp_path / "my photos", out)
+    assert again == out and "are those written to" in said[0]
+    assert write.written(out, tmp_path / "other") == (str(out), []) and not (tmp_path / "other").exists()
+    assert write.written(tmp_path / "nothing", tmp_path / "other") == (str(tmp_path / "nothing"), [])
+    table = tmp_path / "cases.csv"
+    table.write_text("path,label,case\n" + "".join(f"my photos/{label}/{number}.png,{label},p{number}\n"
+                                                  for label in "ab" for number in range(2)))
+    folder, _ = write.written(table, tmp_path / "of table")
+    assert Records(folder).names("case") == ["p0", "p1"]

@@ -17,7 +17,7 @@ def get_config():
     config.update({
         "app": "small_sample_diagnosis", "steps": 360, "batch": 32, "checkpoint_every": 360, "size": 28, "labels": 50,
         "classes": ("0", "1"), "class_names": {"0": "normal", "1": "pneumonia"}, "positive": "pneumonia",
-        "deal": (0, 0.15, 0.25), "members": 1,
+        "class_labels": (), "deal": (0, 0.15, 0.25), "ignore_splits": False, "members": 1,
         "backbone": "simple_densenet()", "neck": "last()", "pooling": "average()", "embedding": 128, "dropout": 0.0,
         "norm": "none", "head": "linear()", "classify": "", "maxout": False, "glico_share": 0.0, "glico_mix": 0.5,
         "loss": "contrastive(margin=0.5, distance='euclidean')", "alpha": 0.4, "pair_share": 1 / 6,

@@ -37,12 +37,7 @@ class ContrastiveLoss:
         self.normalise = normalise
 
     def __call__(self, first, second, same):
-        first, second, same = geometry.wide(first), geometry.wide(second), tf.convert_to_tensor(same)
-        # One column of truths would broadcast to all pairs of the batch.
-        if first.shape.rank != 2 or not (first.shape.is_compatible_with(second.shape)
-                                         and first.shape[:1].is_compatible_with(same.shape)):
-            raise ValueError(f"`first` has shape {first.shape}, `second` {second.shape} and `same` {same.shape} but "
-                             "they must be [b, D], [b, D] and [b]; give each pair one truth.")
+        first, second, same = _contrastive.listed(first, second, same)
         if self.normalise:
             first, second = geometry.unit(first), geometry.unit(second)
         distances = geometry.row_distances(first, second, self.distance)

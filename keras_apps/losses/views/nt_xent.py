@@ -35,8 +35,8 @@ class NtXentLoss:
         count = views.shape[1]
         anchors = geometry.unit(tf.reshape(views, [-1, views.shape[2]]))
         rows = tf.range(tf.shape(anchors)[0])
-        everyone, columns, offset = pairs.across(anchors, rows)
-        columns, own = tf.range(tf.shape(columns)[0]), offset + rows
+        everyone, _, offset = pairs.across(anchors, rows)
+        columns, own = tf.range(tf.shape(everyone)[0]), offset + rows
         itself = own[:, None] == columns[None]
         positive = (own // count)[:, None] == (columns // count)[None]
 

@@ -69,7 +69,8 @@ def test_no_patient_is_on_two_sides_and_images_without_a_label_are_seen_by_the_v
 
 
 def test_the_seed_draws_the_split_and_the_labelled_images(data, plain):
-    other, few = make(data, seed=1), make(data, labels=10)
+    other, few, uneven = make(data, seed=1), make(data, labels=10), make(data, class_labels=(5, 30))
+    assert np.bincount(uneven.labels[uneven.rows]).tolist() == [5, 30]
     assert set(other.splits["test"].rows) != set(plain.splits["test"].rows)
     assert set(few.splits["test"].rows) == set(plain.splits["test"].rows)
     assert np.bincount(few.labels[few.rows]).tolist() == [10, 10]
@@ -95,6 +96,7 @@ def test_named_splits_are_taken_and_a_patient_on_two_sides_is_refused(tmp_path):
     ({"classes": ("d3",)}, "have the labels 'd8'"), ({"classes": ("d3", "d8", "d9")}, "class 'd9' has 0 images"),
     ({"positive": "nine"}, "`positive` is 'nine' but the classes are three, eight"),
     ({"deal": (0, 0.5, 0.6)}, "`deal` is"), ({"members": 0}, "`members` is 0"), ({"alpha": 1.5}, "`alpha` is 1.5"),
+    ({"class_labels": (5,)}, "`class_labels` is .5,."),
     ({"alpha": 0}, "the classifier would learn nothing"), ({"probe": True}, "its encoder would know nothing"),
     ({"answer": "probe"}, "`answer` is 'probe'"), ({"head_share": 0.5}, "no encoder to keep still"),
     ({"view_share": 1.0}, "nothing would learn from the labels"), ({"pair_share": 1.0}, "`pair_share` is 1.0"),
@@ -188,6 +190,26 @@ def test_the_loss_falls(data):
     assert np.mean(logs[-5:]) < 0.5 * np.mean(logs[:3])
 
 
+def logs(truth, sure, wrong=()):
+    """Log probabilities [n,2] that give each image's class the probability `sure`, another the rest."""
+    right = np.where(np.isin(np.arange(len(truth)), wrong), 1 - sure, sure)
+    return np.log(np.where(truth[:, None] == np.arange(2), right[:, None], 1 - right[:, None]))[None].astype(np.float32)
+
+
+@pytest.mark.parametrize("network, probe, wanted", [
+    ((0.9, ()), (0.9, ()), "both"), ((0.95, ()), (0.6, range(25)), "network"),
+    ((0.6, range(25)), (0.95, ()), "probe")])
+def test_both_answer_unless_one_alone_is_clearly_better_on_validation_images(data, network, probe, wanted):
+    run = make(data, view_share=0.4, probe=True, answer="validation")
+    truth = np.arange(60) % 2
+    split = run.splits["test"].only(np.arange(60) % len(run.splits["test"].rows))
+    split.identities = truth
+    run.app._choose({"network": logs(truth, *network), "probe": logs(truth, *probe)}, split)
+    assert run.app.choice == wanted
+    run.app._choose(None, None)
+    assert run.app.choice == "both"
+
+
 # ---- what a run leaves
 
 def test_the_promised_figures_with_intervals_and_floors(whole):
@@ -196,7 +218,8 @@ def test_the_promised_figures_with_intervals_and_floors(whole):
         assert 0 <= result[key] <= 1 and 0 <= result[f"floor_{key}"] <= 1
         assert result[f"{key}_low"] <= result[key] + 0.05 and result[key] <= result[f"{key}_high"] + 0.05
     for key in ("auc_cohort_hard", "accuracy_cohort_typical", "qwk", "accuracy_vote", "sensitivity_at_specificity_90",
-                "ece_uncalibrated", "abstained", "aurc", "sensitivity_relative", "accuracy_validation", "f_train"):
+                "ece_uncalibrated", "abstained", "aurc", "output_sensitivity_relative", "accuracy_validation",
+                "f_train"):
         assert np.isfinite(result[key]), key
     assert result["temperature"] > 0 and result["answer"] == "both" and result["labelled"] + result["unlabelled"] > 100
 
