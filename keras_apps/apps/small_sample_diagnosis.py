@@ -14,6 +14,7 @@ from keras_apps.metrics.calibration import softmax
 from keras_apps.metrics.sensitivity import output_sensitivity
 
 DRAWS = 1000            # of the bootstrap
+SHIFTED = 5             # looks, with those that are shifted
 MOVED = 200             # held-out images whose answers' sensitivity is measured
 ANSWERS = "network", "probe", "both"
 
@@ -47,8 +48,8 @@ class SmallSampleDiagnosisApp(App):
              ignore_splits (of the data: all images are dealt), members, alpha, pair_share, view_share, view_batch,
              views, views_loss, probe, answer, head_share, neck, embedding, dropout, norm, classify (of
              losses/classify; "" = the head's own loss), maxout, glico_share, glico_mix, coarse (groups of each level),
-             coarse_weight, coarse_exponent, coarse_share, tta (looks: 1, 2 = with the mirror image, 5 = and shifted),
-             abstain (largest share of the validation images), explainer (of keras_apps/explainers), specificity (that
+             coarse_weight, coarse_exponent, coarse_share, tta (looks: 1, 2 = with the mirror image, 5 = shifted by a
+             28th of the side, 10 = both), abstain (largest share of the validation images), explainer (of keras_apps/explainers), specificity (that
              a sensitivity is told at).
     Terms:   views; pairs, classifier, coarse_<level>, of further members with their number behind.
     Info:    shape (H, W, C), names, splits.
@@ -251,16 +252,14 @@ class SmallSampleDiagnosisApp(App):
 
     def looks(self, images):
         """The images as they are and as `tta` asks: a list of [n,H,W,C]."""
+        height, width = self.info.shape[:2]
         found = [images]
-        if self.config.tta > 1:
-            found.append(tf.reverse(images, [2]))
-        if self.config.tta > 2:
-            far = max(1, round(max(self.info.shape[:2]) / 28))
+        if self.config.tta >= SHIFTED:
+            far = max(1, round(max(height, width) / 28))
             padded = tf.pad(images, [[0, 0], [far, far], [far, far], [0, 0]], "SYMMETRIC")
-            height, width = self.info.shape[:2]
             found += [padded[:, y:y + height, x:x + width] for y, x in ((0, far), (2 * far, far), (far, 0),
                                                                        (far, 2 * far))]
-        return found[:self.config.tta + (self.config.tta > 2)]
+        return found + [tf.reverse(look, [2]) for look in found] if self.config.tta % 2 == 0 else found
 
     def parts(self, images):
         """Log probabilities [P,n,K] of every member and look, of network and probe: {"network": .., "probe": ..}."""
@@ -541,9 +540,9 @@ def _require_sound(config, classes):
     for key in ("pair_share", "head_share", "coarse_share", "glico_share"):
         if not 0 <= config[key] < 1:
             raise ValueError(f"`{key}` is {config[key]} but must lie in [0, 1): the classifier needs steps as well.")
-    if config.members < 1 or config.tta not in (1, 2, 5):
+    if config.members < 1 or config.tta not in (1, 2, SHIFTED, 2 * SHIFTED):
         raise ValueError(f"`members` is {config.members} and `tta` {config.tta} but there must be a member at least "
-                         "and 1, 2 or 5 looks.")
+                         "and 1, 2, 5 or 10 looks.")
     if config.view_share + config.glico_share > 1:
         raise ValueError(f"`view_share` is {config.view_share} and `glico_share` {config.glico_share} but together "
                          "they must be at most 1: both are shares of all steps.")

@@ -210,6 +210,15 @@ def test_both_answer_unless_one_alone_is_clearly_better_on_validation_images(dat
     assert run.app.choice == "both"
 
 
+def test_looks_are_shifts_and_mirror_images(data):
+    images = np.random.default_rng(0).random([2, 8, 8, 1]).astype(np.float32)
+    assert [len(make(data, tta=count).app.looks(images)) for count in (1, 2, 5, 10)] == [1, 2, 5, 10]
+    found = [np.array(look) for look in make(data, tta=10).app.looks(images)]
+    np.testing.assert_array_equal(found[1][:, 1:], images[:, :-1])
+    np.testing.assert_array_equal(found[4][:, :, :-1], images[:, :, 1:])
+    np.testing.assert_array_equal(found[5:], [look[:, :, ::-1] for look in found[:5]])
+
+
 # ---- what a run leaves
 
 def test_the_promised_figures_with_intervals_and_floors(whole):
