@@ -6,7 +6,8 @@
 --labels are images a class (the config's `labels`; 0 = all of them). FLAGS are further flags of `keras_apps.train`,
 such as --config.steps=500. The same command goes on where a killed one stopped; more configs, labels or seeds may be
 added. Writes <out>/sweep.json, sweep.md, sweep.png and, for TensorBoard's HParams, <out>/tensorboard; each training
-lies in <out>/runs. What fails is told and left out; the exit code is then 1.
+lies in <out>/runs. Where runs leave predictions.csv the answers of all seeds are also judged as one set, with intervals
+and by cohort. What fails is told and left out; the exit code is then 1.
 """
 
 import json
@@ -18,7 +19,7 @@ import sys
 from absl import flags
 from matplotlib.figure import Figure
 
-from keras_apps import cells
+from keras_apps import cells, pooled
 from keras_apps.actions import write_hyper
 from keras_apps.charts import QUIET
 from keras_apps.run import commit
@@ -163,12 +164,17 @@ def _label(label):
 def write(out, found, failed, planned, metric, extra):
     """sweep.json, sweep.md, sweep.png and HParams of what there is; returns the table's lines."""
     rows, lines = summary(found, metric), report(found, failed, planned, metric)
+    together = _together(found, planned)
+    for (name, label), own in together.items():
+        lines += ["", f"{name}, {_label(label)}: the held-out images of all seeds together, with 95 % intervals", "",
+                  *cells.table(*pooled.lines(own))]
     numbers = (int, float)
     runs = [{"config": name, "labels": label, "seed": seed,
              "metrics": {key: value for key, value in result.items() if isinstance(value, numbers)}}
             for (name, label, seed), result in found.items()]
-    content = {"metric": metric, "summary": rows, "runs": runs, "flags": list(extra), "commit": commit(),
-               "machine": cells.machine(), "failed": {planned[key].name: text for key, text in failed.items()}}
+    sets = [{"config": name, "labels": label, **row} for (name, label), own in together.items() for row in own]
+    content = {"metric": metric, "summary": rows, "runs": runs, "pooled": sets, "flags": list(extra),
+               "commit": commit(), "machine": cells.machine(), "failed": {planned[key].name: text for key, text in failed.items()}}
     write_file(os.path.join(out, "sweep.json"), json.dumps(content, indent=1) + "\n")
     write_file(os.path.join(out, "sweep.md"), "\n".join(lines) + "\n")
     chart(rows, metric, list(dict.fromkeys(label for _, label, _ in planned))).savefig(
@@ -180,6 +186,15 @@ def write(out, found, failed, planned, metric, extra):
             write_hyper(folder, {"config": name, "labels": label, "seed": seed},
                         {key: value for key, value in result.items() if isinstance(value, float)})
     return lines
+
+
+def _together(found, planned):
+    """{(config's name, labels): rows of `pooled`} where runs left their predictions."""
+    groups = {}
+    for (name, label, seed), result in found.items():
+        groups.setdefault((name, label), []).append((planned[name, label, seed].workdir, result))
+    judged = {key: pooled.pooled(runs) for key, runs in groups.items()}
+    return {key: rows for key, rows in judged.items() if rows}
 
 
 def define_flags():

@@ -49,8 +49,8 @@ class SmallSampleDiagnosisApp(App):
              views, views_loss, probe, answer, head_share, neck, embedding, dropout, norm, classify (of
              losses/classify; "" = the head's own loss), maxout, glico_share, glico_mix, coarse (groups of each level),
              coarse_weight, coarse_exponent, coarse_share, tta (looks: 1, 2 = with the mirror image, 5 = shifted by a
-             28th of the side, 10 = both), abstain (largest share of the validation images), explainer (of keras_apps/explainers), specificity (that
-             a sensitivity is told at).
+             28th of the side, 10 = both), abstain (largest share of the validation images), explainer (of
+             keras_apps/explainers), specificity (that a sensitivity is told at).
     Terms:   views; pairs, classifier, coarse_<level>, of further members with their number behind.
     Info:    shape (H, W, C), names, splits.
     """
@@ -343,7 +343,8 @@ class SmallSampleDiagnosisApp(App):
         found.update({"images": len(splits["test"].rows), "left_out": splits["test"].left_out,
                       "labelled": len(splits["train"].rows),
                       "unlabelled": len(splits["unlabelled"].rows) if "unlabelled" in splits else 0,
-                      "answer": self.choice})
+                      "answer": self.choice,
+                      "positive": "" if self.positive is None else self.names[self.positive]})
         return found
 
     def _parts_of(self, split):
