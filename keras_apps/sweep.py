@@ -174,7 +174,8 @@ def write(out, found, failed, planned, metric, extra):
             for (name, label, seed), result in found.items()]
     sets = [{"config": name, "labels": label, **row} for (name, label), own in together.items() for row in own]
     content = {"metric": metric, "summary": rows, "runs": runs, "pooled": sets, "flags": list(extra),
-               "commit": commit(), "machine": cells.machine(), "failed": {planned[key].name: text for key, text in failed.items()}}
+               "commit": commit(), "machine": cells.machine(),
+               "failed": {planned[key].name: text for key, text in failed.items()}}
     write_file(os.path.join(out, "sweep.json"), json.dumps(content, indent=1) + "\n")
     write_file(os.path.join(out, "sweep.md"), "\n".join(lines) + "\n")
     chart(rows, metric, list(dict.fromkeys(label for _, label, _ in planned))).savefig(
