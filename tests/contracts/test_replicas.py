@@ -27,24 +27,32 @@ def run(replicas, out, *what):
     return dict(np.load(out))
 
 
+SEVERAL = [2, pytest.param(4, marks=pytest.mark.slow)]      # four: minutes of tracing what two have traced
+
+
+class Results(dict):
+    """{replicas: arrays by name}, of each number of replicas a process when first asked for."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = folder
+        write([DigitsSource()], folder / "digits", shards=2)
+
+    def __missing__(self, replicas):
+        if replicas > 1:
+            self[1]         # leaves the checkpoint that others go on from
+            shutil.copytree(self.folder / "work", self.folder / f"work{replicas}")
+        work = self.folder / ("work" if replicas == 1 else f"work{replicas}")
+        self[replicas] = run(replicas, self.folder / f"{replicas}.npz", "both", work, self.folder / "digits")
+        return self[replicas]
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("replicas")
-    write([DigitsSource()], folder / "digits", shards=2)
-    found = {1: run(1, folder / "1.npz", "both", folder / "work", folder / "digits")}
-    for replicas, what in ((2, "both"), (4, "loop")):
-        shutil.copytree(folder / "work", folder / f"work{replicas}")
-        found[replicas] = run(replicas, folder / f"{replicas}.npz", what, folder / f"work{replicas}", folder / "digits")
-    return found
+    return Results(tmp_path_factory.mktemp("replicas"))
 
 
-@pytest.fixture(scope="module")
-def on_four(tmp_path_factory):
-    """The methods on four replicas: two minutes of tracing what two replicas have traced."""
-    return run(4, tmp_path_factory.mktemp("replicas") / "methods.npz", "methods")
-
-
-@pytest.mark.parametrize("replicas", [2, 4])
+@pytest.mark.parametrize("replicas", SEVERAL)
 @pytest.mark.parametrize("kind", APPS)
 def test_weights_and_gradients_equal_those_of_one_replica(results, replicas, kind):
     names = [name for name in results[1] if name.startswith(f"{kind}/")]
@@ -54,7 +62,7 @@ def test_weights_and_gradients_equal_those_of_one_replica(results, replicas, kin
         assert gap <= 1e-5, f"{name} differs by {gap}"
 
 
-@pytest.mark.parametrize("replicas", [2, 4])
+@pytest.mark.parametrize("replicas", SEVERAL)
 @pytest.mark.parametrize("name", walk.CRAFT)
 def test_parts_rates_and_scales_are_exact_across_replicas(results, replicas, name):
     found = [key for key in results[1] if key.startswith(f"{name}/")]
@@ -63,7 +71,7 @@ def test_parts_rates_and_scales_are_exact_across_replicas(results, replicas, nam
         np.testing.assert_allclose(results[replicas][key], results[1][key], atol=1e-5, err_msg=key)
 
 
-@pytest.mark.parametrize("replicas", [2, 4])
+@pytest.mark.parametrize("replicas", SEVERAL)
 def test_the_verification_app_trains_to_equal_weights(results, replicas):
     names = [name for name in results[1] if name.startswith("verification/")]
     assert len(names) > 15
@@ -71,10 +79,10 @@ def test_the_verification_app_trains_to_equal_weights(results, replicas):
         np.testing.assert_allclose(results[replicas][name], results[1][name], atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("replicas", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("replicas", SEVERAL)
 @pytest.mark.parametrize("folder", [folder for folder in walk.CALLS if (ROOT / "keras_apps" / folder).is_dir()])
-def test_every_method_of_a_folder_is_exact_across_replicas(results, folder, replicas, request):
-    found = results[2] if replicas == 2 else request.getfixturevalue("on_four")
+def test_every_method_of_a_folder_is_exact_across_replicas(results, folder, replicas):
+    found = results[replicas]
     names = [name for name in results[1] if name.startswith(f"{folder}/")]
     for method in methods(folder):
         assert {f"{folder}/{method}()/value", f"{folder}/{method}()/gradient"} <= set(names)
@@ -121,7 +129,7 @@ def test_a_loss_that_needs_facts_is_walked_as_soon_as_its_file_is_there(tmp_path
     assert found["losses/metric/proxy_toy()/weights/0"].shape == (walk.FACTS["classes"], walk.FACTS["dimension"])
 
 
-@pytest.mark.parametrize("replicas", [2, 4])
+@pytest.mark.parametrize("replicas", SEVERAL)
 def test_shards_resume_on_another_number_of_replicas(results, replicas):
     names = [name for name in results[1] if name.startswith("resumed")]
     assert names == ["resumed", "resumed/averages/0", "resumed/averages/1"]
@@ -129,7 +137,7 @@ def test_shards_resume_on_another_number_of_replicas(results, replicas):
         np.testing.assert_allclose(results[replicas][name], results[1][name], atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("replicas", [1, 2, 4])
+@pytest.mark.parametrize("replicas", [1, *SEVERAL])
 def test_averages_of_shards_are_swapped_in_and_lag_behind(results, replicas):
     found = results[replicas]
     np.testing.assert_array_equal(found["sharded/averaged/classes/0"], found["sharded/averages/1"])

@@ -105,22 +105,12 @@ def choices(path):
 
 
 def traced():
-    """Tracing all would take minutes: few configs that together have every choice; the others when slow.
-
-    Of those left the one that adds most for its size, again and again; at last without those that others made needless.
-    """
-    left = {path: (set(choices(path)), float(np.prod(height_and_width(load(path).get_config().size))) ** 0.5)
-            for path in CONFIGS if not large(path)}
-    found, seen = {}, set()
-    while any(own - seen for own, _ in left.values()):
-        best = max(left, key=lambda path: (len(left[path][0] - seen) / left[path][1], path))
-        found[best] = left.pop(best)[0]
-        seen |= found[best]
-    for path in list(found):
-        others = set().union(*(own for other, own in found.items() if other != path))
-        if found[path] <= others:
-            del found[path]
-    return list(found)
+    """Tracing all would take minutes: of each application the config with most choices for its size; else when slow."""
+    left = [path for path in CONFIGS if not large(path)]
+    worth = {path: (len(set(choices(path))) / float(np.prod(height_and_width(load(path).get_config().size))) ** 0.25,
+                    path.stem) for path in left}
+    return [max((path for path in left if path.parent == folder), key=worth.get)
+            for folder in sorted({path.parent for path in left})]
 
 
 def built(path, data_of):
