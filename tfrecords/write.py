@@ -42,6 +42,7 @@ from tfrecords.sources.synthetic import SyntheticSource
 from tfrecords.sources.tfds import TfdsSource
 
 TILE, PATCH = 144, 72       # of configs/super_resolution/folder.py
+MOST_KINDS, LEAST_EACH = 20, 5      # labels that may be diagnosed, and images of each in the mean
 WHOLE, LEAST = 512, 16      # pixels a side: the largest images that are learnt from whole, and the smallest
 
 
@@ -204,8 +205,14 @@ def _next(manifest, out):
     place = os.path.relpath(out)
     place = out if place.startswith("..") else place
     workdir = os.path.join("build", "run" if manifest["name"] == "data" else manifest["name"])
-    return [*notes, "next:", f"  python -m keras_apps.train --config=keras_apps/configs/{app}/{config}.py {flags}"
-            f"--data={shlex.quote(place)} --workdir={shlex.quote(workdir)}"]
+    data, diagnosed = f"--data={shlex.quote(place)} --workdir=", []
+    kinds = len(names.get("label", ()))
+    if app == "verification" and 2 <= kinds <= MOST_KINDS and manifest["count"] >= LEAST_EACH * kinds:
+        diagnosed = ["  python -m keras_apps.train --config=keras_apps/configs/small_sample_diagnosis/folder.py "
+                     f"{data}{shlex.quote(workdir + '_labels')}", "which label has an image, and how surely; or which "
+                     "images are of the same:"]
+    return [*notes, "next:", *diagnosed, f"  python -m keras_apps.train --config=keras_apps/configs/{app}/{config}.py "
+            f"{flags}{data}{shlex.quote(workdir)}"]
 
 
 def named_source(text, lists=None):

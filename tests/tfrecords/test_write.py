@@ -503,6 +503,14 @@ def test_training_is_proposed_by_what_is_known_of_the_images(items, told, tmp_pa
     assert ("configs/vehicle_reid/folder.py" in lines[-1]) == ("camera" in items[0][2])
 
 
+@pytest.mark.parametrize("kinds, each, proposed", [(2, 5, True), (2, 4, False), (21, 5, False)])
+def test_few_labels_with_some_images_each_may_be_diagnosed(kinds, each, proposed, tmp_path):
+    items = [(f"{label}-{number}", PNG, {"label": f"k{label}"}) for label in range(kinds) for number in range(each)]
+    lines = write.report(write.write([Source(*items)], tmp_path / "photos"), str(tmp_path / "photos"))
+    assert any("small_sample_diagnosis/folder.py --data=" in line for line in lines) == proposed
+    assert "verification/folder.py" in lines[-1]
+
+
 @pytest.mark.parametrize("sides, told", [
     ([(144, 144)] * 2, "super_resolution/folder.py --data="),
     ([(96, 80)] * 2, "super_resolution/folder.py --config.size='(96, 80)' --data="),

@@ -121,6 +121,19 @@ def test_stages_in_order_with_their_share_of_the_steps(data):
     assert make(data, loss="").app.weights("joint", 0) == {"classifier": 1.0}
 
 
+def test_a_stage_chooses_its_rows_sampler_views_and_augmentation(data):
+    run = make(data, steps=100, view_share=0.3, glico_share=0.2, data={"augment": ("flip()",)})
+    found = {stage["name"]: run.batches(stage) for stage in run.app.stages()}
+    assert list(found) == ["views", "latent", "pairs", "joint"]
+    assert [len(batches.augment) for batches in found.values()] == [0, 0, 1, 1]
+    assert [type(batches.sampler).__name__ for batches in found.values()] == ["ShuffleSampler"] * 2 + [
+        "PairsSampler"] * 2
+    assert [batches.views is not None for batches in found.values()] == [True, False, False, False]
+    assert [len(batches.table.rows) - len(run.rows) for batches in found.values()] == [30, 0, 0, 0]
+    first = next(iter(found["views"].dataset(0)))
+    assert first["views"][0].shape == (16, 2, 8, 8, 1)
+
+
 def test_the_classifier_sees_the_first_of_each_pair(plain):
     run = plain
     stage = next(stage for stage in run.app.stages() if stage["name"] == "joint")
