@@ -96,6 +96,15 @@ def cautions(result):
     if alarms and reals < 10 / alarms:
         found.append(f"The threshold rests on {reals:,} real images, few for a share of {alarms:g} false alarms; hold "
                      f"back more ({10 / alarms:,.0f} or more).")
+    if result.get("never"):
+        found.append(f"It never answers {result['never']} on the held-out images: {UNFIT}.")
+    commonest = result.get("commonest_accuracy")
+    if commonest is not None and result["accuracy"] <= commonest:
+        found.append(f"It is right on {result['accuracy']:.1%} of the held-out images, always to say the commonest "
+                     f"class on {commonest:.1%}.")
+    if commonest is not None and (result.get("auc_low") or 0) <= 0.5:
+        found.append(f"The interval of AUC begins at {result.get('auc_low') or 0:.3f}: chance (0.5) is not ruled out: "
+                     f"{UNFIT}.")
     if result.get("resized"):
         found.append("The images are resized for the network, which blurs the traces that generators leave; use their "
                      "own `size`.")

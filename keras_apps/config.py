@@ -96,7 +96,8 @@ def settle(config):
     if config.data.validation and config.data.validation_split:
         raise ValueError(f"`data.validation` is {config.data.validation} and `data.validation_split` "
                          f"{config.data.validation_split!r} but only one of them may be set; leave the other out.")
-    if config.evaluate_every and not (config.data.validation or config.data.validation_split):
+    dealt = tuple(config.get("deal", ()))[1:2]      # of apps that deal validation images themselves
+    if config.evaluate_every and not (config.data.validation or config.data.validation_split or any(dealt)):
         raise ValueError(f"`evaluate_every` is {config.evaluate_every} but `data.validation` is 0: there are no images "
                          "to look at; set it to a share of the identities such as 0.2, or `data.validation_split`.")
     if (config.best or config.patience) and not config.evaluate_every:

@@ -106,32 +106,43 @@ def classes_of(records, classes=()):
     if len(names) < 2:
         raise ValueError(f"the data in {records.directory} have {len(names)} class but a diagnosis needs at least 2; "
                          "write them with one sub-folder a class or a --csv with the column label.")
-    if counts.min() < LEAST:
-        raise ValueError(f"class {names[counts.argmin()]!r} has {counts.min()} images in {records.directory} but at "
-                         f"least {LEAST} are needed; add images, or leave the class out.")
+    few = [f"{name!r} ({count})" for name, count in zip(names, counts) if count < LEAST]
+    if few:
+        raise ValueError(f"of {', '.join(few)} there are fewer than {LEAST} labelled images in {records.directory} but "
+                         f"a class needs {LEAST} at least; add images, correct the labels, or leave these images out.")
     return names, labels
 
 
-def sides_of(records, config, labels, names):
-    """Masks [N] of train, validation and test."""
+def named_splits(records, config):
+    """{side: split of the data} by the config, else by the names that the data have; None where images are dealt."""
     settings = config.data
     keys = {"train": settings.train_split, "validation": settings.validation_split, "test": settings.test_split}
     have = records.names("split") if records.has("split") else []
     if config.ignore_splits:
-        return _dealt(records, config, labels, names)
+        return None
     if not any(keys.values()):
         keys = {side: next((name for name in have if name.lower() in words), "") for side, words in NAMED.items()}
         if not (keys["train"] and keys["test"]):
-            return _dealt(records, config, labels, names)
+            return None
     for side, name in keys.items():
         if name and name not in have:
             raise ValueError(f"`data.{side}_split` is {name!r} but the data have the splits {', '.join(have) or 'none'}"
                              "; name one of them, or none of the three (--config.data.train_split= and so on): then "
                              "`deal` parts them.")
-    if not (keys["train"] and keys["test"]):
-        raise ValueError(f"`data.train_split` is {keys['train']!r} and `data.test_split` {keys['test']!r} but both "
-                         "must be named, or neither.")
-    column = records.column("split")
+    named = [name for name in keys.values() if name]
+    if not (keys["train"] and keys["test"]) or len(set(named)) < len(named):
+        raise ValueError(f"`data.train_split` is {keys['train']!r}, `data.validation_split` {keys['validation']!r} and "
+                         f"`data.test_split` {keys['test']!r} but the first and the last must be named, or none, and "
+                         "no split may be two of them.")
+    return keys
+
+
+def sides_of(records, config, labels, names):
+    """Masks [N] of train, validation and test: the splits that are named, else dealt by `deal`."""
+    keys = named_splits(records, config)
+    if keys is None:
+        return _dealt(records, config, labels, names)
+    column, have = records.column("split"), records.names("split")
     return [column == have.index(name) if name else np.zeros(records.count, bool) for name in keys.values()]
 
 

@@ -2,11 +2,12 @@
 
 import csv
 import io
+import os
 
 import numpy as np
 
 from keras_apps import diagnosis_charts
-from keras_apps.dealing import SIDES
+from keras_apps.dealing import SIDES, named_splits
 from keras_apps.figures import Grid
 from keras_apps.metrics import calibration, diagnosis, verification
 
@@ -30,7 +31,7 @@ CAPTIONS = {
                       "acting on everybody and on nobody. Useful where it lies above both.",
     "risk_coverage": "Share of wrong answers where only the most confident share of the images is answered.",
     "mistakes": "Held-out images with a wrong answer, the surest first, each beside what the answer rests on (in red): "
-                "truth, answer and its probability.",
+                "truth, answer with its probability, file.",
 }
 
 
@@ -46,6 +47,14 @@ def notes(app, splits):
                 said.append(f"note: class {app.names[counts.argmax()]!r} has {counts.max() / counts.min():.0f} times "
                             f"as many training images as {app.names[counts.argmin()]!r}; consider "
                             "--config.classify=\"balanced_softmax()\" or --config.data.sampler=\"balanced()\".")
+    rest = len(splits["unlabelled"].rows) if "unlabelled" in splits else 0
+    if rest and not app.config.view_share:
+        said.append(f"{rest:,} images without a label, or beyond `labels`, are not used; --config.view_share=0.6 "
+                    "--config.probe=True --config.answer=validation --config.explainer=\"occlusion()\" learns from "
+                    "them too.")
+    if not any(_cases(splits[side]) for side in SIDES if side in splits):
+        said.append("note: the data name no patients (column `case`): images of one patient may be on both sides, and "
+                    "figures too good then.")
     if "validation" not in splits:
         said.append("note: there are no validation images: temperature and abstention cannot be fitted; give `deal` a "
                     "second share such as 0.15, or name a split.")
@@ -64,17 +73,21 @@ def intervals(probabilities, truth, positive, units, draws):
     return {f"{name}_{end}": value for name, ends in found.items() for end, value in zip(("low", "high"), ends)}
 
 
-def of_cohorts(probabilities, split, positive):
-    """The figures of each cohort of a split, with `_cohort_<name>` behind; {} where the data name none."""
+def of_cohorts(probabilities, split, positive, units, draws):
+    """The figures of each cohort of a split, with `_cohort_<name>` behind; {} where the data name none.
+
+    Args:    units, draws: as of `intervals`.
+    """
     cohorts = split.column("cohort")
     names = [] if cohorts is None else split.images.records.names("cohort")
     found = {}
     for place, name in enumerate(names):
         mask = cohorts == place
         if mask.any():
-            own = diagnosis.figures(probabilities[mask], split.identities[mask], positive)
-            found.update({f"{key}_cohort_{name}": own[key] for key in COLUMNS.values()})
-            found[f"images_cohort_{name}"] = int(mask.sum())
+            sides = probabilities[mask], split.identities[mask]
+            own = {**diagnosis.figures(*sides, positive), **intervals(*sides, positive, units[mask], draws)}
+            found.update({f"{key}_cohort_{name}": value for key, value in own.items()})
+            found[f"images_cohort_{name}"] = float(mask.sum())
     return found
 
 
@@ -104,14 +117,18 @@ def grids(app, result):
     about = (f"Precision, recall, specificity, F and AUC are about {app.names[app.positive]!r}."
              if app.positive is not None else
              "Precision, recall, specificity, F and AUC are means over the classes, each against all others.")
+    columns = {name: key for name, key in COLUMNS.items() if key != "qwk" or app.positive is None}
     found = [Grid("Held-out images", f"{about} The intervals are bootstraps over whole cases. Thumbnails are the "
                   f"floor, a {app.floor}; similar cases are the vote of the {NEIGHBOURS} training images that are most "
-                  "alike; the last two rows are the model on other images. QWK takes the order of the classes for "
-                  "grades.", rows, COLUMNS)]
+                  "alike; the last two rows are the model on other images."
+                  + (" QWK takes the order of the classes for grades." if app.positive is None else ""), rows,
+                  columns)]
     cohorts = sorted(name[len("images_cohort_"):] for name in result if name.startswith("images_cohort_"))
     if cohorts:
         found.append(Grid("Cohorts of the held-out images", "The same figures for each group of cases by itself.",
-                          {name: f"{{}}_cohort_{name}" for name in cohorts}, COLUMNS))
+                          {row: form.format(name) for name in cohorts for row, form in (
+                              (name, "{{}}_cohort_{}"), (f"{name}, 95 % from", "{{}}_low_cohort_{}"),
+                              (f"{name}, to", "{{}}_high_cohort_{}"))}, {"images": "images", **columns}))
     return found
 
 
@@ -141,7 +158,11 @@ def pictures(app, splits):
     worst = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:SHOWN]
     if len(worst):
         images = held["images"][worst]
-        titles = [f"is {names[truth[i]]}\nsays {names[answers[i]]} {probabilities[i].max():.0%}" for i in worst]
+        least, test = app.calibration["least_confidence"], splits["test"]
+        paths = test.images.records.paths(test.rows[worst])
+        titles = [f"is {names[truth[i]]}, says {names[answers[i]]} {probabilities[i].max():.0%}"
+                  f"{' (abstains)' if probabilities[i].max() < least else ''}\n{os.path.basename(path)}"
+                  for i, path in zip(worst, paths)]
         maps = app.over("explain", images) if app.explainer else None
         found["mistakes"] = diagnosis_charts.cases_chart(images, titles, f"The surest of {len(wrong)} mistakes among "
                                                          f"{len(truth)} held-out images", maps)
@@ -180,7 +201,8 @@ def about(app, result):
     whole = "a patient's images are all on one side" if any(cases.values()) else (
         "the data name no patients (column `case`), so images of one patient may be on both sides")
     return f"""**Not for clinical use.** The model is a research result on a small set of images. It was never \
-checked on other patients, devices or hospitals, and its answer is no diagnosis: a person who is qualified must decide.
+checked on patients of another source, device or hospital, and its answer is no diagnosis: a person who is qualified \
+must decide.
 
 It was trained on {result['labelled']:,} labelled images ({_listed(app.names, train)}){seen}, and judged on \
 {result['images']:,} others ({_listed(app.names, test)}). Split rule: {_rule(config, splits)}; {whole}.
@@ -200,14 +222,16 @@ rests on, not whether that is right."""
 
 
 def _rule(config, splits):
-    data, records = config.data, splits["test"].images.records
-    drawn = f"; of the training images {config.labels} a class keep their label, drawn by seed {config.seed}" if \
-        config.labels else ""
-    named = records.has("split") and {"train", "test"} <= {name.lower() for name in records.names("split")}
-    if data.train_split or named:
-        return f"the splits that the data name{drawn}"
-    return (f"drawn by seed {config.seed}, train, validation and test as {tuple(config.deal)}, every class in its "
-            f"share on each side{drawn}")
+    kept = config.labels or (tuple(config.class_labels) if config.class_labels else 0)
+    drawn = f"; of the training images {kept} a class keep their label, drawn by seed {config.seed}" if kept else ""
+    named = named_splits(splits["test"].images.records, config)
+    if named:
+        told = ", ".join(f"{side} {name!r}" for side, name in named.items() if name)
+        return f"the splits that the data name ({told}){drawn}"
+    sizes = [f"{len(splits[side].rows):,} images to {what}" + (
+        f" of {_cases(splits[side])} cases" if _cases(splits[side]) else "")
+        for side, what in zip(SIDES, ("train on", "calibrate by", "judge by")) if side in splits]
+    return f"drawn by seed {config.seed}, {', '.join(sizes)}, every class in its share on each side{drawn}"
 
 
 def _positive(app, result):
@@ -215,6 +239,8 @@ def _positive(app, result):
         return (f"Over the classes, each against all others, precision is {result['precision']:.1%}, recall "
                 f"{result['recall']:.1%} and specificity {result['specificity']:.1%} in the mean.")
     name = app.names[app.positive]
+    if name in result["never"].split(", "):
+        return f"It never says {name}."
     fixed = next(key for key in result if key.startswith("sensitivity_at_specificity_"))
     return (f"Of images that are {name} it finds {result['recall']:.1%} (sensitivity), of the others it leaves "
             f"{result['specificity']:.1%} alone (specificity); of those it calls {name}, {result['precision']:.1%} "
@@ -225,14 +251,17 @@ def _calibrated(result, validation):
     if not validation:
         return ("Its probabilities are not calibrated, as no validation images were held back: take them as ranks. "
                 f"Their calibration error (ECE) on the held-out images is {result['ece']:.3f}.")
-    return (f"Its probabilities were calibrated by a temperature of {result['temperature']:.2f}, fitted on "
-            f"{validation:,} validation images: the calibration error (ECE) on the held-out images is "
-            f"{result['ece']:.3f}, without it {result['ece_uncalibrated']:.3f}.")
+    helped = "" if result["ece"] < result["ece_uncalibrated"] else " It did not help here: take probabilities as ranks."
+    few = f" {validation} images are few to calibrate by." if validation < FEW else ""
+    return (f"Its probabilities were fitted by a temperature of {result['temperature']:.2f} to {validation:,} "
+            f"validation images: the calibration error (ECE) on the held-out images is {result['ece']:.3f}, without "
+            f"the temperature {result['ece_uncalibrated']:.3f}.{helped}{few}")
 
 
 def _abstains(result, fitted, config):
     if not fitted["least_confidence"]:
-        return "It answers every image."
+        return ("It answers every image and never abstains: on the validation images no least confidence made its "
+                "answers right more often.") if config.abstain else "It answers every image."
     return (f"It abstains where its confidence is below {fitted['least_confidence']:.2f}, which was to be at most "
             f"{config.abstain:.0%} of the validation images: on the held-out ones it abstains from "
             f"{result['abstained']:.1%} and is right on {result.get('accuracy_answered', float('nan')):.1%} of the "

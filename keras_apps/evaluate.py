@@ -11,6 +11,7 @@ which none finds itself. vehicle_id takes one set, so --query alone does.
 """
 
 import json
+import math
 import os
 import sys
 
@@ -50,6 +51,8 @@ def evaluate(run, loop, workdir, history, trained=None, reason="finished"):
               "trained": loop.position() if trained is None else trained, "commit": commit(),
               "data_sha256": run.records.manifest["data_sha256"], "floor": run.app.floor,
               "synthetic": run.records.synthetic, "damaged": len(run.images.damaged)}
+    # What is not defined, such as the AUC of one class, is null: NaN is no JSON.
+    result = {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in result.items()}
     write_file(os.path.join(workdir, "evaluation.json"), json.dumps(result, indent=1, sort_keys=True))
     with loop.averaged():
         pictures = {**run.app.pictures(run.splits), **followed(workdir)}

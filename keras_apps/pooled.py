@@ -8,7 +8,7 @@ import numpy as np
 from keras_apps.metrics import diagnosis
 
 SHOWN = {"AUC": "auc", "accuracy": "accuracy", "precision": "precision", "recall": "recall",
-         "specificity": "specificity", "F": "f", "ECE": "ece"}
+         "specificity": "specificity", "F": "f", "QWK": "qwk", "ECE": "ece"}
 FILE, CHANCE = "predictions.csv", "p_"
 DRAWS = 1000
 

@@ -14,6 +14,7 @@ STRENGTHS = 10.0 ** np.arange(-5, 2)        # C, inverse of the penalty
 FOLDS = 5
 MANY = 1000     # images from which on one of the folds says enough
 SIDE = 14       # pixels of a thumbnail
+NEVER = -1e4    # the bias of a class without an image
 
 
 def fit(features, labels, classes, units=None, seed=0):
@@ -24,16 +25,18 @@ def fit(features, labels, classes, units=None, seed=0):
 
     value = sum_i CE(W (x_i - mean) / deviation + b, y_i) + |W|^2 / (2 C)
 
-    Args:    features: [n,F].  labels: int [n].  classes: K; of each two images at least.
+    Args:    features: [n,F].  labels: int [n].  classes: K; of each two images at least, or none: it is never answered.
              units: int [n], images of one unit (a patient) lie in one fold; None = each by itself.
              seed: of the folds.
     Returns: weights [F,K], bias [K] of the features as they come, C.
-    Raises:  ValueError for a class without two images.
+    Raises:  ValueError for a class of one image, or fewer than two classes.
     """
     counts = np.bincount(labels, minlength=classes)
-    if counts.min() < 2:
-        raise ValueError(f"class {counts.argmin()} has {counts.min()} images to fit a probe on but each needs 2; add "
-                         "images, or use probe=False.")
+    there = np.flatnonzero(counts)
+    if counts[there].min() < 2 or len(there) < 2:
+        raise ValueError(f"{len(there)} classes have images to fit a linear classifier on, one of them "
+                         f"{counts[there].min()}, but there must be 2 classes of 2 images each; add images.")
+    labels = np.searchsorted(there, labels)
     mean, deviation = features.mean(0), features.std(0)
     deviation = np.where(deviation > 1e-6 * max(1e-12, deviation.max()), deviation, np.inf)      # constant ones: out
     x = (features - mean) / deviation
@@ -43,7 +46,9 @@ def fit(features, labels, classes, units=None, seed=0):
     if len(weights) == 1:       # two classes: scikit-learn keeps the difference alone
         weights, bias = np.concatenate([-weights, weights]) / 2, np.concatenate([-bias, bias]) / 2
     weights = (weights / deviation).T
-    return weights, bias - mean @ weights, float(chosen)
+    whole, shift = np.zeros([len(weights), classes]), np.full(classes, NEVER)
+    whole[:, there], shift[there] = weights, bias - mean @ weights
+    return whole, shift, float(chosen)
 
 
 def _strength(x, labels, units, seed):

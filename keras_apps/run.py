@@ -1,11 +1,13 @@
 """Everything between a config and a loop: data, splits, app, batches. Shared by the commands."""
 
+import base64
 import functools
 import json
 import os
 import subprocess
 import sys
 import types
+import zlib
 
 import numpy as np
 import tensorflow as tf
@@ -93,6 +95,8 @@ class Run:
             print(f"warning: {workdir}, which `init` names, does not say what it was trained on: whether on identities "
                   "that are held out here cannot be told.", file=sys.stderr)
             return
+        if before.get("sha256") == self.records.manifest["data_sha256"] and "rows" in before:
+            self._refuse_known(workdir, unpacked_rows(before["rows"]))
         for name, split in self._held().items():
             held = {split.names[i] for i in split.identities if i >= 0} if split.unseen else set()
             seen = held & set(before["trained"])
@@ -103,6 +107,17 @@ class Run:
                       f"{workdir}, which `init` names{'' if same else ' (other data, the same names)'}: the figures "
                       "are not those of unseen identities.", file=sys.stderr)
         self.trained_on = sorted({*self.trained_on, *before["trained"]})
+
+    def _refuse_known(self, workdir, rows):
+        """Refuses a start from a run that was trained on images held out here, where images are what is judged."""
+        if method_class("apps", self.config.app).judged_by != "images":
+            return
+        for name, split in self._held().items():
+            known = int(np.isin(split.rows, rows).sum())
+            if known:
+                raise ValueError(f"`init` is {workdir} but that run was trained on {known} of the {len(split.rows)} "
+                                 f"images of the {name} split here (the same data, split otherwise); start from a run "
+                                 "of the same split: the same seed, `deal` and `data` keys.")
 
     def images_of(self, size):
         """The decoded images at a size; stages of a growing network ask for several."""
@@ -190,12 +205,12 @@ def claim(workdir, run):
     """
     mine = {"config.json": to_json(run.config),
             "data.json": json.dumps({"name": run.records.name, "sha256": run.records.manifest["data_sha256"],
-                                     "trained": run.trained_on})}
+                                     "trained": run.trained_on, "rows": packed_rows(run.rows, run.records.count)})}
     trained = checkpoints_in(os.path.join(workdir, "checkpoints"))
     for name, text in mine.items() if trained else ():
         stored = read_json(os.path.join(workdir, name))
         others = [] if stored is None else [key for key in changed(stored, json.loads(text))
-                                            if key not in (*MAY_DIFFER, "trained")]
+                                            if key not in (*MAY_DIFFER, "trained", "rows")]
         if others:
             keys = ", ".join(f"`{key}`" for key in others)
             raise ValueError(f"{workdir} holds a run whose {name[:-len('.json')]} differs in {keys}; use another "
@@ -208,6 +223,18 @@ def claim(workdir, run):
                                       "names": run.names})
     for name, text in mine.items():
         write_file(os.path.join(workdir, name), text)
+
+
+def packed_rows(rows, count):
+    """Rows of a data folder as text: one bit a row."""
+    mask = np.zeros(count, bool)
+    mask[rows] = True
+    return base64.b64encode(zlib.compress(np.packbits(mask).tobytes())).decode()
+
+
+def unpacked_rows(text):
+    """The rows that `packed_rows` was given, sorted."""
+    return np.flatnonzero(np.unpackbits(np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8)))
 
 
 def read_json(path):

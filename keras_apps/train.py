@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
 
 import tensorflow as tf
 from absl import flags, logging
@@ -25,6 +26,7 @@ from keras_apps import evaluate as evaluation
 from keras_apps.actions import ShowProgress, WriteHistory, WriteTensorBoard
 from keras_apps.build import ROOT
 from keras_apps.card import UNFIT, cautions, model_card
+from keras_apps.checkpoints import checkpoints_in
 from keras_apps.cluster import Workers
 from keras_apps.config import explain, to_json
 from keras_apps.run import Run, claim, read_json
@@ -126,17 +128,28 @@ def main(_):
         tf.keras.utils.set_random_seed(FLAGS.config.seed)       # demanded before
         tf.config.experimental.enable_op_determinism()
     strategy = make_strategy(FLAGS.strategy, FLAGS.replicas, FLAGS.tpu)
-    data, said = written(FLAGS.data, os.path.join(workdir, "data"))
-    for line in said:
-        print(line, file=sys.stderr)
-    run = Run(FLAGS.config, data, strategy)
-    if FLAGS.doctor:
-        doctor.show(doctor.examine(run))
-        return
-    run.check()
     workers = Workers(strategy)
+    if FLAGS.doctor:
+        with tempfile.TemporaryDirectory() as folder:       # it leaves nothing behind
+            doctor.show(doctor.examine(Run(FLAGS.config, data_of(os.path.join(folder, "data")), strategy)))
+        return
+    if workers.chief:
+        data_of(os.path.join(workdir, "data"))
+    workers.ask(0)      # the others read what the first has written
+    run = Run(FLAGS.config, data_of(os.path.join(workdir, "data"), quiet=True), strategy)
+    run.check()
     with workers.named():
         train(run, workers, workdir, profile, stopping)
+
+
+def data_of(place, quiet=False):
+    """The data folder of --data, written to `place` where it is images or a table; what was written is told."""
+    # Where nothing was trained yet a table that was mended is written anew.
+    trained = checkpoints_in(os.path.join(os.path.dirname(place), "checkpoints"))
+    data, said = written(FLAGS.data, place, renew=not trained)
+    for line in () if quiet else said:
+        print(line, file=sys.stderr)
+    return data
 
 
 def train(run, workers, workdir, profile, stopping):

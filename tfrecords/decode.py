@@ -374,9 +374,9 @@ def _of_channels(found, channels):
 
 
 def _of_no_colour(values, scale):
-    """Asserts that the three channels of an image are nearly the same, as far as JPEG keeps them so."""
-    spread = tf.reduce_mean(tf.reduce_max(values, axis=-1) - tf.reduce_min(values, axis=-1)) / scale
-    return tf.debugging.Assert(spread <= _COLOUR, [
+    """Asserts that the three channels of each image [..., h, w, 3] are nearly the same, as far as JPEG keeps them."""
+    spread = tf.reduce_max(values, axis=-1) - tf.reduce_min(values, axis=-1)
+    return tf.debugging.Assert(tf.reduce_all(tf.reduce_mean(spread, axis=[-2, -1]) <= _COLOUR * scale), [
         "the image is in colour but this model was trained on grey images alone; send a grey one, or the image in grey "
         "if its colours mean nothing"])
 

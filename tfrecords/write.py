@@ -15,7 +15,9 @@ The same command goes on where an interrupted one stopped.
 """
 
 import contextlib
+import hashlib
 import inspect
+import itertools
 import os
 import pathlib
 import re
@@ -32,7 +34,7 @@ from tfrecords.cuts import AlignSource, CropSource, TileSource
 from tfrecords.decode import size_text
 from tfrecords.methods import build, method_class, methods
 from tfrecords.read import MANIFEST
-from tfrecords.shards import Plan, Workplace, assemble, put_back, require_free
+from tfrecords.shards import Plan, Workplace, assemble, put_back, require_free, write_file
 from tfrecords.sources.csv import CsvSource
 from tfrecords.sources.digits import DigitsSource
 from tfrecords.sources.folder import FolderSource
@@ -84,26 +86,50 @@ def write(sources, out, shards=0, name=None, overwrite=False, scaling="", split_
     return manifest
 
 
-def written(location, out):
+def written(location, out, renew=False):
     """The data folder that a location is, or that is written of it: of a folder or zip of images, or a table.
 
     Args:    location: a data folder; else images as of --images, or a file that ends in .csv or .tsv, as of --csv.
-             out: where it is written; what lies there already is taken as it is.
+             out: where it is written, and beside it, as <out>.written_of, of what: what was written of the very same
+             images and labels is taken as it is.
+             renew: whether to write anew what was written of others.
     Returns: (folder, lines for people, of one that was written now or before; [] of a data folder).
-    Raises:  as `write`.
+    Raises:  as `write`; ValueError where something else was written there.
     """
     location = os.path.expanduser(str(location))
     table = os.path.isfile(location) and location.lower().endswith((".csv", ".tsv"))
-    if os.path.exists(os.path.join(location, MANIFEST)) or not os.path.exists(location) or not (
-            table or os.path.isdir(location) or location.lower().endswith(".zip")):
+    if os.path.exists(os.path.join(location, MANIFEST)) or not os.path.exists(location):
         return location, []
-    put_back(os.path.abspath(out))
-    if os.path.exists(os.path.join(out, MANIFEST)):
-        return out, [f"the records of {location} are those written to {out} before; remove that folder to write them "
-                     "anew."]
+    if os.path.isfile(location) and not table and not location.lower().endswith(".zip"):
+        raise ValueError(f"`{location}` is a file but must be a folder written by `python -m tfrecords.write`, or a "
+                         "folder, .zip or .csv of images; give one of these.")
+    out, place = os.path.abspath(out), f"{out}.written_of"
+    put_back(out)
     sources = sources_of(csv=location) if table else sources_of([location])
+    digest = hashlib.sha256()
+    for item in itertools.chain(*sources):
+        digest.update(repr((item.path, sorted(item.columns.items()), item.stamp)).encode("utf-8", "surrogateescape"))
+    said = f"{os.path.abspath(location)}\n{digest.hexdigest()}\n"
+    there = os.path.exists(os.path.join(out, MANIFEST))
+    if there:
+        before = _text(place)
+        if before == said:
+            return out, [f"the records are those written to {out} before."]
+        if not renew:
+            raise ValueError(f"{out} holds the records of {before.partition(chr(10))[0] or 'something else'} as it was "
+                             f"but {os.path.abspath(location)} is given, or its images or labels have changed; use "
+                             "another --workdir.")
     name = re.sub(r"[^\w.-]", "_", os.path.splitext(os.path.basename(os.path.normpath(location)))[0])
-    return out, report(write(sources, out, name=name), out, following=False)
+    lines = report(write(sources, out, name=name, overwrite=there), out, following=False)
+    write_file(place, said)
+    return out, lines
+
+
+def _text(path):
+    """A file's text, "" where there is none."""
+    with contextlib.suppress(OSError), open(path) as file:
+        return file.read()
+    return ""
 
 
 class _Bar:

@@ -7,8 +7,8 @@ from keras_apps import diagnosis_report, probe, splits
 from keras_apps.app import BLOCK, App
 from keras_apps.build import build, parse
 from keras_apps.dealing import SIDES, classes_of, require_apart, sides_of, units_of
-from keras_apps.diagnosis import LEVELS, Member, mean_of
 from keras_apps.latent import LatentImages
+from keras_apps.members import LEVELS, Member, mean_of
 from keras_apps.metrics import calibration, diagnosis
 from keras_apps.metrics.calibration import softmax
 from keras_apps.metrics.sensitivity import output_sensitivity
@@ -67,7 +67,7 @@ class SmallSampleDiagnosisApp(App):
 
     def __init__(self, config, info):
         super().__init__(config, info)
-        _require_sound(config, len(info.names))
+        _require_sound(config)
         self.names = shown_names(info.names, config)
         self.positive = positive_of(info.names, config)
         train = info.splits.get("train")
@@ -94,6 +94,7 @@ class SmallSampleDiagnosisApp(App):
         """Labels [N], the splits train, validation, test and unlabelled, and the classes' names; see the class."""
         records = images.records
         names, labels = classes_of(records, config.classes)
+        precise = (labels < 0) | answerable(config, names)[labels]
         masks = dict(zip(SIDES, sides_of(records, config, labels, names)))
         known = labels >= 0
         units = records.column("case") if records.has("case") else np.full(records.count, -1)
@@ -107,18 +108,15 @@ class SmallSampleDiagnosisApp(App):
             train = _of_each_class(labels, train, config, names)
         elif config.labels:
             train &= splits.first_of_each(labels, train, config.labels, config.seed)
-        for place, name in enumerate(names):
-            for side, mask in (("train on", train), ("judge by", masks["test"] & known)):
-                if not (mask & (labels == place)).any():
-                    raise ValueError(f"the data in {records.directory} have no image of class {name!r} to {side} but "
-                                     "each class needs some on both sides; add some, or check `deal` and the splits.")
-        classes = np.where(train, labels, -1).astype(np.int32)
         found = {}
-        for side, mask in (("train", train), *((name, masks[name] & known) for name in ("validation", "test"))):
+        for side, mask in (("train", train), *((name, masks[name] & known & precise) for name in SIDES[1:])):
             rows = np.flatnonzero(mask)
             if len(rows):
                 one = splits.Split(images, rows, labels[rows], names, False)
-                found[side] = one if side == "train" else one.spread(config.data.test_images)
+                found[side] = one.sound() if side == "train" else one.spread(config.data.test_images)
+        _require_each(records, names, found, answerable(config, names))
+        train = np.isin(np.arange(records.count), found["train"].rows)
+        classes = np.where(train, labels, -1).astype(np.int32)
         rest = np.flatnonzero(seen & ~train)
         if len(rest):
             found["unlabelled"] = splits.Split(images, rest, np.full(len(rest), -1), names, False)
@@ -137,7 +135,7 @@ class SmallSampleDiagnosisApp(App):
         left = steps
         if config.view_share:
             left -= add("views", round(steps * config.view_share), views=config.views, unlabelled=True,
-                        sampler="shuffle()", batch=config.view_batch)
+                        sampler="shuffle()", batch=self._view_batch())
         after = len(found)
         if config.glico_share:
             left -= add("latent", round(steps * config.glico_share), plain=True, sampler="shuffle()", anew=True)
@@ -153,6 +151,11 @@ class SmallSampleDiagnosisApp(App):
         if after < len(found):
             found[after]["anew"] = True
         return tuple(stage for stage in found if stage["steps"])
+
+    def _view_batch(self):
+        """`view_batch`, or as many images as there are: copies of one would be pushed apart."""
+        rows = sum(len(self.info.splits[name].rows) for name in ("train", "unlabelled") if name in self.info.splits)
+        return min(self.config.view_batch, max(4, rows - rows % 4)) if rows else self.config.view_batch
 
     def variables(self, stage, phase):
         found = {}
@@ -231,7 +234,7 @@ class SmallSampleDiagnosisApp(App):
     def between(self, stage, round, data):
         """After the views the probe is fitted; before stage coarse the groups are found. Both are kept as variables."""
         if stage not in ("views", "latent") and self.config.probe:
-            self._settle_probe()
+            self._settle_probe(True)
         if stage == "coarse":
             split = self.info.splits.get("validation", self.info.splits["train"])
             for member in self.members:
@@ -241,12 +244,13 @@ class SmallSampleDiagnosisApp(App):
                     part.find(table)
         return {}
 
-    def _settle_probe(self):
-        train = self.info.splits["train"]
-        units = units_of(train)
+    def _settle_probe(self, final):
+        """Fits the probes that are not fitted for good; `final` where the encoder goes on to other things."""
+        train = self._precise(self.info.splits["train"])
         for member in self.members:
             if not member.probed.numpy():
-                member.fit_probe(train.load(), train.identities, units, self.config.seed)
+                member.fit_probe(train.load(), train.identities, units_of(train), self.config.seed)
+                member.probed.assign(final)
 
     # ---- answers
 
@@ -326,7 +330,7 @@ class SmallSampleDiagnosisApp(App):
         Called with a validation split alone, as `best` does, it gives auc, accuracy, f and nll.
         """
         if self.config.probe:
-            self._settle_probe()
+            self._settle_probe(False)
         if "train" not in splits:
             parts = self._parts_of(splits["test"])
             logs = _mean_logs(self.chosen(parts))
@@ -368,7 +372,7 @@ class SmallSampleDiagnosisApp(App):
         for name in names if split is not None else ():
             self.choice = name
             logs = _mean_logs(self.chosen(parts))
-            answers = softmax(logs / calibration.fit_temperature(logs, split.identities))
+            answers = softmax(logs / self._temperature_of(logs, split))
             losses[name] = -np.log(np.maximum(answers[np.arange(len(answers)), split.identities], diagnosis.LEAST))
         self.choice = names[-1]
         if losses:
@@ -396,12 +400,21 @@ class SmallSampleDiagnosisApp(App):
         self.calibration = {"temperature": 1.0, "least_confidence": 0.0, "answer": self.choice, "fitted_on": 0}
         if split is None:
             return
-        temperature = calibration.fit_temperature(logs["logs"], split.identities)
+        temperature = self._temperature_of(logs["logs"], split)
         calibrated = softmax(logs["logs"] / temperature)
         least = calibration.abstention_threshold(calibrated.max(axis=1), calibrated.argmax(axis=1) == split.identities,
                                                  self.config.abstain)
         self.calibration.update(temperature=float(temperature), least_confidence=float(least),
                                 fitted_on=len(split.rows))
+
+    def _temperature_of(self, logs, split):
+        """Of the classes that can be answered: the others' logits would be all that counts."""
+        own = answerable(self.config, self.info.names)
+        return calibration.fit_temperature(logs[:, own], (np.cumsum(own) - 1)[split.identities])
+
+    def _precise(self, split):
+        """The images of a split whose label can be an answer."""
+        return split.only(answerable(self.config, self.info.names)[split.identities])
 
     def _judge(self, logs, splits):
         temperature, least = self.calibration["temperature"], self.calibration["least_confidence"]
@@ -413,7 +426,7 @@ class SmallSampleDiagnosisApp(App):
                 found.update({f"{key}{suffix}": value for key, value in own.items()})
         probabilities, truth = answers["test"], test.identities
         found.update(diagnosis_report.intervals(probabilities, truth, self.positive, units_of(test), DRAWS))
-        found.update(diagnosis_report.of_cohorts(probabilities, test, self.positive))
+        found.update(diagnosis_report.of_cohorts(probabilities, test, self.positive, units_of(test), DRAWS))
         found.update(diagnosis_report.operating(probabilities, truth, self.positive, self.config.specificity))
         raw = softmax(logs["test"]["logs"])
         right = probabilities.argmax(axis=1) == truth
@@ -421,6 +434,9 @@ class SmallSampleDiagnosisApp(App):
         plain = diagnosis.figures(raw, truth, self.positive)
         found.update({f"{name}_uncalibrated": plain[name] for name in ("nll", "accuracy")})
         found["temperature"] = temperature
+        never = sorted(set(truth.tolist()) - set(probabilities.argmax(axis=1).tolist()))
+        found["never"] = ", ".join(self.names[place] for place in never)
+        found["commonest_accuracy"] = float(np.bincount(truth).max() / len(truth))
         found.update(diagnosis_report.abstaining(probabilities, right, least, logs["test"]["disagreement"]))
         self._found = {"images": test.load(), "probabilities": probabilities, "raw": raw, "truth": truth,
                        "answers": answers, "disagreement": logs["test"]["disagreement"]}
@@ -428,7 +444,7 @@ class SmallSampleDiagnosisApp(App):
 
     def _beside(self, splits):
         """The floor, the neighbours' vote, and how far answers move with noise."""
-        train, test = splits["train"], splits["test"]
+        train, test = self._precise(splits["train"]), splits["test"]
         found = {}
         floor = probe.thumbnail_floor(train.load(), train.identities, len(self.names), units_of(train),
                                       self.config.seed)(self._found["images"])
@@ -442,7 +458,7 @@ class SmallSampleDiagnosisApp(App):
         found.update({f"{name}_vote": figures[name] for name in ("accuracy", "precision", "recall", "specificity", "f",
                                                                  "auc")})
         moved = output_sensitivity(lambda images: _mean_logs(self.chosen(self._all_parts(images))),
-                                   self._found["images"][:MOVED], self.config.seed, draws=4)
+                                   test.spread(MOVED).load(), self.config.seed, draws=4)
         found.update({f"output_sensitivity_{name}": value for name, value in moved.items()})
         return found
 
@@ -525,19 +541,41 @@ def _of_each_class(labels, train, config, names):
                          "must be as many numbers from 1 on, and labels=0.")
     found = np.zeros_like(train)
     for place, count in enumerate(counts):
+        there = int((train & (labels == place)).sum())
+        if there < count:
+            raise ValueError(f"`class_labels` asks for {count} training images of class {names[place]!r} but there are "
+                             f"{there}; ask for fewer.")
         found |= splits.first_of_each(labels, train & (labels == place), count, config.seed)
     return found
+
+
+def answerable(config, names):
+    """Which classes can be an answer [K] bool: all, but not the inner labels of a hierarchy."""
+    name, words = parse(config.head)
+    given = words.get("parents") or {} if name == "hierarchy" and not words.get("stop_inside") else {}
+    above = {one for value in given.values() for one in (value if isinstance(value, (tuple, list)) else [value])}
+    return np.array([name not in above for name in names])
+
+
+def _require_each(records, names, found, precise):
+    """Refuses a class with fewer than two images to train on, or none to judge by."""
+    for side, least, what in (("train", 2, "train on"), ("test", 1, "judge by")):
+        have = np.bincount(found[side].identities if side in found else [], minlength=len(names))
+        few = np.flatnonzero((have < least) & precise)
+        if len(few):
+            raise ValueError(f"class {names[few[0]]!r} has {have[few[0]]} images in {records.directory} to {what} but "
+                             f"needs at least {least}; add some, or check `deal`, the splits and `class_labels`.")
 
 
 def _numbered(name, place):
     return name if not place else f"{name}_{place + 1}"
 
 
-def _require_sound(config, classes):
+def _require_sound(config):
     """Refuses what cannot be trained or served."""
     for key in ("alpha", "view_share", "abstain", "specificity", "glico_mix"):
         if not 0 <= config[key] <= 1:
-            raise ValueError(f"`{key}` is {config[key]} but must lie in [0, 1].")
+            raise ValueError(f"`{key}` is {config[key]} but must lie in [0, 1]; sssnet_100.py has the usual one.")
     for key in ("pair_share", "head_share", "coarse_share", "glico_share"):
         if not 0 <= config[key] < 1:
             raise ValueError(f"`{key}` is {config[key]} but must lie in [0, 1): the classifier needs steps as well.")
@@ -553,6 +591,9 @@ def _require_sound(config, classes):
     if config.probe and not (config.view_share or config.init):
         raise ValueError("`probe` is True but there is no stage of views nor a run to start from: its encoder would "
                          "know nothing; set `view_share`, `init`, or probe=False.")
+    if config.view_share + config.glico_share == 1 and config.answer not in ("validation", "probe"):
+        raise ValueError(f"`answer` is {config.answer!r} but no step is left for the network to learn from labels; use "
+                         "answer=\"probe\", or a smaller `view_share`.")
     if config.answer not in ("validation", *ANSWERS) or config.answer in ("probe", "both") and not config.probe:
         raise ValueError(f"`answer` is {config.answer!r} but must be validation or network, or with probe=True probe "
                          "or both.")
@@ -562,6 +603,10 @@ def _require_sound(config, classes):
     if config.head_share and not config.init:
         raise ValueError(f"`head_share` is {config.head_share} but there is no encoder to keep still; name a run by "
                          "`init`, or set head_share=0.")
+    if config.explainer.startswith("cam") and (config.coarse or parse(config.neck)[0] != "last" or (
+            config.probe and config.answer != "network")):
+        raise ValueError(f"`explainer` is {config.explainer!r} but reads the last map alone, on which a probe, groups "
+                         f"or neck {config.neck!r} do not rest; use integrated_gradients(), occlusion(), or \"\".")
     if len(config.coarse) > len(LEVELS):
         raise ValueError(f"`coarse` is {tuple(config.coarse)} but there are {len(LEVELS)} levels; give as many groups "
                          "at most.")

@@ -123,9 +123,9 @@ def test_classes_in_the_order_asked_for_and_images_without_a_label():
 
 @pytest.mark.parametrize("labels, classes, said", [
     (["a"] * 9 + ["b"] * 9 + ["typo"], ("a", "b"), "1 images in there have the labels 'typo' [(]18.png[)]"),
-    (["a"] * 9 + ["b"] * 4, (), "class 'b' has 4 images in there but at least 5"),
+    (["a"] * 9 + ["b"] * 4, (), "of 'b' [(]4[)] there are fewer than 5 labelled images in there"),
     (["a"] * 9, (), "1 class but a diagnosis needs at least 2"),
-    (["a"] * 9 + ["b"] * 9, ("a", "b", "c"), "class 'c' has 0 images")])
+    (["a"] * 9 + ["b"] * 9, ("a", "b", "c"), "of 'c' [(]0[)] there are fewer")])
 def test_labels_that_do_not_fit_are_refused(labels, classes, said):
     with pytest.raises(ValueError, match=said):
         classes_of(FakeRecords(label=labels), classes)
@@ -142,8 +142,10 @@ def test_splits_that_the_data_name_are_taken_else_they_are_dealt():
     assert [side.sum() for side in sides] == [36, 12, 12]
     with pytest.raises(ValueError, match="`data.train_split` is 'big' but the data have the splits Train, valid, test"):
         sides_of(records, settings(train_split="big", test_split="test"), labels, names)
-    with pytest.raises(ValueError, match="both must be named"):
+    with pytest.raises(ValueError, match="the first and the last must be named"):
         sides_of(records, settings(train_split="Train"), labels, names)
+    with pytest.raises(ValueError, match="no split may be two of them"):
+        sides_of(records, settings(train_split="test", test_split="test"), labels, names)
     with pytest.raises(ValueError, match="`deal` is .0, 0.5. but must be three numbers"):
         sides_of(FakeRecords(label=label), settings(deal=(0, 0.5)), labels, names)
 

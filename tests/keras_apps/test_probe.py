@@ -45,8 +45,17 @@ def test_constant_features_and_few_images_are_no_trouble():
     x, labels = blobs(4, 2)
     weights, bias, _ = probe.fit(np.c_[x, np.ones(4)], labels, 2)
     assert np.isfinite(weights).all() and np.isfinite(bias).all() and not weights[-1].any()
-    with pytest.raises(ValueError, match="class 1 has 1 images to fit a probe on"):
+    with pytest.raises(ValueError, match="there must be 2 classes of 2 images each"):
         probe.fit(x[:3], labels[:3], 2)
+
+
+def test_a_class_without_images_is_never_answered():
+    x, labels = blobs(40, 2)
+    weights, bias, _ = probe.fit(x, 2 * labels, 3)
+    answers = softmax(x @ weights + bias)
+    assert answers[:, 1].max() == 0
+    pair, shift, _ = probe.fit(x, labels, 2)
+    np.testing.assert_allclose(answers[:, [0, 2]], softmax(x @ pair + shift), atol=1e-9)
 
 
 def test_the_floor_of_thumbnails_tells_bright_images_from_dark():

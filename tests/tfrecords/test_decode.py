@@ -529,6 +529,12 @@ def test_without_colour_takes_grey_stored_as_colour_and_refuses_true_colour():
         for call, given in ((decoder.image, data), (decoder.images, [encoded(grey), data])):
             with pytest.raises(tf.errors.InvalidArgumentError, match="in colour but this model was trained on grey"):
                 call(given)
+    many = np.repeat(thrice[None], 40, axis=0)
+    np.testing.assert_allclose(decoder.tensor(many)[0], plain, atol=1e-6)
+    assert decoder.tensor(many[:0]).shape == (0, 16, 16, 1)
+    many[7] = stained
+    with pytest.raises(tf.errors.InvalidArgumentError, match="in colour"):
+        decoder.tensor(many)
     Decoder(16, 1).image(encoded(stained))
     np.testing.assert_array_equal(Decoder(16, 3).without_colour().image(encoded(stained)),
                                   Decoder(16, 3).image(encoded(stained)))

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -575,10 +576,21 @@ def test_images_become_a_data_folder_where_they_are_none_yet(tmp_path):
     out = tmp_path / "run" / "data"
     folder, said = write.written(tmp_path / "my photos", out)
     records = Records(folder)
-    assert folder == out and records.name == "my_photos" and records.names("label") == ["a", "b"]
+    assert folder == str(out) and records.name == "my_photos" and records.names("label") == ["a", "b"]
     assert said[0].startswith("4 grey images in ") and not any("python -m" in line for line in said)
     again, said = write.written(tmp_path / "my photos", out)
-    assert again == out and "are those written to" in said[0]
+    assert again == folder and "are those written to" in said[0]
+    shutil.copytree(tmp_path / "my photos", tmp_path / "other photos")
+    with pytest.raises(ValueError, match="holds the records of .*my photos as it was but .*other photos is given"):
+        write.written(tmp_path / "other photos", out)
+    (tmp_path / "my photos" / "a" / "0.png").write_bytes(encoded(GREY + 9))
+    with pytest.raises(ValueError, match="its images or labels have changed"):
+        write.written(tmp_path / "my photos", out)
+    write.written(tmp_path / "my photos", out, renew=True)
+    assert Records(out).images([0]) == [encoded(GREY + 9)]
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(ValueError, match="notes.txt` is a file but must be a folder"):
+        write.written(tmp_path / "notes.txt", out)
     assert write.written(out, tmp_path / "other") == (str(out), []) and not (tmp_path / "other").exists()
     assert write.written(tmp_path / "nothing", tmp_path / "other") == (str(tmp_path / "nothing"), [])
     table = tmp_path / "cases.csv"

@@ -9,16 +9,19 @@ Of 2,804 training crops 2,398 are red cells, 203 white ones and 203 platelets: t
 Figures are means over the classes.
 """
 
+from ml_collections import ConfigDict
+
 from keras_apps.configs.small_sample_diagnosis.sssnet_100 import get_config as sssnet
 
 
 def get_config():
     config = sssnet()
     config.update({
-        "steps": 600, "checkpoint_every": 600, "size": 48, "labels": 0, "classes": (), "class_names": {},
+        "steps": 600, "checkpoint_every": 600, "size": 48, "labels": 0, "classes": (),
         "positive": "", "backbone": "simple_densenet()", "classify": "balanced_softmax()",
         "schedule": "cosine(warmup=20)", "ema": 0.98, "tta": 2,
     })
+    config.class_names = ConfigDict()       # an update would leave those of the X-rays
     config.data.update({
         "sampler": "pairs()",
         "augment": ("flip()", "affine(rotate=0.5, scale=0.1, shift=0.05)", "jitter(brightness=0.1, contrast=0.1)"),

@@ -16,15 +16,18 @@ Where classes are uneven: --config.classify="balanced_softmax()". Where left and
 the `backbone` of that run.
 """
 
+from ml_collections import ConfigDict
+
 from keras_apps.configs.small_sample_diagnosis.sssnet_100 import get_config as sssnet
 
 
 def get_config():
     config = sssnet()
     config.update({
-        "steps": 900, "checkpoint_every": 300, "size": 64, "labels": 0, "classes": (), "class_names": {},
+        "steps": 900, "checkpoint_every": 300, "size": 64, "labels": 0, "classes": (),
         "positive": "", "deal": (0, 0.15, 0.25), "members": 3, "schedule": "cosine(warmup=30)", "ema": 0.98, "tta": 2,
     })
+    config.class_names = ConfigDict()       # an update would leave those of the X-rays
     config.data.update({
         "train_split": "", "validation_split": "", "test_split": "", "fit": "pad",
         "augment": ("flip()", "affine(rotate=0.15, scale=0.1, shift=0.05, keep=0.3)", "jitter()"),

@@ -21,6 +21,7 @@ def get_config():
         "view_share": 0.75, "probe": True, "answer": "validation",
         "views": "simclr(colour=0.5, area=(0.3, 1.0))", "views_loss": "nt_xent(temperature=0.2)",
         "schedule": "cosine(warmup=50)", "ema": 0.98, "tta": 5,
+        "explainer": "integrated_gradients(steps=16, blur=5)",
     })
     config.optimizers.network = "adam(rate=2e-3)"
     config.data.augment = ("affine(rotate=0.1, shift=0.05, keep=0.5)", "jitter(brightness=0.1, contrast=0.1)")

@@ -1,6 +1,7 @@
 """Small-sample diagnosis on digits: which images, stages, answers, figures, what it leaves and what it serves."""
 
 import csv
+import importlib
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from keras_apps import diagnosis_report
 from keras_apps.apps import small_sample_diagnosis
+from keras_apps.apps.small_sample_diagnosis import shown_names
 from keras_apps.metrics import diagnosis
 from keras_apps.run import Run, claim
 from tests.keras_apps.diagnosed import small_diagnosis, write_patients
@@ -93,17 +95,23 @@ def test_named_splits_are_taken_and_a_patient_on_two_sides_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("changes, said", [
-    ({"classes": ("d3",)}, "have the labels 'd8'"), ({"classes": ("d3", "d8", "d9")}, "class 'd9' has 0 images"),
+    ({"classes": ("d3",)}, "have the labels 'd8'"),
+    ({"classes": ("d3", "d8", "d9")}, "of 'd9' [(]0[)] there are fewer than 5"),
     ({"positive": "nine"}, "`positive` is 'nine' but the classes are three, eight"),
     ({"deal": (0, 0.5, 0.6)}, "`deal` is"), ({"members": 0}, "`members` is 0"), ({"alpha": 1.5}, "`alpha` is 1.5"),
     ({"class_labels": (5,)}, "`class_labels` is .5,."),
     ({"alpha": 0}, "the classifier would learn nothing"), ({"probe": True}, "its encoder would know nothing"),
     ({"answer": "probe"}, "`answer` is 'probe'"), ({"head_share": 0.5}, "no encoder to keep still"),
     ({"view_share": 1.0}, "nothing would learn from the labels"), ({"pair_share": 1.0}, "`pair_share` is 1.0"),
-    ({"coarse": (2,)}, "`coarse` has 2 groups but of 2 classes"), ({"tta": 3}, "`tta` 3"),
+    ({"coarse": (2,), "explainer": ""}, "`coarse` has 2 groups but of 2 classes"), ({"tta": 3}, "`tta` 3"),
     ({"head": "arcface()", "classify": "focal()"}, "has a loss of its own"),
     ({"view_share": 0.6, "glico_share": 0.5}, "together they must be at most 1"),
-    ({"explainer": "cam()", "neck": "multi_level(levels=2, dimension=8)", "members": 0}, "`members` is 0")])
+    ({"explainer": "cam()", "neck": "multi_level(levels=2, dimension=8)"}, "`explainer` is 'cam..' but reads the last"),
+    ({"view_share": 0.5, "probe": True, "answer": "validation"}, "`explainer` is 'cam..' but reads the last"),
+    ({"view_share": 1.0, "probe": True, "answer": "network"}, "no step is left for the network"),
+    ({"class_labels": (5, 500)}, "asks for 500 training images of class 'd8' but there are"),
+    ({"class_labels": (1, 5)}, "class 'd3' has 1 images in .* to train on but needs at least 2"),
+    ({"data": {"train_split": "train", "test_split": "train"}}, "the data have the splits none")])
 def test_what_cannot_be_trained_is_refused_in_one_sentence(data, changes, said):
     with pytest.raises(ValueError, match=said):
         make(data, **changes)
@@ -112,7 +120,7 @@ def test_what_cannot_be_trained_is_refused_in_one_sentence(data, changes, said):
 # ---- training
 
 def test_stages_in_order_with_their_share_of_the_steps(data):
-    run = make(data, steps=120, view_share=0.5, probe=True)
+    run = make(data, steps=120, view_share=0.5, probe=True, explainer="")
     assert [(stage["name"], stage["steps"]) for stage in run.app.stages()] == [("views", 60), ("pairs", 10),
                                                                                ("joint", 50)]
     assert [stage["name"] for stage in make(data, loss="").app.stages()] == ["joint"]
@@ -168,7 +176,7 @@ def test_a_frozen_encoder_stays_as_it_is(data, tmp_path):
 
 def test_groups_of_confused_classes_are_found_and_speak(tmp_path):
     folder = write_patients(tmp_path / "many", kinds=(1, 3, 7, 8), most=40)
-    config = small_diagnosis(coarse=(2, 2), steps=10, class_names={}, coarse_share=0.5, loss="")
+    config = small_diagnosis(coarse=(2, 2), steps=10, coarse_share=0.5, loss="", explainer="")
     run = Run(config, folder, STRATEGY)
     loop = run.loop(None)
     assert [stage["name"] for stage in loop.stages] == ["joint", "coarse"]
@@ -195,6 +203,48 @@ def test_heads_and_losses_of_the_folders_train(data, changes):
     np.testing.assert_allclose(tf.reduce_sum(tf.exp(logs), axis=1), 1, atol=1e-4)
 
 
+def test_labels_of_several_levels_are_learnt_and_leaves_are_answered_and_judged(tmp_path):
+    folder = write_patients(tmp_path / "levels", kinds=(1, 3, 8), most=60)
+    head = "hierarchy(parents={'d3': 'd1', 'd8': 'd1'})"        # d1 stands for "either"
+    config = small_diagnosis(head=head, steps=40, loss="", optimizers={"network": "adam(rate=1e-2)"})
+    run = Run(config, folder, STRATEGY)
+    assert np.bincount(run.labels[run.rows]).tolist() == [30, 30, 30]
+    assert {run.names[i] for i in run.splits["test"].identities} == {"d3", "d8"}
+    run.loop(None).run()
+    found = run.app.evaluate(run.splits)
+    assert found["accuracy"] > 0.6 and found["temperature"] < 10 and found["nll"] < 0.8
+    assert run.app._found["probabilities"][:, 0].max() < 1e-6
+
+
+def test_a_probe_that_is_looked_at_on_the_way_is_fitted_anew_when_the_views_end(data):
+    run = make(data, steps=4, view_share=0.5, pair_share=0.0, probe=True, explainer="", ema=0.0)
+    loop = run.loop(None)
+    member = run.app.members[0]
+    run.app.evaluate({"test": run.splits["validation"]})
+    early = member.frozen.trainable_variables[0].numpy()
+    assert not member.probed.numpy()
+    loop.run()
+    assert member.probed.numpy() and np.abs(member.frozen.trainable_variables[0] - early).max() > 0
+    late = member.probe_weights.numpy()
+    run.app.evaluate(run.splits)
+    np.testing.assert_array_equal(member.probe_weights, late)
+
+
+def test_a_start_from_a_run_that_saw_images_held_out_here_is_refused(data, tmp_path):
+    first = make(data, steps=1)
+    claim(str(tmp_path / "first"), first)
+    first.loop(str(tmp_path / "first")).run()
+    make(data, init=str(tmp_path / "first"))
+    with pytest.raises(ValueError, match="was trained on .* images of the (test|validation) split"):
+        make(data, init=str(tmp_path / "first"), seed=1)
+
+
+def test_a_folder_of_numbered_classes_keeps_their_numbers():
+    for name in ("folder", "bccd"):
+        module = importlib.import_module(f"keras_apps.configs.small_sample_diagnosis.{name}")
+        assert shown_names(["0", "1"], module.get_config()) == ["0", "1"]
+
+
 def test_the_loss_falls(data):
     run = make(data, steps=60, loss="", ema=0.0, schedule="constant()", optimizers={"network": "adam(rate=1e-2)"})
     loop = run.loop(None)
@@ -213,7 +263,7 @@ def logs(truth, sure, wrong=()):
     ((0.9, ()), (0.9, ()), "both"), ((0.95, ()), (0.6, range(25)), "network"),
     ((0.6, range(25)), (0.95, ()), "probe")])
 def test_both_answer_unless_one_alone_is_clearly_better_on_validation_images(data, network, probe, wanted):
-    run = make(data, view_share=0.4, probe=True, answer="validation")
+    run = make(data, view_share=0.4, probe=True, answer="validation", explainer="")
     truth = np.arange(60) % 2
     split = run.splits["test"].only(np.arange(60) % len(run.splits["test"].rows))
     split.identities = truth
@@ -248,6 +298,7 @@ def test_the_promised_figures_with_intervals_and_floors(whole):
 
 def test_a_temperature_changes_no_answer(whole):
     assert result_of(whole)["temperature"] != 1
+    assert result_of(whole)["accuracy"] == result_of(whole)["accuracy_uncalibrated"]
     rows = list(csv.DictReader((whole / "run" / "predictions.csv").open()))
     test = [row for row in rows if row["split"] == "test"]
     result = result_of(whole)
@@ -302,8 +353,7 @@ def test_the_exported_ensemble_answers_as_the_run_did(whole, data):
 
 
 def test_training_goes_on_after_a_stop_as_if_it_had_not(data, tmp_path):
-    changes = {"steps": 12, "view_share": 0.25, "glico_share": 0.25, "maxout": True, "probe": True,
-               "checkpoint_every": 3}
+    changes = {"steps": 12, "view_share": 0.5, "pair_share": 0.0, "probe": True, "checkpoint_every": 3, "explainer": ""}
     run = make(data, **changes)
     run.loop(str(tmp_path / "a")).run()
     half = make(data, **changes)

@@ -1,7 +1,4 @@
-"""A classifier of few images: an encoder, a head on its codes, and beside them a probe on what the encoder knew before.
-
-What an ensemble has several of.
-"""
+"""A member of an ensemble: an encoder, a head on its codes, and beside them a probe on what the encoder knew before."""
 
 import numpy as np
 import tensorflow as tf
