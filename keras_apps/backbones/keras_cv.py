@@ -38,6 +38,7 @@ KINDS = {
 }
 OURS = ("self", "include_rescaling", "input_shape", "input_tensor", "kwargs")
 PRESET = "preset:"
+MOMENTUM = 0.9      # of moving statistics at most; 0.999 is behind for thousands of steps, as many as a small set has
 
 
 class KerasCvBackbone(tf.keras.Model):
@@ -56,7 +57,7 @@ class KerasCvBackbone(tf.keras.Model):
              weights of other sizes; OSError where the file is missing or damaged.
     Source:  keras-cv 0.9.
     Differs: batch norm takes the statistics of all replicas, and keeps its moving ones once for all, as the suite's
-             own networks do (keras-cv: each replica its own); no dropout and no stochastic depth, whose draws would
+             own networks do (keras-cv: each replica its own), with a momentum of 0.9 (keras-cv: up to 0.999); no dropout and no stochastic depth, whose draws would
              not be those of the run's seed after a restart; images come in [0, 1], so that nothing is divided by 255.
     """
 
@@ -78,6 +79,7 @@ class KerasCvBackbone(tf.keras.Model):
         for layer in net._flatten_layers():
             if isinstance(layer, tf.keras.layers.BatchNormalization):
                 layer.synchronized, layer.fused = True, False
+                layer.momentum = min(layer.momentum, MOMENTUM)
             elif isinstance(layer, tf.keras.layers.Dropout):
                 layer.rate = 0.0
         if weights and not weights.startswith(PRESET):

@@ -170,3 +170,9 @@ def main(replicas):
 
 if __name__ == "__main__":
     main(int(sys.argv[1]))
+
+
+def test_moving_statistics_keep_up_with_short_trainings():
+    net = KerasCvBackbone("mobilenet_v3", TINY["mobilenet_v3"])
+    norms = [layer for layer in net.submodules if isinstance(layer, tf.keras.layers.BatchNormalization)]
+    assert norms and all(layer.momentum <= 0.9 for layer in norms)
