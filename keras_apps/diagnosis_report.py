@@ -29,7 +29,8 @@ CAPTIONS = {
                    "below it the model is too sure. Below, how many images have that confidence.",
     "decision_curve": "Net benefit of acting on the model's probability, by the threshold from which one acts, beside "
                       "acting on everybody and on nobody. Useful where it lies above both.",
-    "risk_coverage": "Share of wrong answers where only the most confident share of the images is answered.",
+    "risk_coverage": "Share of wrong answers where only the most confident share of the images is answered; thumbnails "
+                     "are the logistic regression.",
     "mistakes": "Held-out images with a wrong answer, the surest first, each beside what the answer rests on (in red): "
                 "truth, answer with its probability, file.",
 }
@@ -145,7 +146,7 @@ def pictures(app, splits):
     if app.positive is not None:
         positive, sick = app.positive, truth == app.positive
         curves = {name: verification.roc(values[:, positive], sick)[:2] for name, values in
-                  (("this model", probabilities), (app.floor, floor))}
+                  (("this model", probabilities), ("thumbnails", floor))}
         called = answers == positive
         point = (float(called[~sick].mean()), float(called[sick].mean()))
         found["roc"] = diagnosis_charts.roc_chart(curves, point)
@@ -153,7 +154,7 @@ def pictures(app, splits):
             CURVE, diagnosis.decision_curve(np.clip(probabilities[:, positive], 0, 1), sick, CURVE))
     found["risk_coverage"] = diagnosis_charts.risk_coverage_chart({
         name: calibration.risk_coverage(values.max(axis=1), values.argmax(axis=1) == truth)
-        for name, values in (("this model", probabilities), (app.floor, floor))})
+        for name, values in (("this model", probabilities), ("thumbnails", floor))})
     wrong = np.flatnonzero(~right)
     worst = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:SHOWN]
     if len(worst):

@@ -57,8 +57,9 @@ class KerasCvBackbone(tf.keras.Model):
              weights of other sizes; OSError where the file is missing or damaged.
     Source:  keras-cv 0.9.
     Differs: batch norm takes the statistics of all replicas, and keeps its moving ones once for all, as the suite's
-             own networks do (keras-cv: each replica its own), with a momentum of 0.9 (keras-cv: up to 0.999); no dropout and no stochastic depth, whose draws would
-             not be those of the run's seed after a restart; images come in [0, 1], so that nothing is divided by 255.
+             own networks do (keras-cv: each replica its own), with a momentum of 0.9 (keras-cv: up to 0.999); no
+             dropout and no stochastic depth, whose draws would not be those of the run's seed after a restart; images
+             come in [0, 1], so that nothing is divided by 255.
     """
 
     def __init__(self, name="resnet", sizes=None, weights="", channels=3):

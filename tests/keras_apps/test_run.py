@@ -12,7 +12,17 @@ import tensorflow as tf
 
 from keras_apps.apps import verification
 from keras_apps.config import changed, to_json
-from keras_apps.run import Run, claim, commit, read_json, require_columns, stored_app, stored_config
+from keras_apps.run import (
+    Run,
+    claim,
+    commit,
+    packed_rows,
+    read_json,
+    require_columns,
+    stored_app,
+    stored_config,
+    unpacked_rows,
+)
 from tests.keras_apps.fakes import small_detection, write_fakes
 from tests.keras_apps.runs import contents, small_config, write_data
 from tfrecords.read import Records
@@ -47,7 +57,8 @@ def test_a_claimed_workdir_names_config_and_data_and_is_claimed_again_by_its_own
     found = contents(tmp_path / "new" / "run")
     assert sorted(found) == ["config.json", "data.json", "images.json"]
     assert json.loads(found["data.json"]) == {"name": "data", "sha256": run.records.manifest["data_sha256"],
-                                              "trained": run.names}
+                                              "trained": run.names, "rows": packed_rows(run.rows, len(run.records))}
+    np.testing.assert_array_equal(unpacked_rows(json.loads(found["data.json"])["rows"]), run.rows)
     claim(str(tmp_path / "new" / "run"), run)
     again = Run(stored_config(tmp_path / "new" / "run"), data, tf.distribute.get_strategy())
     claim(str(tmp_path / "new" / "run"), again)     # lists for tuples and all: what evaluate does
@@ -268,7 +279,8 @@ def test_an_app_is_built_again_from_its_workdir_alone(tmp_path):
     shutil.rmtree(data)
     app, again, config, told = stored_app(str(tmp_path / "run"), tf.distribute.get_strategy())
     assert to_json(config) == to_json(run.config) and config.is_locked
-    assert told == {"name": "data", "sha256": run.records.manifest["data_sha256"], "trained": ["blocky", "checkered"]}
+    assert told == {"name": "data", "sha256": run.records.manifest["data_sha256"], "trained": ["blocky", "checkered"],
+                    "rows": packed_rows(run.rows, len(run.records))}
     assert again.position() == 5 and not again.finished()
     own, new = run.decoder, app.info.decoder
     assert (new.size, new.channels, new.fit, new.dtype, new.raw, new.aligned) == (

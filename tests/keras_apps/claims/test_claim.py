@@ -6,7 +6,8 @@ from keras_apps import cells
 from keras_apps.build import ROOT, build
 from keras_apps.claims.claim import Arm, Claim, Difference, every, figures_of, judge, load, parse, text_of
 
-LOSSES = dict.fromkeys(("image_generation", "face_hallucination", "super_resolution"), "losses/adversarial")
+LOSSES = {**dict.fromkeys(("image_generation", "face_hallucination", "super_resolution"), "losses/adversarial"),
+          "small_sample_diagnosis": "losses/pair"}
 
 
 def claim(*rules, arms=("a", "b"), **words):
