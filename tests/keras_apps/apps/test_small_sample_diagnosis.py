@@ -20,7 +20,7 @@ from tfrecords.read import Records
 STRATEGY = tf.distribute.get_strategy()
 KEYS = "auc", "accuracy", "precision", "recall", "specificity", "f", "ece"
 EVERYTHING = {"steps": 12, "view_share": 0.4, "probe": True, "answer": "both", "members": 2, "pair_share": 0.0,
-              "tta": 2, "explainer": "integrated_gradients(steps=2)"}
+              "explainer": "integrated_gradients(steps=2)"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -352,6 +352,7 @@ def test_the_exported_ensemble_answers_as_the_run_did(whole, data):
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
 
 
+@pytest.mark.slow       # the loop's own tests stop and go on as well; here the probe and its frozen encoder do
 def test_training_goes_on_after_a_stop_as_if_it_had_not(data, tmp_path):
     changes = {"steps": 12, "view_share": 0.5, "pair_share": 0.0, "probe": True, "checkpoint_every": 3, "explainer": ""}
     run = make(data, **changes)
