@@ -7,7 +7,7 @@ LEAST = 5               # images of a class, in all
 NAMED = {"train": ("train", "training"), "validation": ("val", "valid", "validation"), "test": ("test", "testing")}
 
 
-def deal(labels, units, shares, seed):
+def deal(labels, units, shares, seed, names=None):
     """Which images are trained on, chosen by and judged by; stratified by class, no unit on two sides.
 
     Iterative stratification: the class with the fewest images left is dealt first; each unit that holds it, in random
@@ -17,7 +17,7 @@ def deal(labels, units, shares, seed):
     Args:    labels: int [n], 0 to K - 1.  units: int [n], images of one unit (a patient) stay together.
              shares: of train, validation, test: each a share of the images below 1, or a number of images from 1 on;
              as `train` 0 takes all that the others leave. What is left over is on no side.
-             seed: another one is another split.
+             seed: another one is another split.  names: of the classes, for errors; None = their numbers.
     Returns: three masks bool [n].
     Raises:  ValueError for shares that are more than there is, or a class with fewer units than sides.
     Source:  Sechidis et al., ECML PKDD 2011, algorithm 1, with units in place of images.
@@ -30,8 +30,9 @@ def deal(labels, units, shares, seed):
     used = sum(share > 0 or place == 0 for place, share in enumerate(shares))
     few = np.flatnonzero((held > 0).sum(0) < used)
     if len(few):
-        raise ValueError(f"class {few[0]} comes from {(held[:, few[0]] > 0).sum()} cases but {used} sides need one "
-                         "each; add cases of it, or leave a side out.")
+        told = repr(names[few[0]]) if names else few[0]
+        raise ValueError(f"class {told} comes from {(held[:, few[0]] > 0).sum()} cases but {used} sides need one each; "
+                         "add cases of it, or leave a side out.")
     random = np.random.default_rng([seed, 23])
     order, side = random.permutation(len(held)), np.full(len(held), -1)
     lacking = wanted.astype(float)
@@ -148,20 +149,12 @@ def sides_of(records, config, labels, names):
 
 def _dealt(records, config, labels, names):
     rows = np.flatnonzero(labels >= 0)
-    units = -1 - np.arange(records.count)
-    if records.has("case"):
-        units = np.where(records.column("case") >= 0, records.column("case"), units)
+    units = _units(records.column("case") if records.has("case") else None, records.count)
     shares = tuple(config.deal)
     if len(shares) != 3 or min(shares) < 0 or not shares[2]:
         raise ValueError(f"`deal` is {shares} but must be three numbers, of train (0 = the rest), validation (0 = "
                          "none) and test, shares below 1 or numbers of images; use (0, 0.15, 0.25).")
-    try:
-        parts = deal(labels[rows], units[rows], shares, config.seed)
-    except ValueError as error:
-        text = str(error)
-        for place, name in enumerate(names):
-            text = text.replace(f"class {place} ", f"class {name!r} ")
-        raise ValueError(text) from error
+    parts = deal(labels[rows], units[rows], shares, config.seed, names)
     masks = np.zeros([3, records.count], bool)
     for mask, part in zip(masks, parts):
         mask[rows[part]] = True
@@ -170,6 +163,9 @@ def _dealt(records, config, labels, names):
 
 def units_of(split):
     """The case of each row, or a number of its own where it has none."""
-    cases = split.column("case")
-    own = -1 - np.arange(len(split.rows))
+    return _units(split.column("case"), len(split.rows))
+
+
+def _units(cases, count):
+    own = -1 - np.arange(count)
     return own if cases is None else np.where(cases >= 0, cases, own)

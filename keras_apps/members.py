@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_apps import probe
+from keras_apps.app import BLOCK
 from keras_apps.build import build, parse
 from keras_apps.coarse import coarse_groups, joint
 from keras_apps.embedding import EmbeddingNetwork
@@ -128,12 +129,9 @@ class Member(tf.Module):
         """
         for kept, now in zip(self.frozen.variables, self.network.backbone.variables):
             kept.assign(now)
-        compute = tf.function(self.features, autograph=False)
-        features = np.concatenate([compute(images[i:i + 256]).numpy() for i in range(0, len(images), 256)])
-        weights, bias, _ = probe.fit(features, labels, self.classes, units, seed)
+        weights, bias, _ = probe.fit(in_blocks(self.features, images), labels, self.classes, units, seed)
         self.probe_weights.assign(weights)
         self.probe_bias.assign(bias)
-        self.probed.assign(True)
 
 
 class _Coarse(tf.Module):
@@ -179,6 +177,11 @@ def _places(map):
                   for top, bottom in rows for left, right in columns]
     return found
 
+
+def in_blocks(function, images):
+    """A function of images [n,H,W,C] -> [n,..] of many images, block by block, as an array."""
+    compute = tf.function(function, autograph=False)
+    return np.concatenate([compute(images[i:i + BLOCK]).numpy() for i in range(0, len(images), BLOCK)])
 
 
 def mean_of(parts):

@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 
+from keras_apps.diagnosis_report import intervals
 from keras_apps.metrics import diagnosis
 
 SHOWN = {"AUC": "auc", "accuracy": "accuracy", "precision": "precision", "recall": "recall",
@@ -60,9 +61,6 @@ def _figures(rows, names, positive):
     units = np.array([f"case {row['case']}" if row["case"] else f"path {row['path']}" for row in rows])
     place = names.index(positive) if positive in names and len(names) == 2 else None
 
-    def judged(answers, truth):
-        own = diagnosis.figures(answers / answers.sum(axis=1, keepdims=True), truth, place)
-        return {name: own[name] for name in SHOWN.values()}
-    ends = diagnosis.bootstrap(judged, (answers, truth), units, DRAWS)
-    return {**judged(answers, truth),
-            **{f"{name}_{end}": value for name, both in ends.items() for end, value in zip(("low", "high"), both)}}
+    answers /= answers.sum(axis=1, keepdims=True)       # six digits each
+    own = diagnosis.figures(answers, truth, place)
+    return {**{name: own[name] for name in SHOWN.values()}, **intervals(answers, truth, place, units, DRAWS)}

@@ -133,10 +133,10 @@ def main(_):
         with tempfile.TemporaryDirectory() as folder:       # it leaves nothing behind
             doctor.show(doctor.examine(Run(FLAGS.config, data_of(os.path.join(folder, "data")), strategy)))
         return
-    if workers.chief:
-        data_of(os.path.join(workdir, "data"))
+    place = os.path.join(workdir, "data")
+    data = data_of(place) if workers.chief else None
     workers.ask(0)      # the others read what the first has written
-    run = Run(FLAGS.config, data_of(os.path.join(workdir, "data"), quiet=True), strategy)
+    run = Run(FLAGS.config, data or data_of(place, quiet=True), strategy)
     run.check()
     with workers.named():
         train(run, workers, workdir, profile, stopping)

@@ -8,7 +8,7 @@ from keras_apps.app import BLOCK, App
 from keras_apps.build import build, parse
 from keras_apps.dealing import SIDES, classes_of, require_apart, sides_of, units_of
 from keras_apps.latent import LatentImages
-from keras_apps.members import LEVELS, Member, mean_of
+from keras_apps.members import LEVELS, Member, in_blocks, mean_of
 from keras_apps.metrics import calibration, diagnosis
 from keras_apps.metrics.calibration import softmax
 from keras_apps.metrics.sensitivity import output_sensitivity
@@ -238,7 +238,7 @@ class SmallSampleDiagnosisApp(App):
         if stage == "coarse":
             split = self.info.splits.get("validation", self.info.splits["train"])
             for member in self.members:
-                answers = self._logs_of(split.load(), [member.logs])[0].argmax(axis=1)
+                answers = in_blocks(member.logs, split.load()).argmax(axis=1)
                 table = diagnosis.confusion(answers, split.identities, len(self.names))
                 for part in member.coarse:
                     part.find(table)
@@ -278,9 +278,10 @@ class SmallSampleDiagnosisApp(App):
     def _network_speaks(self):
         return any(stage["name"] not in ("views", "latent") for stage in self.stages())
 
-    def chosen(self, parts):
-        """The parts [P,n,K] of who speaks."""
-        return tf.concat(list(parts.values()), 0) if self.choice == "both" else parts[self.choice]
+    def chosen(self, parts, who=""):
+        """The parts [P,n,K] of who speaks, `who` or the choice."""
+        who = who or self.choice
+        return tf.concat(list(parts.values()), 0) if who == "both" else parts[who]
 
     def answer(self, images):
         """{"logs": log p [n,K], "disagreement": [n] in [0, 1]}, before any temperature.
@@ -312,12 +313,6 @@ class SmallSampleDiagnosisApp(App):
                     lambda map: member.logs_of_maps({"map5": map}))
         ways = {"network": [member.logs], "probe": [member.probe_logs], "both": [member.logs, member.probe_logs]}
         return tf.identity, lambda images: tf.add_n([way(images) for way in ways[self.choice]])
-
-    def _logs_of(self, images, functions):
-        """[log probabilities [n,K]] of functions on images."""
-        compute = tf.function(lambda block: [function(block) for function in functions], autograph=False)
-        blocks = [compute(images[i:i + BLOCK]) for i in range(0, len(images), BLOCK)]
-        return [np.concatenate([block[place].numpy() for block in blocks]) for place in range(len(functions))]
 
     # ---- judging
 
@@ -370,8 +365,7 @@ class SmallSampleDiagnosisApp(App):
         names = self.parts_there if len(self.parts_there) == 1 else ANSWERS
         losses = {}
         for name in names if split is not None else ():
-            self.choice = name
-            logs = _mean_logs(self.chosen(parts))
+            logs = _mean_logs(self.chosen(parts, name))
             answers = softmax(logs / self._temperature_of(logs, split))
             losses[name] = -np.log(np.maximum(answers[np.arange(len(answers)), split.identities], diagnosis.LEAST))
         self.choice = names[-1]
@@ -383,13 +377,9 @@ class SmallSampleDiagnosisApp(App):
 
     def _each_alone(self, parts, split):
         """auc_network, auc_probe and auc_both, where there are several who may answer."""
-        found, chosen = {}, self.choice
-        for name in ANSWERS if len(parts) > 1 else ():
-            self.choice = name
-            probabilities = np.exp(_mean_logs(self.chosen(parts)))
-            found[f"auc_{name}"] = diagnosis.figures(probabilities, split.identities, self.positive)["auc"]
-        self.choice = chosen
-        return found
+        return {f"auc_{name}": diagnosis.figures(np.exp(_mean_logs(self.chosen(parts, name))), split.identities,
+                                                 self.positive)["auc"]
+                for name in (ANSWERS if len(parts) > 1 else ())}
 
     @property
     def parts_there(self):
