@@ -1,10 +1,52 @@
-"""Labelled images dealt into train, validation and test: whole cases, every class in its share on each side."""
+"""Which images a diagnosis learns from and is judged by: named splits, or dealt by whole cases and classes."""
 
 import numpy as np
+
+from keras_apps import splits
 
 SIDES = ("train", "validation", "test")
 LEAST = 5               # images of a class, in all
 NAMED = {"train": ("train", "training"), "validation": ("val", "valid", "validation"), "test": ("test", "testing")}
+
+
+def select(images, config, answerable):
+    """Which images a diagnosis is trained on and judged by, by the config's keys.
+
+    Args:    images: of the data.  answerable: (config, names) -> bool [K], the classes that can be an answer; an image
+             of any other is trained on, not judged by.
+    Returns: labels int32 [N], -1 = not trained on with a label; {"train", "validation", "test", "unlabelled": Split},
+             of which the last three may be missing; the classes' names.
+    Raises:  ValueError for a case on two sides, or a class without images on one.
+    """
+    records = images.records
+    names, labels = classes_of(records, config.classes)
+    precise = (labels < 0) | answerable(config, names)[labels]
+    masks = dict(zip(SIDES, sides_of(records, config, labels, names)))
+    known = labels >= 0
+    units = records.column("case") if records.has("case") else np.full(records.count, -1)
+    if records.has("case"):
+        require_apart(units, records.names("case"), masks)
+    held = masks["validation"] | masks["test"]
+    free = ~held & ~np.isin(units, units[held & (units >= 0)])
+    train = masks["train"] & known
+    seen = (masks["train"] | ~known) & free
+    if config.class_labels:
+        train = _of_each_class(labels, train, config, names)
+    elif config.labels:
+        train &= splits.first_of_each(labels, train, config.labels, config.seed)
+    found = {}
+    for side, mask in (("train", train), *((name, masks[name] & known & precise) for name in SIDES[1:])):
+        rows = np.flatnonzero(mask)
+        if len(rows):
+            one = splits.Split(images, rows, labels[rows], names, False)
+            found[side] = one.sound() if side == "train" else one.spread(config.data.test_images)
+    _require_each(records, names, found, answerable(config, names))
+    train = np.isin(np.arange(records.count), found["train"].rows)
+    classes = np.where(train, labels, -1).astype(np.int32)
+    rest = np.flatnonzero(seen & ~train)
+    if len(rest):
+        found["unlabelled"] = splits.Split(images, rest, np.full(len(rest), -1), names, False)
+    return classes, found, names
 
 
 def deal(labels, units, shares, seed, names=None):
@@ -169,3 +211,29 @@ def units_of(split):
 def _units(cases, count):
     own = -1 - np.arange(count)
     return own if cases is None else np.where(cases >= 0, cases, own)
+
+
+def _of_each_class(labels, train, config, names):
+    """The training rows with as many images of each class as `class_labels` says, drawn by the seed."""
+    counts = tuple(config.class_labels)
+    if len(counts) != len(names) or min(counts) < 1 or config.labels:
+        raise ValueError(f"`class_labels` is {counts} and `labels` {config.labels} but of {len(names)} classes there "
+                         "must be as many numbers from 1 on, and labels=0.")
+    found = np.zeros_like(train)
+    for place, count in enumerate(counts):
+        there = int((train & (labels == place)).sum())
+        if there < count:
+            raise ValueError(f"`class_labels` asks for {count} training images of class {names[place]!r} but there are "
+                             f"{there}; ask for fewer.")
+        found |= splits.first_of_each(labels, train & (labels == place), count, config.seed)
+    return found
+
+
+def _require_each(records, names, found, precise):
+    """Refuses a class with fewer than two images to train on, or none to judge by."""
+    for side, least, what in (("train", 2, "train on"), ("test", 1, "judge by")):
+        have = np.bincount(found[side].identities if side in found else [], minlength=len(names))
+        few = np.flatnonzero((have < least) & precise)
+        if len(few):
+            raise ValueError(f"class {names[few[0]]!r} has {have[few[0]]} images in {records.directory} to {what} but "
+                             f"needs at least {least}; add some, or check `deal`, the splits and `class_labels`.")

@@ -3,10 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_apps import diagnosis_report, probe, splits
+from keras_apps import diagnosis_report, probe
 from keras_apps.app import BLOCK, App
 from keras_apps.build import build, parse
-from keras_apps.dealing import SIDES, classes_of, require_apart, sides_of, units_of
+from keras_apps.dealing import SIDES, select, units_of
 from keras_apps.latent import LatentImages
 from keras_apps.members import LEVELS, Member, in_blocks, mean_of
 from keras_apps.metrics import calibration, diagnosis
@@ -92,35 +92,7 @@ class SmallSampleDiagnosisApp(App):
     @staticmethod
     def select(images, config):
         """Labels [N], the splits train, validation, test and unlabelled, and the classes' names; see the class."""
-        records = images.records
-        names, labels = classes_of(records, config.classes)
-        precise = (labels < 0) | answerable(config, names)[labels]
-        masks = dict(zip(SIDES, sides_of(records, config, labels, names)))
-        known = labels >= 0
-        units = records.column("case") if records.has("case") else np.full(records.count, -1)
-        if records.has("case"):
-            require_apart(units, records.names("case"), masks)
-        held = masks["validation"] | masks["test"]
-        free = ~held & ~np.isin(units, units[held & (units >= 0)])
-        train = masks["train"] & known
-        seen = (masks["train"] | ~known) & free
-        if config.class_labels:
-            train = _of_each_class(labels, train, config, names)
-        elif config.labels:
-            train &= splits.first_of_each(labels, train, config.labels, config.seed)
-        found = {}
-        for side, mask in (("train", train), *((name, masks[name] & known & precise) for name in SIDES[1:])):
-            rows = np.flatnonzero(mask)
-            if len(rows):
-                one = splits.Split(images, rows, labels[rows], names, False)
-                found[side] = one.sound() if side == "train" else one.spread(config.data.test_images)
-        _require_each(records, names, found, answerable(config, names))
-        train = np.isin(np.arange(records.count), found["train"].rows)
-        classes = np.where(train, labels, -1).astype(np.int32)
-        rest = np.flatnonzero(seen & ~train)
-        if len(rest):
-            found["unlabelled"] = splits.Split(images, rest, np.full(len(rest), -1), names, False)
-        return classes, found, names
+        return select(images, config, answerable)
 
     # ---- training
 
@@ -523,38 +495,12 @@ def positive_of(names, config):
     return names.index(wanted) if wanted in names else shown.index(wanted)
 
 
-def _of_each_class(labels, train, config, names):
-    """The training rows with as many images of each class as `class_labels` says, drawn by the seed."""
-    counts = tuple(config.class_labels)
-    if len(counts) != len(names) or min(counts) < 1 or config.labels:
-        raise ValueError(f"`class_labels` is {counts} and `labels` {config.labels} but of {len(names)} classes there "
-                         "must be as many numbers from 1 on, and labels=0.")
-    found = np.zeros_like(train)
-    for place, count in enumerate(counts):
-        there = int((train & (labels == place)).sum())
-        if there < count:
-            raise ValueError(f"`class_labels` asks for {count} training images of class {names[place]!r} but there are "
-                             f"{there}; ask for fewer.")
-        found |= splits.first_of_each(labels, train & (labels == place), count, config.seed)
-    return found
-
-
 def answerable(config, names):
     """Which classes can be an answer [K] bool: all, but not the inner labels of a hierarchy."""
     name, words = parse(config.head)
     given = words.get("parents") or {} if name == "hierarchy" and not words.get("stop_inside") else {}
     above = {one for value in given.values() for one in (value if isinstance(value, (tuple, list)) else [value])}
     return np.array([name not in above for name in names])
-
-
-def _require_each(records, names, found, precise):
-    """Refuses a class with fewer than two images to train on, or none to judge by."""
-    for side, least, what in (("train", 2, "train on"), ("test", 1, "judge by")):
-        have = np.bincount(found[side].identities if side in found else [], minlength=len(names))
-        few = np.flatnonzero((have < least) & precise)
-        if len(few):
-            raise ValueError(f"class {names[few[0]]!r} has {have[few[0]]} images in {records.directory} to {what} but "
-                             f"needs at least {least}; add some, or check `deal`, the splits and `class_labels`.")
 
 
 def _numbered(name, place):
