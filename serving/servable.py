@@ -1,59 +1,80 @@
 """One loaded version: in come its folder and PredictRequests, out go PredictResponses or StatusErrors."""
 
+import functools
 import os
 
 import tensorflow as tf
-from absl import logging
 from google.protobuf import message as protobuf_message
 from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, prediction_log_pb2
 
 from saved_models.export import WARMUP_FILE, WARMUP_RECORDS
 from saved_models.verify import core_message, read_saved_model, serve_graph
+from serving import inference
 from serving.status import Code, StatusError, invalid, not_found, status_of
-from serving.tensors import read_tensor, write_tensor
+from serving.tensors import array_of, read_tensor, write_tensor
 
 
 class Servable:
-    """A SavedModel in memory that answers PredictRequests.
+    """A SavedModel in memory that answers requests; its signatures are run one by one or in shared batches.
 
     Args:    path: version folder.  tags: which of its graphs, as `--saved_model_tags`.
+             batch: (run, path) -> run, what joins requests to one signature; None = each request runs by itself. `run`
+             is ({input: array [n, ...]}, timeout) -> {output: array [n, ...]}.
     Raises:  StatusError NOT_FOUND or DATA_LOSS where there is no such graph; what tf.saved_model.load raises.
     """
 
-    def __init__(self, path, tags=("serve",)):
+    def __init__(self, path, tags=("serve",), batch=None):
         graph = _read_graph(path, tags)
         self.definitions = get_model_metadata_pb2.SignatureDefMap(signature_def=graph.signature_def)
-        self._path = path
+        self.path = path
         self._loaded = tf.saved_model.load(path, tags=list(tags))  # keeps variables, tables and assets alive
         self._functions = dict(self._loaded.signatures)
+        self._runs = {key: functools.partial(self._run, key) for key in self._functions}
+        for key in self._functions if batch else ():
+            if _is_batched(self.definitions.signature_def[key]):
+                joined = batch(self._runs[key], path)
+                self._runs[key] = functools.partial(_joined, joined, self._runs[key])
 
-    def predict(self, request, tensor_content=False):
+    def signature(self, name):
+        """(key, SignatureDef) of a request's signature name; the definition is None where there is none."""
+        key = name or tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+        return key, self.definitions.signature_def[key] if key in self._functions else None
+
+    def run(self, key, inputs, timeout=None):
+        """{input: array} -> {output: array} of a signature.   Raises: StatusError."""
+        return self._runs[key](inputs, timeout=timeout)
+
+    def predict(self, request, tensor_content=False, timeout=None):
         """PredictRequest -> PredictResponse without model name and version, which the caller knows.
 
+        Args:   timeout: seconds it may wait for its batch.
         Raises: StatusError with TF Serving's code and text.
         """
-        key = request.model_spec.signature_name or tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
-        if key not in self._functions:
+        key, definition = self.signature(request.model_spec.signature_name)
+        if definition is None:
             raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
-        definition = self.definitions.signature_def[key]
         inputs = _read_inputs(definition, request.inputs)
         aliases = _output_aliases(definition, request.output_filter)
-        try:
-            outputs = self._functions[key](**inputs)
-            response = predict_pb2.PredictResponse()
-            for alias in aliases:
-                write_tensor(outputs[alias], response.outputs[alias], tensor_content)
-        except tf.errors.OpError as error:
-            raise status_of(error) from error
+        outputs = self.run(key, inputs, timeout)
+        response = predict_pb2.PredictResponse()
+        for alias in aliases:
+            write_tensor(outputs[alias], response.outputs[alias], tensor_content)
         response.model_spec.signature_name = key
         return response
+
+    def _run(self, key, inputs, timeout=None):
+        try:
+            outputs = self._functions[key](**{alias: tf.constant(value) for alias, value in inputs.items()})
+            return {alias: array_of(value) for alias, value in outputs.items()}
+        except tf.errors.OpError as error:
+            raise status_of(error) from error
 
     def warm_up(self):
         """Replay assets.extra/tf_serving_warmup_requests; returns the number of requests.
 
         Raises: StatusError; a request that fails makes the version unfit to serve.
         """
-        file = os.path.join(self._path, WARMUP_FILE)
+        file = os.path.join(self.path, WARMUP_FILE)
         if not tf.io.gfile.exists(file):
             return 0
         count = 0
@@ -78,15 +99,34 @@ class Servable:
         kind = log.WhichOneof("log_type")
         if kind in (None, "session_run_log"):
             raise StatusError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
-        if kind != "predict_log":
-            logging.info(
-                "%s: warm-up record %d is a %s, which only TF Serving replays.", self._path, number, kind
-            )
-            return
         try:
-            self.predict(log.predict_log.request)
+            _REPLAYS[kind](self, getattr(log, kind).request)
         except StatusError as error:
             raise StatusError(error.code, f"Warm-up request {number} failed: {error.message}") from error
+
+
+_REPLAYS = {
+    "predict_log": lambda servable, request: servable.predict(request),
+    "classify_log": inference.classify,
+    "regress_log": inference.regress,
+    "multi_inference_log": inference.multi_inference,
+}
+
+
+def _is_batched(definition):
+    """Whether all inputs and outputs have rows of any number: what cannot be joined and parted runs by itself."""
+    tensors = [*definition.inputs.values(), *definition.outputs.values()]
+    shapes = [tensor.tensor_shape for tensor in tensors]
+    return bool(definition.inputs) and all(
+        not shape.unknown_rank and len(shape.dim) and shape.dim[0].size == -1 for shape in shapes
+    )
+
+
+def _joined(queue, alone, inputs, timeout=None):
+    rows = {len(value) for value in inputs.values()}
+    if len(rows) != 1:  # the graph itself says what is wrong with it
+        return alone(inputs)
+    return queue(inputs, timeout)
 
 
 def _read_graph(path, tags):

@@ -12,7 +12,7 @@ EXPANDED_BYTES = 64 * 2**20  # a few bytes may declare a huge tensor of one repe
 
 
 def read_tensor(alias, proto, info):
-    """TensorProto of a request -> tf.Tensor of the dtype and shape the signature declares.
+    """TensorProto of a request -> array of the dtype and shape the signature declares; of dtype object for strings.
 
     float_val and the like are read by TensorFlow's own parser: a seventh of the time of tf.make_ndarray, and
     TF Serving's rules for repeated values and encoded strings.
@@ -45,34 +45,46 @@ def read_tensor(alias, proto, info):
                 f"shape {_dims_text(dims)} takes {count * dtype.size} bytes but tensor_content "
                 f"has {len(proto.tensor_content)}",
             )
-        return tf.constant(np.frombuffer(proto.tensor_content, dtype.as_numpy_dtype).reshape(dims))
+        return np.frombuffer(proto.tensor_content, dtype.as_numpy_dtype).reshape(dims)
     if proto.string_val and len(proto.string_val) == count:
-        return tf.constant(list(proto.string_val), tf.string, dims)
+        return text_array(proto.string_val).reshape(dims)
     try:
-        return tf.io.parse_tensor(proto.SerializeToString(), dtype)
+        return array_of(tf.io.parse_tensor(proto.SerializeToString(), dtype))
     except tf.errors.OpError as error:
         raise _unreadable(alias, "shape and values do not agree") from error
 
 
-def write_tensor(tensor, proto, content=False):
+def array_of(tensor):
+    """A tf.Tensor's values; strings as bytes in an array of dtype object."""
+    return np.asarray(tensor.numpy(), dtype=object if tensor.dtype == tf.string else None)
+
+
+def text_array(items):
+    """[n] of dtype object: NumPy's own byte strings lose trailing zeros."""
+    array = np.empty(len(items), object)
+    array[:] = items
+    return array
+
+
+def write_tensor(array, proto, content=False):
     """Fill an empty TensorProto: typed fields (float_val ...), or with `content` tensor_content.
 
     Strings are always string_val: tf.make_ndarray, which Python clients use, cannot read encoded ones.
     """
-    array = np.asarray(tensor.numpy(), dtype=object if tensor.dtype == tf.string else None)
+    dtype = tf.as_dtype(array.dtype)
     if content and array.dtype.type in _PLAIN:
         proto.tensor_content = array.tobytes()
     elif array.dtype.type in _PACKED:
         # A packed field on the wire is the array itself; extend() with floats takes 350 times as long.
         data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
         proto.MergeFromString(_PACKED[array.dtype.type] + _varint(len(data)) + data)
-    elif tensor.dtype in _FIELDS:
-        field, view = _FIELDS[tensor.dtype]
+    elif dtype in _FIELDS:
+        field, view = _FIELDS[dtype]
         getattr(proto, field).extend((array.view(view) if view else array).ravel().tolist())
     else:
-        proto.CopyFrom(tf.make_tensor_proto(array, tensor.dtype))
+        proto.CopyFrom(tf.make_tensor_proto(array, dtype))
         return
-    proto.dtype = tensor.dtype.as_datatype_enum
+    proto.dtype = dtype.as_datatype_enum
     for size in array.shape:
         proto.tensor_shape.dim.add().size = size
 

@@ -30,7 +30,7 @@ def values(dtype):
 @pytest.mark.parametrize("content", [False, True])
 def test_written_as_make_ndarray_reads_it(dtype, content):
     proto = tensor_pb2.TensorProto()
-    tensors.write_tensor(values(dtype), proto, content)
+    tensors.write_tensor(tensors.array_of(values(dtype)), proto, content)
     assert proto.dtype == tf.as_dtype(dtype).as_datatype_enum
     assert bool(proto.tensor_content) == (content and dtype != "bfloat16")
     np.testing.assert_array_equal(tf.make_ndarray(proto), values(dtype).numpy())
@@ -40,32 +40,32 @@ def test_written_as_make_ndarray_reads_it(dtype, content):
 def test_read_in_either_form(dtype):
     for content in (False, True):
         proto = tensor_pb2.TensorProto()
-        tensors.write_tensor(values(dtype), proto, content)
+        tensors.write_tensor(tensors.array_of(values(dtype)), proto, content)
         for sent in (proto, tf.make_tensor_proto(values(dtype))):
             read = tensors.read_tensor("x", sent, info(dtype, -1, 3))
-            assert read.dtype == dtype
-            np.testing.assert_array_equal(read.numpy(), values(dtype).numpy())
+            assert tf.as_dtype(read.dtype) == dtype
+            np.testing.assert_array_equal(read, values(dtype).numpy())
 
 
 @pytest.mark.parametrize("strings", [[b"a\0\0", b"", "\u00f6".encode()], []])
 def test_strings_byte_for_byte_and_never_as_content(strings):
     proto = tensor_pb2.TensorProto()
-    tensors.write_tensor(tf.constant(strings, tf.string), proto, content=True)
+    tensors.write_tensor(tensors.text_array(strings), proto, content=True)
     assert list(proto.string_val) == strings and not proto.tensor_content
     read = tensors.read_tensor("x", proto, info("string", -1))
-    assert read.dtype == tf.string and read.numpy().tolist() == strings
+    assert read.dtype == object and read.tolist() == strings
 
 
 def test_scalars_and_empty_ones():
-    for value in (3.0, np.zeros((0, 2), np.float32)):
+    for value in (np.float32(3.0), np.zeros((0, 2), np.float32)):
         proto = tensor_pb2.TensorProto()
-        tensors.write_tensor(tf.constant(value), proto)
-        np.testing.assert_array_equal(tensors.read_tensor("x", proto, info()).numpy(), value)
+        tensors.write_tensor(np.asarray(value), proto)
+        np.testing.assert_array_equal(tensors.read_tensor("x", proto, info()), value)
 
 
 def test_one_value_stands_for_all():
     proto = tensor_pb2.TensorProto(dtype=1, float_val=[2.0], tensor_shape=shape(2, 2))
-    assert tensors.read_tensor("x", proto, info()).numpy().tolist() == [[2.0, 2.0], [2.0, 2.0]]
+    assert tensors.read_tensor("x", proto, info()).tolist() == [[2.0, 2.0], [2.0, 2.0]]
 
 
 @pytest.mark.parametrize(
