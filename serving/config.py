@@ -76,15 +76,20 @@ def parse_config(text):
         raise ValueError(
             f"Error parsing text-format tensorflow.serving.ModelServerConfig: {error}"
         ) from error
-    if config.WhichOneof("config") == "custom_model_config":
-        raise ValueError("Only ModelConfigList is currently supported")
-    models = [_model_config(model) for model in config.model_config_list.config]
+    models = models_of(config)
     if not models:
         raise ValueError(
             "The model config lists no model; add `config { name: ... base_path: ... }` to its "
             "model_config_list."
         )
     return models
+
+
+def models_of(config):
+    """[ModelConfig] of a ModelServerConfig message.   Raises: ValueError."""
+    if config.WhichOneof("config") != "model_config_list":
+        raise ValueError("Only ModelConfigList is currently supported")
+    return [_model_config(model) for model in config.model_config_list.config]
 
 
 def _model_config(model):

@@ -15,7 +15,7 @@ from tensorflow_serving.apis import get_model_status_pb2
 
 from saved_models.versions import numbered
 from serving.servable import Servable
-from serving.status import first_sentence, invalid, not_found, status_of
+from serving.status import Code, StatusError, first_sentence, invalid, not_found, status_of
 
 State = get_model_status_pb2.ModelVersionStatus.State
 
@@ -28,6 +28,7 @@ class _Version:
 
     def __init__(self, number, path):
         self.number, self.path = number, path
+        self.moved_to = path  # another folder where a changed base path holds this number as well
         self.state, self.error = State.START, None
         self.servable, self.users = None, 0
         self.wanted, self.attempts, self.retry_at = True, 0, 0.0
@@ -44,16 +45,22 @@ class Manager:
     All loading runs in one thread, so that two large models never load at once beside the serving.
 
     Args:    models: [ModelConfig].  poll_seconds: between two looks at the folders; 0 = look once.
-             tags, warmup, load_retries, retry_seconds: as the server's flags.
+             tags, warmup, load_retries, retry_seconds, allow_labels: as the server's flags.
+             batch: as of Servable.
     """
 
     def __init__(
-        self, models, poll_seconds=1.0, tags=("serve",), warmup=True, load_retries=5, retry_seconds=60.0
+        self,
+        models,
+        poll_seconds=1.0,
+        tags=("serve",),
+        warmup=True,
+        load_retries=5,
+        retry_seconds=60.0,
+        allow_labels=False,
+        batch=None,
     ):
-        names = [model.name for model in models]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"Illegal to list model {name} multiple times in config list")
+        require_once(models)
         for flag, value in (
             ("file_system_poll_wait_seconds", poll_seconds),
             ("max_num_load_retries", load_retries),
@@ -65,22 +72,26 @@ class Manager:
         self._versions = {model.name: {} for model in models}  # {name: {number: _Version}}
         self._poll_seconds, self._tags, self._warmup = poll_seconds, tuple(tags), warmup
         self._load_retries, self._retry_seconds = load_retries, retry_seconds
+        self._allow_labels, self._batch = allow_labels, batch
         self._noticed = {}  # {name: when its lack of versions was told}
         self._changed = threading.Condition()  # guards the versions, tells of their changes
-        self._polled = self._started = False
-        self._stopping = threading.Event()
+        self._reloading = threading.Lock()  # one change of the models after the other
+        self._generation, self._seen = 0, -1  # of the models; of those whose folders were looked at
+        self._started = False
+        self._stopping, self._wake = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="versions", daemon=True)
 
     def start(self):
         self._thread.start()
 
     def interrupt(self):
-        """Ends the polling and every wait soon; takes no lock, so a signal handler may call it."""
+        """Ends the polling and every wait soon; takes no lock of ours, so a signal handler may call it."""
         self._stopping.set()
+        self._wake.set()
 
     def stop(self):
         """Ends the polling; returns whether nothing is being loaded or answered any more."""
-        self._stopping.set()
+        self.interrupt()
         if self._thread.is_alive():
             self._thread.join(timeout=1.0)
         with self._changed:
@@ -88,8 +99,88 @@ class Manager:
 
     def wait_until_settled(self):
         """Until each version found by the first look is available or has failed for good, or `interrupt`."""
-        self._wait(lambda: self._polled and all(version.is_settled() for version in self._all()), None)
+        self._wait(lambda: self._seen >= 0 and all(version.is_settled() for version in self._all()), None)
         self._started = True
+
+    def require_labels(self):
+        """Raises: StatusError for a label of a version that does not serve, unless that is allowed."""
+        with self._changed:
+            self._require_labels({}, self._models)
+
+    def reload(self, models, timeout=None):
+        """Serve these models instead. Those that stay or come have a version that serves before any other goes.
+
+        Args:   models: [ModelConfig].  timeout: seconds for the new versions to become available; None = no limit.
+        Raises: StatusError; then everything stays as it was.
+        """
+        try:
+            require_once(models)
+        except ValueError as error:
+            raise invalid(str(error)) from None
+        new = {model.name: model for model in models}
+        with self._reloading:
+            before = self._models
+            self._serve({**before, **new})  # what is not named any more serves until the others do
+            try:
+                if not self._wait(lambda: self._all_served(new), timeout):
+                    with self._changed:
+                        missing = "; ".join(self._unavailable(new))
+                    raise StatusError(
+                        Code.DEADLINE_EXCEEDED, f"Not every model became available within {timeout:.1f} s: {missing}"
+                    )
+                with self._changed:
+                    self._require_labels(before, new)
+            except StatusError:
+                self._serve(before)
+                raise
+            self._serve(new)
+
+    def _serve(self, models):
+        """Changes which models there are; the next look at the folders begins at once."""
+        with self._changed:
+            self._models = models
+            for name in models:
+                self._versions.setdefault(name, {})
+            for name in self._versions.keys() - models.keys():
+                for version in self._versions[name].values():
+                    version.wanted = False
+                    if version.state == State.AVAILABLE:
+                        version.state = State.UNLOADING
+                        logging.info("Model %s is not served any more.", name)
+                    self._release(version)
+            self._generation += 1
+        self._wake.set()
+
+    def _all_served(self, models):
+        """Whether each of these models serves what its config wants.   Raises: StatusError where one cannot."""
+        if self._seen < self._generation:
+            return False
+        failed, waiting = [], False
+        for name in models:
+            wanted = [version for version in self._versions[name].values() if version.wanted]
+            ready = [version for version in wanted if version.state == State.AVAILABLE]
+            waiting |= not ready or any(not one.is_settled() or one.moved_to != one.path for one in wanted)
+            if wanted and not ready:
+                failed += [f"{name} version {one.number}: {first_sentence(one.error.message)}" for one in wanted
+                           if one.state == State.END and one.error]  # fmt: skip
+        if failed:
+            raise StatusError(
+                Code.UNKNOWN, f"{len(failed)} servable(s) did not become available: {{{'; '.join(failed)}}}"
+            )
+        return not waiting
+
+    def _require_labels(self, before, models):
+        for name, model in models.items():
+            for label, number in model.labels.items():
+                version = self._versions[name].get(number)
+                new = name not in before or label not in before[name].labels
+                if version is not None and version.state == State.AVAILABLE or new and self._allow_labels:
+                    continue
+                raise StatusError(
+                    Code.FAILED_PRECONDITION,
+                    f'Request to assign label "{label}" to version {number} of model {name}, which is not currently '
+                    "available for inference",
+                )
 
     def wait_until_available(self, timeout=None):
         """Until every model has a version that serves.   Raises: TimeoutError that says what is missing."""
@@ -113,12 +204,13 @@ class Manager:
 
     @contextlib.contextmanager
     def lease(self, spec):
-        """The _Version for a ModelSpec, kept loaded while the context lasts.   Raises: StatusError."""
+        """(number, Servable) of the version for a ModelSpec, kept while the context lasts.   Raises: StatusError."""
         with self._changed:
             version = self._find(spec)
             version.users += 1
+            servable = version.servable
         try:
-            yield version
+            yield version.number, servable
         finally:
             with self._changed:
                 version.users -= 1
@@ -141,7 +233,7 @@ class Manager:
         available = {
             version.number: version
             for version in self._versions.get(spec.name, {}).values()
-            if version.state == State.AVAILABLE
+            if version.state == State.AVAILABLE and spec.name in self._models
         }
         if number is None and not available:
             raise not_found(f"Servable not found for request: Latest({spec.name})")
@@ -164,9 +256,11 @@ class Manager:
     def _all(self):
         return [version for versions in self._versions.values() for version in versions.values()]
 
-    def _unavailable(self):
+    def _unavailable(self, names=None):
         missing = []
         for name, versions in self._versions.items():
+            if name not in (self._models if names is None else names):
+                continue
             if not any(version.state == State.AVAILABLE for version in versions.values()):
                 errors = [
                     f"version {version.number}: {version.error.message}"
@@ -188,24 +282,31 @@ class Manager:
         next_look = 0.0
         while not self._stopping.is_set():
             try:
-                if time.monotonic() >= next_look:
+                asked = self._wake.is_set()
+                self._wake.clear()
+                if asked or time.monotonic() >= next_look:
                     self._look()
                     next_look = time.monotonic() + self._poll_seconds if self._poll_seconds else math.inf
                 self._load_pending()
+                self._load_moved()
                 self._unload_unwanted()
             except Exception:  # noqa: BLE001 - a fault in one round must not end the polling for good
                 logging.exception("Looking for versions failed; trying again.")
-            pause = min(
-                [next_look] + [version.retry_at for version in self._all() if not version.is_settled()]
-            )
-            self._stopping.wait(min(max(pause - time.monotonic(), 0.05), 1.0))
+            with self._changed:
+                retries = [version.retry_at for version in self._all() if not version.is_settled()]
+            pause = min([next_look, *retries])
+            self._wake.wait(min(max(pause - time.monotonic(), 0.05), 1.0))
 
     def _look(self):
         """Notes which versions are wanted now; a folder without any changes nothing."""
-        for name, model in self._models.items():
+        with self._changed:
+            models, generation = dict(self._models), self._generation
+        for name, model in models.items():
             found = _version_folders(model.base_path)
             wanted = model.choose(found)
             with self._changed:
+                if generation != self._generation:  # the models have changed: look anew
+                    return
                 versions = self._versions[name]
                 if wanted:
                     for version in versions.values():
@@ -213,10 +314,13 @@ class Manager:
                 for number in wanted:
                     version = versions.get(number)
                     # Seen again after it was gone or out of the policy: a fresh start, also after an error.
-                    if version is None or version.state == State.END and not version.wanted:
+                    gone = version is not None and version.state in (State.END, State.UNLOADING)
+                    if version is None or gone and not version.wanted:
                         versions[number] = _Version(number, found[number])
                     elif version.state == State.AVAILABLE:
-                        version.wanted = True
+                        version.wanted, version.moved_to = True, found[number]
+                    elif version.path != found[number]:
+                        version.path = version.moved_to = found[number]
                 self._forget(versions)
                 serving = any(version.state == State.AVAILABLE for version in versions.values())
             if not wanted:
@@ -224,7 +328,7 @@ class Manager:
             else:
                 self._noticed.pop(name, None)
         with self._changed:
-            self._polled = True
+            self._seen = generation
             self._changed.notify_all()
 
     def _tell_missing(self, model, found, serving):
@@ -250,8 +354,13 @@ class Manager:
             del versions[number]
 
     def _load_pending(self):
-        for name, versions in self._versions.items():
-            for version in sorted(versions.values(), key=lambda version: -version.number):
+        with self._changed:
+            pending = [
+                (name, sorted(versions.values(), key=lambda version: -version.number))
+                for name, versions in self._versions.items()
+            ]
+        for name, versions in pending:
+            for version in versions:
                 if self._stopping.is_set():
                     return
                 if version.wanted and not version.is_settled() and version.retry_at <= time.monotonic():
@@ -263,8 +372,7 @@ class Manager:
             version.attempts += 1
         started = time.monotonic()
         try:
-            servable = Servable(version.path, self._tags)
-            requests = servable.warm_up() if self._warmup else 0
+            servable, requests = self._read(version.path)
         except Exception as error:  # noqa: BLE001 - any broken model must leave the others serving
             self._note_failure(name, version, status_of(error))
             return
@@ -278,6 +386,36 @@ class Manager:
             time.monotonic() - started,
             requests,
         )
+
+    def _read(self, path):
+        """A Servable ready to answer, and the number of requests that warmed it up."""
+        servable = Servable(path, self._tags, self._batch)
+        return servable, servable.warm_up() if self._warmup else 0
+
+    def _load_moved(self):
+        """Versions whose number lies in another folder since the base path changed: loaded, then exchanged."""
+        with self._changed:
+            moved = [
+                (name, version)
+                for name, versions in self._versions.items()
+                for version in versions.values()
+                if version.state == State.AVAILABLE and version.wanted and version.moved_to != version.path
+            ]
+        for name, version in moved:
+            servable, error, path = None, None, version.moved_to
+            try:
+                servable, _ = self._read(path)
+            except Exception as failure:  # noqa: BLE001 - the version that serves stays
+                error = status_of(failure)
+                logging.error(
+                    "Model %s version %d in %s cannot be loaded: %s", name, version.number, path, error.message
+                )
+            with self._changed:
+                version.path, version.error = path, error
+                version.servable = servable or version.servable
+                self._changed.notify_all()
+        if moved:
+            gc.collect()
 
     def _note_failure(self, name, version, error):
         again = version.attempts <= self._load_retries
@@ -310,7 +448,7 @@ class Manager:
                 for version in versions.values():
                     if version.wanted:
                         continue
-                    if version.state == State.AVAILABLE and replaced:
+                    if version.state == State.AVAILABLE and (replaced or name not in self._models):
                         version.state = State.UNLOADING
                         logging.info("Model %s version %d is being unloaded.", name, version.number)
                     elif not version.is_settled():  # its folder went before it could be loaded
@@ -326,6 +464,14 @@ class Manager:
             return False
         version.servable, version.state = None, State.END
         return True
+
+
+def require_once(models):
+    """Raises: ValueError for a name that several models have."""
+    names = [model.name for model in models]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"Illegal to list model {name} multiple times in config list")
 
 
 def _version_folders(base_path):

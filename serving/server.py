@@ -1,160 +1,38 @@
-"""Embedded gRPC server for one machine, with TF Serving's calls, flags, error codes and version handling.
+"""Embedded server for one machine, with TF Serving's calls, flags, error texts and version handling.
 
     python -m serving.server --model_name=verification --model_base_path=saved_models/models/verification
+        [--rest_api_port=8501] [--enable_batching [--batching_parameters_file=batching.config]]
 
-It answers PredictionService Predict and GetModelMetadata and ModelService GetModelStatus; the other calls
-are UNIMPLEMENTED. The port opens once every version found at start-up is loaded; a model whose folder holds
-no version yet is waited for while the others serve. Messages may be as large as TF Serving allows (INT32_MAX
+It answers PredictionService (Predict, Classify, Regress, MultiInference, GetModelMetadata) and ModelService
+(GetModelStatus, HandleReloadConfigRequest), with --enable_grpc_healthcheck_service grpc.health.v1, and on
+--rest_api_port the same as JSON. The ports open once every version found at start-up is loaded; a model whose folder
+holds no version yet is waited for while the others serve. Messages may be as large as TF Serving allows (INT32_MAX
 bytes).
 """
 
+import functools
 import os
 import signal
 import sys
 import threading
-from concurrent import futures
 
 import grpc
 import tensorflow as tf
 from absl import flags, logging
-from google.protobuf import message as protobuf_message
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_service_pb2_grpc,
-    prediction_service_pb2_grpc,
-)
 
+from serving.batching import Batching, Queue, Scheduler
+from serving.calls import Calls
 from serving.config import ModelConfig, read_config
 from serving.files import require_place, write_whole
 from serving.models import Manager
-from serving.status import Code, StatusError, invalid
+from serving.parameters import read_parameters
+from serving.rest import Rest
+from serving.rpc import Requests, grpc_server
+from serving.status import Code, StatusError
 from tfrecords import command
 
-LARGEST_MESSAGE = 2**31 - 1
-WAITING_CALLS = 1024  # more are refused with RESOURCE_EXHAUSTED at once instead of filling the memory
-
-
-class _Requests(futures.ThreadPoolExecutor):
-    """The threads that answer, with a count of the requests that wait, run or are still being sent back."""
-
-    def __init__(self, threads):
-        super().__init__(threads, thread_name_prefix="requests")
-        self._lock, self._open = threading.Lock(), 0
-
-    def submit(self, *args, **kwargs):
-        self._count(1)
-        future = super().submit(*args, **kwargs)
-        future.add_done_callback(lambda _: self._count(-1))
-        return future
-
-    def hold(self, context):
-        """Counts a request until its answer has left."""
-        self._count(1)
-        if not context.add_callback(lambda: self._count(-1)):
-            self._count(-1)
-
-    def are_done(self):
-        with self._lock:
-            return not self._open
-
-    def _count(self, change):
-        with self._lock:
-            self._open += change
-
-
-class _Decoding(grpc.ServerInterceptor):
-    """Parses requests in the handlers: gRPC's own way leaks 16 KB and logs a traceback for each bad one.
-
-    It logs one for each call that is not implemented as well, so these are answered here.
-    """
-
-    def intercept_service(self, continuation, handler_call_details):
-        handler = continuation(handler_call_details)
-        if handler is None or handler.unary_unary is None:
-            return handler
-
-        def parse_and_answer(data, context):
-            try:
-                request = handler.request_deserializer(data)
-            except protobuf_message.DecodeError:
-                context.abort(Code.INTERNAL, "The request cannot be parsed as the message this call takes.")
-            try:
-                return handler.unary_unary(request, context)
-            except NotImplementedError:
-                return context.abort(
-                    Code.UNIMPLEMENTED, "The embedded server does not answer this call; TF Serving does."
-                )
-
-        return grpc.unary_unary_rpc_method_handler(
-            parse_and_answer, response_serializer=handler.response_serializer
-        )
-
-
-class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    def __init__(self, manager, requests, tensor_content):
-        self._manager, self._requests, self._tensor_content = manager, requests, tensor_content
-
-    def Predict(self, request, context):  # noqa: N802 - the name of the call
-        return _answer(self._requests, self._predict, request, context)
-
-    def GetModelMetadata(self, request, context):  # noqa: N802
-        return _answer(self._requests, self._metadata, request, context)
-
-    def _predict(self, request):
-        _require_spec(request)
-        with self._manager.lease(request.model_spec) as version:
-            response = version.servable.predict(request, self._tensor_content)
-            response.model_spec.name = request.model_spec.name
-            response.model_spec.version.value = version.number
-            return response
-
-    def _metadata(self, request):
-        _require_spec(request)
-        if not request.metadata_field:
-            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
-        for field in request.metadata_field:
-            if field != "signature_def":
-                raise invalid(f"Metadata field {field} is not supported")
-        response = get_model_metadata_pb2.GetModelMetadataResponse()
-        with self._manager.lease(request.model_spec) as version:
-            response.model_spec.name = request.model_spec.name
-            response.model_spec.version.value = version.number
-            response.metadata["signature_def"].Pack(version.servable.definitions)
-        return response
-
-
-class _ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    def __init__(self, manager, requests):
-        self._manager, self._requests = manager, requests
-
-    def GetModelStatus(self, request, context):  # noqa: N802
-        return _answer(self._requests, self._statuses, request, context)
-
-    def _statuses(self, request):
-        _require_spec(request)
-        return get_model_status_pb2.GetModelStatusResponse(
-            model_version_status=self._manager.statuses(request.model_spec)
-        )
-
-
-def _require_spec(request):
-    if not request.HasField("model_spec"):
-        raise invalid("Missing ModelSpec")
-
-
-def _answer(requests, work, request, context):
-    requests.hold(context)
-    if not context.is_active():  # it waited for a thread longer than its client waits for it
-        context.abort(Code.DEADLINE_EXCEEDED, "The request's deadline passed before its turn came.")
-    try:
-        return work(request)
-    except StatusError as error:
-        failure = error
-    except Exception:  # noqa: BLE001 - one bad request must not end the server
-        logging.exception("A request failed in an unforeseen way.")
-        failure = StatusError(Code.INTERNAL, "The server failed on this request; its log says where.")
-    return context.abort(failure.code, failure.message)
+MODEL_PARAMETERS = "batching_params.pbtxt"  # in a version folder
+SHARED_THREADS = 64  # requests answered at a time where they share batches: most of them wait for one
 
 
 class Server:
@@ -162,8 +40,14 @@ class Server:
 
     Args:    models: [ModelConfig].  port: TCP port on `host`; 0 = a free one, None = no TCP port.
              socket_path: Unix socket to serve on as well.  threads: requests answered at a time; 0 = 4 a CPU.
-             tensor_content: answer in tensor_content instead of typed fields.
-             poll_seconds, tags, warmup, load_retries, retry_seconds: see Manager.
+             tensor_content, strict_methods: see Calls.
+             poll_seconds, tags, warmup, load_retries, retry_seconds, allow_labels: see Manager.
+             batching: Batching of all signatures; None = every request runs by itself.
+             own_batching: take the parameters of a version from its batching_params.pbtxt where it has one.
+             config_file, config_poll_seconds: where `models` came from, read again so often; 0 = never.
+             rest_port: of REST; None = no REST, 0 = a free one.  rest_threads, rest_timeout, cross_origin: see Rest.
+             credentials: grpc.ServerCredentials of the TCP port; None = nothing is encrypted.
+             health, channel_arguments: see grpc_server.
     Raises:  ValueError for arguments that cannot be served.
     """
 
@@ -180,6 +64,19 @@ class Server:
         warmup=True,
         load_retries=5,
         retry_seconds=60.0,
+        allow_labels=False,
+        strict_methods=False,
+        batching=None,
+        own_batching=False,
+        config_file="",
+        config_poll_seconds=0.0,
+        credentials=None,
+        health=False,
+        channel_arguments=(),
+        rest_port=None,
+        rest_threads=0,
+        rest_timeout=30.0,
+        cross_origin=False,
     ):
         if port is None and not socket_path:
             raise ValueError(
@@ -191,24 +88,27 @@ class Server:
             raise ValueError(f"`grpc_max_threads` is {threads} but must be at least 1, or 0 for four a CPU.")
         self.port = port
         self._host, self._socket_path = host, socket_path
-        self._manager = Manager(models, poll_seconds, tags, warmup, load_retries, retry_seconds)
-        self._requests = _Requests(threads or 4 * (os.cpu_count() or 1))
-        self._grpc = grpc.server(
-            self._requests,
-            interceptors=[_Decoding()],
-            maximum_concurrent_rpcs=WAITING_CALLS,
-            options=[
-                ("grpc.max_receive_message_length", LARGEST_MESSAGE),
-                ("grpc.max_send_message_length", LARGEST_MESSAGE),
-                ("grpc.so_reuseport", 0),  # else a second server on the port starts and takes half the calls
-            ],
+        if config_poll_seconds < 0:
+            raise ValueError(
+                f"`model_config_file_poll_wait_seconds` is {config_poll_seconds} but must not be negative."
+            )
+        several = max(4 * (os.cpu_count() or 1), SHARED_THREADS if batching else 0)
+        self._requests = Requests(threads or several)
+        batch = batching and functools.partial(
+            _queue, batching, own_batching, Scheduler(batching.num_batch_threads, self._requests.arriving),
+            self._requests.arrived,
+        )  # fmt: skip
+        self._manager = Manager(
+            models, poll_seconds, tags, warmup, load_retries, retry_seconds, allow_labels, batch or None
         )
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-            _PredictionService(self._manager, self._requests, tensor_content), self._grpc
-        )
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-            _ModelService(self._manager, self._requests), self._grpc
-        )
+        self._calls = Calls(self._manager, tensor_content, strict_methods)
+        self._grpc = grpc_server(self._calls, self._requests, health, channel_arguments)
+        self._credentials = credentials
+        self.rest_port, self._rest = rest_port, None
+        self._rest_words = {
+            "threads": rest_threads or 4 * (os.cpu_count() or 1), "timeout": rest_timeout, "cross_origin": cross_origin
+        }  # fmt: skip
+        self._config = _ConfigFile(config_file, config_poll_seconds, self._manager)
         self._interrupted = self._serving = False
 
     @property
@@ -227,6 +127,15 @@ class Server:
             self.port = self._bind(self.address, "choose another with --port, or 0 for a free one")
         if self._socket_path:
             self._bind(f"unix:{os.path.abspath(self._socket_path)}", "choose another --grpc_socket_path")
+        if self.rest_port is not None:
+            try:
+                self._rest = Rest(self._calls, self._requests, self._host, self.rest_port, **self._rest_words)
+            except OSError as error:
+                raise OSError(
+                    f"`{self._host}:{self.rest_port}` cannot be listened on for REST: {error.strerror or error}; "
+                    "choose another with --rest_api_port."
+                ) from error
+            self.rest_port = self._rest.port
         self._manager.start()
         self._manager.wait_until_settled()
         failures = [] if self._interrupted else self._manager.failures()
@@ -239,8 +148,16 @@ class Server:
                 f"export again what is in {', '.join(folders)} or remove it.",
             )
         if not self._interrupted:
+            try:
+                self._manager.require_labels()
+            except StatusError:
+                self.stop(0)
+                raise
             self._serving = True
             self._grpc.start()
+            if self._rest:
+                self._rest.start()
+            self._config.start()
 
     def interrupt(self):
         """Makes `start` return before the port is open; takes no lock, so a signal handler may call it."""
@@ -254,6 +171,9 @@ class Server:
     def stop(self, grace=5.0):
         """No new requests; those under way get `grace` seconds. Returns whether nothing is left running."""
         self._interrupted = True
+        self._config.stop()
+        if self._rest:
+            self._rest.stop()
         stopped = self._grpc.stop(grace if self._serving else 0)
         # Idle clients keep their connections to the end of the grace; only requests are worth waiting for.
         while not self._requests.are_done() and not stopped.wait(0.02):
@@ -271,12 +191,56 @@ class Server:
 
     def _bind(self, address, remedy):
         try:
-            port = self._grpc.add_insecure_port(address)
+            if self._credentials and not address.startswith("unix:"):
+                port = self._grpc.add_secure_port(address, self._credentials)
+            else:
+                port = self._grpc.add_insecure_port(address)
         except RuntimeError:
             port = 0
         if not port:
             raise OSError(f"`{address}` cannot be listened on: it is in use or not allowed; {remedy}.")
         return port
+
+
+class _ConfigFile:
+    """Serves what a ModelServerConfig file says, whenever it says something else."""
+
+    def __init__(self, path, poll_seconds, manager):
+        self._path, self._poll_seconds, self._manager = path, poll_seconds, manager
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="model config", daemon=True)
+
+    def start(self):
+        if self._path and self._poll_seconds:
+            self._thread.start()
+
+    def stop(self):
+        self._stopping.set()
+
+    def _run(self):
+        taken = read_config(self._path) if os.path.exists(self._path) else None
+        while not self._stopping.wait(self._poll_seconds):
+            try:
+                models = read_config(self._path)
+                if models != taken:
+                    taken = models  # a config that cannot be served is told of once
+                    self._manager.reload(models)
+                    logging.info("The models of %s are served now.", self._path)
+            except (ValueError, OSError) as error:
+                logging.error("%s stays as it was: %s", self._path, error)
+            except StatusError as error:
+                logging.error("The models of %s are not served, the ones before are: %s", self._path, error.message)
+
+
+def _queue(batching, own, scheduler, arrived, run, path):
+    """The Queue of a signature of the version in `path`."""
+    file = os.path.join(path, MODEL_PARAMETERS)
+    if own and tf.io.gfile.exists(file):
+        try:
+            batching = Batching.of(read_parameters("BatchingParameters", file, MODEL_PARAMETERS))
+        except ValueError as error:
+            raise StatusError(Code.INVALID_ARGUMENT, str(error)) from error
+    return Queue(run, batching, scheduler, arrived)
 
 
 # ---- Command ----
@@ -292,6 +256,12 @@ def define_flags():
         "Address to listen on; 0.0.0.0 = every network of this machine, where "
         "nothing is encrypted and everybody is answered.",
     )
+    flags.DEFINE_integer("rest_api_port", 0, "TCP port for REST; 0 = none. It must differ from --port.")
+    flags.DEFINE_integer("rest_api_num_threads", 0, "REST requests answered at a time; 0 = 4 a CPU.", lower_bound=0)
+    flags.DEFINE_integer(
+        "rest_api_timeout_in_ms", 30_000, "How long a REST request may wait for its batch.", lower_bound=1
+    )
+    flags.DEFINE_bool("rest_api_enable_cors_support", False, "Let pages of other origins ask by REST.")
     flags.DEFINE_string("port_file", None, "File that gets the port as soon as it is open (for scripts).")
     flags.DEFINE_string("grpc_socket_path", "", "Unix socket to listen on as well.")
     flags.DEFINE_integer("grpc_max_threads", 0, "Requests answered at a time; 0 = 4 a CPU.")
@@ -299,6 +269,25 @@ def define_flags():
     flags.DEFINE_string("model_base_path", "", "Folder that holds the model's version folders.")
     flags.DEFINE_string(
         "model_config_file", "", "ModelServerConfig in text format, instead of the two above."
+    )
+    flags.DEFINE_float(
+        "model_config_file_poll_wait_seconds", 0, "Between two readings of --model_config_file; 0 = read once."
+    )
+    flags.DEFINE_bool(
+        "allow_version_labels_for_unavailable_models", False, "Labels may name versions that are not loaded yet."
+    )
+    flags.DEFINE_bool("enable_grpc_healthcheck_service", False, "Answer grpc.health.v1 as well.")
+    flags.DEFINE_string(
+        "grpc_channel_arguments", "", "name=value,name=value for the gRPC channels, such as grpc.max_connection_age_ms."
+    )
+    flags.DEFINE_bool("enable_batching", False, "Join requests to a signature into batches.")
+    flags.DEFINE_string("batching_parameters_file", "", "BatchingParameters in text format, with --enable_batching.")
+    flags.DEFINE_bool(
+        "enable_per_model_batching_parameters", False, f"A version's own {MODEL_PARAMETERS} holds for it."
+    )
+    flags.DEFINE_string("ssl_config_file", "", "SSLConfig in text format; the port is encrypted then.")
+    flags.DEFINE_bool(
+        "enable_signature_method_name_check", False, "Classify and Regress take signatures of their method only."
     )
     flags.DEFINE_float(
         "file_system_poll_wait_seconds", 1, "Between two looks for new versions; 0 = look once."
@@ -329,8 +318,54 @@ def _models_from_flags(values):
     return [ModelConfig(values.model_name, path if "://" in path else os.path.abspath(path))]
 
 
+def _batching(values):
+    """Batching by the flags, None where requests run by themselves."""
+    if not values.enable_batching:
+        for flag in ("batching_parameters_file", "enable_per_model_batching_parameters"):
+            if values[flag].value:
+                raise ValueError(f"`{flag}` is set but `enable_batching` is not; set it as well, or leave both.")
+        return None
+    if not values.batching_parameters_file:
+        return Batching()
+    return Batching.of(
+        read_parameters("BatchingParameters", values.batching_parameters_file, "batching_parameters_file")
+    )
+
+
+def _credentials(path):
+    """grpc.ServerCredentials of an SSLConfig file, which holds the PEM texts themselves."""
+    if not path:
+        return None
+    config = read_parameters("SSLConfig", path, "ssl_config_file")
+    if not (config.server_key and config.server_cert):
+        raise ValueError(f"`ssl_config_file` {path} needs the PEM text of a server_key and a server_cert.")
+    if config.client_verify and not config.custom_ca:
+        raise ValueError(
+            f"`ssl_config_file` {path} sets client_verify but no custom_ca; give the PEM text of who signs the "
+            "certificates of clients."
+        )
+    return grpc.ssl_server_credentials(
+        [(config.server_key.encode(), config.server_cert.encode())],
+        root_certificates=config.custom_ca.encode() or None,
+        require_client_auth=config.client_verify,
+    )
+
+
+def _channel_arguments(text):
+    """[(name, value)] of "name=value,..."; numbers as numbers."""
+    found = []
+    for part in filter(None, text.split(",")):
+        name, _, value = part.partition("=")
+        if not (name and value):
+            raise ValueError(f"`grpc_channel_arguments` has `{part}` but takes name=value,name=value.")
+        found.append((name, int(value) if value.lstrip("-").isdigit() else value))
+    return found
+
+
 def main(argv):
     values = flags.FLAGS
+    if values.rest_api_port and values.rest_api_port == values.port:
+        raise ValueError(f"`rest_api_port` is {values.port}, as `port` is, but they must differ; choose another.")
     if values.port_file and values.port == -1:
         raise ValueError("`port_file` needs a TCP port but `port` is -1; leave one of the two away.")
     if values.port_file:
@@ -354,6 +389,19 @@ def main(argv):
         warmup=values.enable_model_warmup,
         load_retries=values.max_num_load_retries,
         retry_seconds=values.load_retry_interval_micros / 1e6,
+        allow_labels=values.allow_version_labels_for_unavailable_models,
+        strict_methods=values.enable_signature_method_name_check,
+        batching=_batching(values),
+        own_batching=values.enable_per_model_batching_parameters,
+        config_file=values.model_config_file,
+        config_poll_seconds=values.model_config_file_poll_wait_seconds,
+        credentials=_credentials(values.ssl_config_file),
+        health=values.enable_grpc_healthcheck_service,
+        channel_arguments=_channel_arguments(values.grpc_channel_arguments),
+        rest_port=values.rest_api_port or None,
+        rest_threads=values.rest_api_num_threads,
+        rest_timeout=values.rest_api_timeout_in_ms / 1e3,
+        cross_origin=values.rest_api_enable_cors_support,
     )
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -46,6 +46,7 @@ def served(tmp_path_factory):
             f"--model_config_file={config}",
             "--file_system_poll_wait_seconds=0.1",
             "--max_num_load_retries=0",
+            "--allow_version_labels_for_unavailable_models",
             f"--grpc_socket_path={folder}/socket",
         ],
         folder,

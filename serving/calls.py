@@ -1,0 +1,122 @@
+"""TF Serving's calls without a transport: in comes a request message, out goes its response or a StatusError."""
+
+import time
+
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_management_pb2
+
+from serving import inference
+from serving.config import models_of
+from serving.status import StatusError, invalid
+
+
+class Calls:
+    """PredictionService and ModelService, as gRPC and REST ask them.
+
+    Args:    manager: serving.models.Manager.
+             tensor_content: answer Predict in tensor_content instead of typed fields.
+             strict_methods: as --enable_signature_method_name_check.
+             watchers: each called as watcher(api, request, response or StatusError, seconds, version, servable) once a
+             request is answered; the last two are None where no version was found.
+    """
+
+    def __init__(self, manager, tensor_content=False, strict_methods=False, watchers=()):
+        self._manager, self._tensor_content, self._strict = manager, tensor_content, strict_methods
+        self._watchers = tuple(watchers)
+
+    def predict(self, request, timeout=None, fill=None, tensor_content=None):
+        """Args: fill: called with the servable before its inputs are read; they may depend on what it declares."""
+        content = self._tensor_content if tensor_content is None else tensor_content
+
+        def answer(servable):
+            if fill:
+                fill(servable)
+            return servable.predict(request, content, timeout)
+
+        return self._asked("Predict", request, answer)
+
+    def classify(self, request, timeout=None):
+        return self._asked("Classify", request, lambda servable: inference.classify(
+            servable, request, timeout, self._strict))  # fmt: skip
+
+    def regress(self, request, timeout=None):
+        return self._asked("Regress", request, lambda servable: inference.regress(
+            servable, request, timeout, self._strict))  # fmt: skip
+
+    def multi_inference(self, request, timeout=None):
+        return self._asked("MultiInference", request, lambda servable: inference.multi_inference(
+            servable, request, timeout, self._strict))  # fmt: skip
+
+    def metadata(self, request, timeout=None):
+        _require_spec(request)
+        if not request.metadata_field:
+            raise invalid("GetModelMetadataRequest must specify at least one metadata_field")
+        for field in request.metadata_field:
+            if field != "signature_def":
+                raise invalid(f"Metadata field {field} is not supported")
+        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        with self._manager.lease(request.model_spec) as (version, servable):
+            _name(response.model_spec, request.model_spec, version)
+            response.metadata["signature_def"].Pack(servable.definitions)
+        return response
+
+    def status(self, request, timeout=None):
+        _require_spec(request)
+        return get_model_status_pb2.GetModelStatusResponse(
+            model_version_status=self._manager.statuses(request.model_spec)
+        )
+
+    def reload(self, request, timeout=None):
+        """HandleReloadConfigRequest: answered once the new models are available; the status is in the response, too."""
+        if request.config.WhichOneof("config") is not None:  # TF Serving, too, leaves all as it is without one
+            try:
+                models = models_of(request.config)
+            except ValueError as error:
+                raise invalid(str(error)) from None
+            self._manager.reload(models, timeout)
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.SetInParent()
+        return response
+
+    def _asked(self, api, request, answer):
+        """The answer of the version that a request asks for, which is told to the watchers."""
+        started = time.monotonic()
+        version = servable = response = None
+        try:
+            spec = _spec_of(request)
+            with self._manager.lease(spec) as (version, servable):
+                response = answer(servable)
+            for given, own in _specs(request, response):
+                _name(own, given, version)
+            return response
+        except StatusError as error:
+            response = error
+            raise
+        finally:
+            for watcher in self._watchers:
+                watcher(api, request, response, time.monotonic() - started, version, servable)
+
+
+def _spec_of(request):
+    if hasattr(request, "tasks"):
+        if not request.tasks:
+            raise invalid("Missing ModelSpec")
+        return _spec_of(request.tasks[0])
+    _require_spec(request)
+    return request.model_spec
+
+
+def _specs(request, response):
+    """(ModelSpec asked for, ModelSpec to answer) of a response, or of each of its results."""
+    if hasattr(response, "results"):
+        return [(task.model_spec, result.model_spec) for task, result in zip(request.tasks, response.results)]
+    return [(request.model_spec, response.model_spec)]
+
+
+def _name(own, given, version):
+    own.name = given.name
+    own.version.value = version
+
+
+def _require_spec(request):
+    if not request.HasField("model_spec"):
+        raise invalid("Missing ModelSpec")

@@ -1,0 +1,215 @@
+"""TF Serving's REST in front of `serving.calls`: in come HTTP requests with JSON, out go JSON answers.
+
+    POST /v1/models/NAME[/versions/V|/labels/L]:predict|classify|regress
+    GET  /v1/models/NAME[/versions/V|/labels/L][/metadata]
+"""
+
+import json
+import re
+import threading
+import urllib.parse
+
+from absl import logging
+from google.protobuf import json_format
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_pb2,
+    predict_pb2,
+    regression_pb2,
+)
+from waitress import server as waitress_server
+
+from serving import json_tensors
+from serving.status import Code, StatusError, invalid
+
+BODY_BYTES = 128 * 2**20  # JSON takes several times as much in memory
+CONNECTIONS = 2000
+HEAD_BYTES = 64 * 2**10
+IDLE_SECONDS = 60  # a client that sends nothing for so long loses its connection
+_ASK = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?:(classify|regress|predict)", re.I)
+_TELL = re.compile(r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?", re.I)
+_HTTP = {
+    Code.INVALID_ARGUMENT: "400 Bad Request",
+    Code.FAILED_PRECONDITION: "400 Bad Request",
+    Code.OUT_OF_RANGE: "400 Bad Request",
+    Code.UNAUTHENTICATED: "401 Unauthorized",
+    Code.PERMISSION_DENIED: "403 Forbidden",
+    Code.NOT_FOUND: "404 Not Found",
+    Code.ALREADY_EXISTS: "409 Conflict",
+    Code.ABORTED: "409 Conflict",
+    Code.RESOURCE_EXHAUSTED: "429 Too Many Requests",
+    Code.CANCELLED: "499 Client Closed Request",
+    Code.UNIMPLEMENTED: "501 Not Implemented",
+    Code.UNAVAILABLE: "503 Service Unavailable",
+    Code.DEADLINE_EXCEEDED: "504 Gateway Timeout",
+}
+
+
+class Rest:
+    """The HTTP server; answers from `start` to `stop`.
+
+    Args:    calls: serving.calls.Calls.  requests: serving.rpc.Requests, which counts what is under way.
+             host, port: to listen on; port 0 = a free one.  threads: requests answered at a time.
+             timeout: seconds a request may wait for its batch.
+             cross_origin: let pages of other origins ask, as --rest_api_enable_cors_support.
+             pages: {path: () -> (content type, bytes)} answered to GET beside the API.
+    Raises:  OSError where the port cannot be listened on.
+    """
+
+    def __init__(self, calls, requests, host, port, threads, timeout=30.0, cross_origin=False, pages=None):
+        self._calls, self._requests, self._timeout = calls, requests, timeout
+        self._cross_origin, self._pages = cross_origin, pages or {}
+        self._server = waitress_server.create_server(
+            self._answer, host=host, port=port, threads=threads, ident=None, max_request_body_size=BODY_BYTES,
+            max_request_header_size=HEAD_BYTES, connection_limit=CONNECTIONS, channel_timeout=IDLE_SECONDS,
+            backlog=1024, clear_untrusted_proxy_headers=True, asyncore_use_poll=True,
+        )  # fmt: skip
+        self._thread = threading.Thread(target=self._server.run, name="rest", daemon=True)
+
+    @property
+    def port(self):
+        return int(self._server.effective_port)
+
+    def start(self):
+        self._thread.start()
+
+    def stop(self):
+        """No new requests. Those under way are answered while the caller waits for `requests` to be done."""
+        self._server.close()
+
+    def _answer(self, environ, start_response):
+        """The WSGI application."""
+        headers = [("Access-Control-Allow-Origin", "*")] if self._cross_origin else []
+        with self._requests.under_way():
+            status, kind, body = self._answered(environ, headers)
+        start_response(status, [("Content-Type", kind), ("Content-Length", str(len(body))), *headers])
+        return [body]
+
+    def _answered(self, environ, headers):
+        verb, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
+        try:
+            if verb == "GET" and path in self._pages:
+                return "200 OK", *self._pages[path]()
+            if verb == "OPTIONS" and self._cross_origin:
+                headers += [("Access-Control-Allow-Methods", "GET, POST, OPTIONS"),
+                            ("Access-Control-Allow-Headers", "Content-Type")]  # fmt: skip
+                return "200 OK", "application/json", b""
+            if not path.lower().startswith("/v1/"):
+                return _failure("404 Not Found", "Not found; the API lies below /v1/models.")
+            found = self._routed(verb, path, environ)
+        except StatusError as error:
+            return _failure(_HTTP.get(error.code, "500 Internal Server Error"), error.message)
+        except Exception:  # noqa: BLE001 - one bad request must not end the server
+            logging.exception("A REST request failed in an unforeseen way.")
+            return _failure(
+                "500 Internal Server Error", "The server failed on this request; its log says where."
+            )
+        return "200 OK", "application/json", json.dumps(found, ensure_ascii=False).encode("utf-8", "replace")
+
+    def _routed(self, verb, path, environ):
+        asked = _ASK.fullmatch(path) if verb == "POST" else None
+        told = _TELL.fullmatch(path) if verb == "GET" else None
+        if asked:
+            name, version, label, method = asked.groups()
+            spec = _spec(name, version, label)
+            body = _body(environ)
+            return getattr(self, f"_{method.lower()}")(spec, body)
+        if told:
+            name, version, label, metadata = told.groups()
+            if not name:
+                raise invalid("Missing model name in request.")
+            spec = _spec(name, version, label)
+            return self._metadata(spec) if metadata else self._status(spec)
+        raise invalid(f"Malformed request: {verb} {path}")
+
+    def _predict(self, spec, body):
+        request, rows = predict_pb2.PredictRequest(model_spec=spec), []
+
+        def fill(servable):
+            key, definition = servable.signature(request.model_spec.signature_name)
+            if definition is None:
+                raise invalid(f'Serving signature name: "{key}" not found in signature def')
+            inputs, by_rows = json_tensors.read_inputs(body, definition.inputs)
+            rows.append(by_rows)
+            for name, proto in inputs.items():
+                request.inputs[name].CopyFrom(proto)
+
+        request.model_spec.signature_name = _signature_name(body)
+        response = self._calls.predict(request, self._timeout, fill, True)
+        return json_tensors.write_outputs(response.outputs, rows[0])
+
+    def _classify(self, spec, body):
+        request = classification_pb2.ClassificationRequest(model_spec=spec, input=json_tensors.read_examples(body))
+        request.model_spec.signature_name = _signature_name(body)
+        response = self._calls.classify(request, self._timeout)
+        return {
+            "results": [
+                [[one.label, json_tensors.number(one.score)] for one in row.classes]
+                for row in response.result.classifications
+            ]
+        }
+
+    def _regress(self, spec, body):
+        request = regression_pb2.RegressionRequest(model_spec=spec, input=json_tensors.read_examples(body))
+        request.model_spec.signature_name = _signature_name(body)
+        response = self._calls.regress(request, self._timeout)
+        return {"results": [json_tensors.number(one.value) for one in response.result.regressions]}
+
+    def _status(self, spec):
+        return _as_dict(self._calls.status(get_model_status_pb2.GetModelStatusRequest(model_spec=spec)))
+
+    def _metadata(self, spec):
+        request = get_model_metadata_pb2.GetModelMetadataRequest(model_spec=spec, metadata_field=["signature_def"])
+        response = self._calls.metadata(request)
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        response.metadata["signature_def"].Unpack(signatures)
+        return {
+            "model_spec": _as_dict(response.model_spec),
+            "metadata": {"signature_def": _as_dict(signatures)},
+        }
+
+
+def _spec(name, version, label):
+    spec = model_pb2.ModelSpec(name=urllib.parse.unquote(name))
+    if version is not None:
+        if int(version[:20]) >= 2**63 or len(version) > 19:
+            raise invalid(f"Failed to convert version: {version[:40]} to numeric.")
+        spec.version.value = int(version)
+    elif label is not None:
+        spec.version_label = urllib.parse.unquote(label)
+    return spec
+
+
+def _body(environ):
+    """The JSON object that was sent."""
+    data = environ["wsgi.input"].read()
+    if not data.strip():
+        raise invalid("JSON Parse error: The document is empty")
+    try:
+        body = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise invalid(f"JSON Parse error: Invalid value. {error}") from None
+    if not isinstance(body, dict):
+        raise invalid("JSON Parse error: the document must be an object")
+    return body
+
+
+def _signature_name(body):
+    name = body.get("signature_name", "")
+    if not isinstance(name, str):
+        raise invalid("'signature_name' key must be a string value.")
+    return name
+
+
+def _as_dict(message):
+    return json_format.MessageToDict(
+        message, preserving_proto_field_name=True, including_default_value_fields=True
+    )
+
+
+def _failure(status, message):
+    return status, "application/json", json.dumps({"error": message}).encode()
+
+
