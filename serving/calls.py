@@ -1,5 +1,6 @@
 """TF Serving's calls without a transport: in comes a request message, out goes its response or a StatusError."""
 
+import dataclasses
 import time
 
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_management_pb2
@@ -9,42 +10,58 @@ from serving.config import models_of
 from serving.status import StatusError, invalid
 
 
+@dataclasses.dataclass
+class Answered:
+    """What watchers are told of a request once it is answered.
+
+    api: "Predict", "Classify", "Regress" or "MultiInference".  entrypoint: "GRPC" or "REST".
+    response: None where there is an `error`, a StatusError, or, of a defect, None as well.
+    version, servable: that answered; None where none was found.  outputs: {output: array} of a Predict.
+    """
+
+    api: str
+    entrypoint: str
+    request: object
+    response: object = None
+    error: object = None
+    seconds: float = 0.0
+    version: int = None
+    servable: object = None
+    outputs: dict = dataclasses.field(default_factory=dict)
+
+
 class Calls:
     """PredictionService and ModelService, as gRPC and REST ask them.
 
     Args:    manager: serving.models.Manager.
              tensor_content: answer Predict in tensor_content instead of typed fields.
              strict_methods: as --enable_signature_method_name_check.
-             watchers: each called as watcher(api, request, response or StatusError, seconds, version, servable) once a
-             request is answered; the last two are None where no version was found.
+             watchers: each called with an Answered, in the request's thread.
     """
 
     def __init__(self, manager, tensor_content=False, strict_methods=False, watchers=()):
         self._manager, self._tensor_content, self._strict = manager, tensor_content, strict_methods
         self._watchers = tuple(watchers)
 
-    def predict(self, request, timeout=None, fill=None, tensor_content=None):
+    def predict(self, request, timeout=None, fill=None, tensor_content=None, entrypoint="GRPC"):
         """Args: fill: called with the servable before its inputs are read; they may depend on what it declares."""
         content = self._tensor_content if tensor_content is None else tensor_content
 
-        def answer(servable):
+        def answer(told):
             if fill:
-                fill(servable)
-            return servable.predict(request, content, timeout)
+                fill(told.servable)
+            return told.servable.predict(request, content, timeout, told.outputs)
 
-        return self._asked("Predict", request, answer)
+        return self._asked(Answered("Predict", entrypoint, request), answer)
 
-    def classify(self, request, timeout=None):
-        return self._asked("Classify", request, lambda servable: inference.classify(
-            servable, request, timeout, self._strict))  # fmt: skip
+    def classify(self, request, timeout=None, entrypoint="GRPC"):
+        return self._inferred("Classify", inference.classify, request, timeout, entrypoint)
 
-    def regress(self, request, timeout=None):
-        return self._asked("Regress", request, lambda servable: inference.regress(
-            servable, request, timeout, self._strict))  # fmt: skip
+    def regress(self, request, timeout=None, entrypoint="GRPC"):
+        return self._inferred("Regress", inference.regress, request, timeout, entrypoint)
 
-    def multi_inference(self, request, timeout=None):
-        return self._asked("MultiInference", request, lambda servable: inference.multi_inference(
-            servable, request, timeout, self._strict))  # fmt: skip
+    def multi_inference(self, request, timeout=None, entrypoint="GRPC"):
+        return self._inferred("MultiInference", inference.multi_inference, request, timeout, entrypoint)
 
     def metadata(self, request, timeout=None):
         _require_spec(request)
@@ -77,23 +94,28 @@ class Calls:
         response.status.SetInParent()
         return response
 
-    def _asked(self, api, request, answer):
+    def _inferred(self, api, infer, request, timeout, entrypoint):
+        return self._asked(
+            Answered(api, entrypoint, request), lambda told: infer(told.servable, request, timeout, self._strict)
+        )
+
+    def _asked(self, told, answer):
         """The answer of the version that a request asks for, which is told to the watchers."""
         started = time.monotonic()
-        version = servable = response = None
         try:
-            spec = _spec_of(request)
-            with self._manager.lease(spec) as (version, servable):
-                response = answer(servable)
-            for given, own in _specs(request, response):
-                _name(own, given, version)
+            with self._manager.lease(_spec_of(told.request)) as (told.version, told.servable):
+                response = answer(told)
+            for given, own in _specs(told.request, response):
+                _name(own, given, told.version)
+            told.response = response
             return response
         except StatusError as error:
-            response = error
+            told.error = error
             raise
         finally:
+            told.seconds = time.monotonic() - started
             for watcher in self._watchers:
-                watcher(api, request, response, time.monotonic() - started, version, servable)
+                watcher(told)
 
 
 def _spec_of(request):

@@ -137,13 +137,13 @@ class Rest:
                 request.inputs[name].CopyFrom(proto)
 
         request.model_spec.signature_name = _signature_name(body)
-        response = self._calls.predict(request, self._timeout, fill, True)
+        response = self._calls.predict(request, self._timeout, fill, True, "REST")
         return json_tensors.write_outputs(response.outputs, rows[0])
 
     def _classify(self, spec, body):
         request = classification_pb2.ClassificationRequest(model_spec=spec, input=json_tensors.read_examples(body))
         request.model_spec.signature_name = _signature_name(body)
-        response = self._calls.classify(request, self._timeout)
+        response = self._calls.classify(request, self._timeout, "REST")
         return {
             "results": [
                 [[one.label, json_tensors.number(one.score)] for one in row.classes]
@@ -154,7 +154,7 @@ class Rest:
     def _regress(self, spec, body):
         request = regression_pb2.RegressionRequest(model_spec=spec, input=json_tensors.read_examples(body))
         request.model_spec.signature_name = _signature_name(body)
-        response = self._calls.regress(request, self._timeout)
+        response = self._calls.regress(request, self._timeout, "REST")
         return {"results": [json_tensors.number(one.value) for one in response.result.regressions]}
 
     def _status(self, spec):

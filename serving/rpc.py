@@ -80,10 +80,7 @@ class Requests(futures.ThreadPoolExecutor):
 
 
 class _Decoding(grpc.ServerInterceptor):
-    """Parses requests in the handlers: gRPC's own way leaks 16 KB and logs a traceback for each bad one.
-
-    It logs one for each call that is not implemented as well, so these are answered here.
-    """
+    """Parses requests in the handlers: gRPC's own way leaks 16 KB and logs a traceback for each bad one."""
 
     def intercept_service(self, continuation, handler_call_details):
         handler = continuation(handler_call_details)
@@ -95,12 +92,7 @@ class _Decoding(grpc.ServerInterceptor):
                 request = handler.request_deserializer(data)
             except protobuf_message.DecodeError:
                 context.abort(Code.INTERNAL, "The request cannot be parsed as the message this call takes.")
-            try:
-                return handler.unary_unary(request, context)
-            except NotImplementedError:
-                return context.abort(
-                    Code.UNIMPLEMENTED, "The embedded server does not answer this call; TF Serving does."
-                )
+            return handler.unary_unary(request, context)
 
         return grpc.unary_unary_rpc_method_handler(
             parse_and_answer, response_serializer=handler.response_serializer

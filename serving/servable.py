@@ -44,10 +44,10 @@ class Servable:
         """{input: array} -> {output: array} of a signature.   Raises: StatusError."""
         return self._runs[key](inputs, timeout=timeout)
 
-    def predict(self, request, tensor_content=False, timeout=None):
+    def predict(self, request, tensor_content=False, timeout=None, seen=None):
         """PredictRequest -> PredictResponse without model name and version, which the caller knows.
 
-        Args:   timeout: seconds it may wait for its batch.
+        Args:   timeout: seconds it may wait for its batch.  seen: dict that gets the outputs as arrays.
         Raises: StatusError with TF Serving's code and text.
         """
         key, definition = self.signature(request.model_spec.signature_name)
@@ -56,6 +56,8 @@ class Servable:
         inputs = _read_inputs(definition, request.inputs)
         aliases = _output_aliases(definition, request.output_filter)
         outputs = self.run(key, inputs, timeout)
+        if seen is not None:
+            seen.update(outputs)
         response = predict_pb2.PredictResponse()
         for alias in aliases:
             write_tensor(outputs[alias], response.outputs[alias], tensor_content)
