@@ -19,12 +19,15 @@ class Peer:
 
     Args:    side: class, as `Row.ours`.
              tolerance: by how much its results may differ from ours.
-             own: it lives in the suite's own environment, not in .venv-peers.
+             own: it lives in the suite's own environment, not in one of the peers'.
+             lock: which file here pins its environment: requirements.txt .venv-peers, requirements-NAME.txt
+             .venv-peers-NAME.
     """
 
     side: type
     tolerance: float
     own: bool = False
+    lock: str = "requirements.txt"
 
 
 @dataclasses.dataclass(frozen=True)

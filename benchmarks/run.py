@@ -5,7 +5,8 @@
 Both sides get the same inputs and the same number of threads, each in a process of its own. What must agree is compared
 first; then the calls alternate, ours, peer, ours, peer, and the medians are told. `ratio` > 1: ours is faster. `limit`
 is the figure that nothing could beat. `ours_mb` and `peer_mb` are how much resident memory grew at most in one call,
-null where the system does not tell. The first run makes .venv-peers from benchmarks/requirements.txt.
+null where the system does not tell. The first run makes .venv-peers from benchmarks/requirements.txt, and for S1
+.venv-peers-serving from requirements-serving.txt.
 """
 
 import json
@@ -30,7 +31,7 @@ def measure(name, path, threads=1, rounds=7):
     Raises:  OSError where a peer cannot be installed or a side dies; ValueError where results cannot be compared.
     """
     row = rows.load(path).row()
-    pythons = {peer: sys.executable if entry.own else peers_python() for peer, entry in row.peers.items()}
+    pythons = {peer: sys.executable if entry.own else peers_python(entry.lock) for peer, entry in row.peers.items()}
     _tell(f"{name}: {row.work}")
     inputs, differing = row.inputs(), []
     ours_mb = _memory(sys.executable, path, OURS, inputs, threads)

@@ -10,11 +10,15 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
-def peers_python(folder=ROOT / ".venv-peers", lock=ROOT / "benchmarks" / "requirements.txt"):
+def peers_python(lock="requirements.txt", folder=None):
     """The interpreter that has the peers; about a minute and 1.3 GB where it must be made first.
 
+    Args:    lock: file in benchmarks/, or a path.  folder: None = .venv-peers, of requirements-NAME.txt
+             .venv-peers-NAME.
     Raises:  OSError where they cannot be installed; nothing is left behind then.
     """
+    lock = ROOT / "benchmarks" / lock
+    folder = folder or ROOT / f".venv-peers{lock.stem.removeprefix('requirements')}"
     python = folder / "bin" / "python"
     with open(lock, "rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)        # a second run waits for the first one's environment

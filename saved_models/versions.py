@@ -29,6 +29,11 @@ def latest(models, task):
     return os.path.join(models, task, folders[max(folders)])
 
 
+def folder(models, task, version):
+    """Path of a version that `list_versions` gave."""
+    return os.path.join(models, task, _folders(models, task)[version])
+
+
 def keep(models, task, n):
     """Remove all but the newest `n` versions; the newest always stays.
 

@@ -45,9 +45,13 @@ class Unavailable(ServingError):
     remedy = "start it with `python -m serving.server` or check the address"
 
 
+class Unimplemented(ServingError):
+    """The server does not know this call."""
+
+
 _CLASSES = {
     error_class.__name__.upper(): error_class
-    for error_class in (NotFound, InvalidArgument, FailedPrecondition, DeadlineExceeded, Unavailable)
+    for error_class in (NotFound, InvalidArgument, FailedPrecondition, DeadlineExceeded, Unavailable, Unimplemented)
 }
 
 

@@ -9,7 +9,7 @@ from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import input_pb2
 
 from serving.status import invalid
-from serving.tensors import array_of, text_array, write_tensor
+from serving.tensors import array_of, array_of_proto, text_array, write_tensor
 
 _NAMES = {number: name.removeprefix("DT_").lower() for name, number in types_pb2.DataType.items()}
 
@@ -71,12 +71,6 @@ def read_examples(body):
 def number(value):
     """A float32 with as few digits as tell it from its neighbours."""
     return float(str(np.float32(value)))
-
-
-def array_of_proto(proto):
-    """The values of an answer's TensorProto, strings as bytes."""
-    array = tf.make_ndarray(proto)
-    return array.astype(object) if proto.dtype == types_pb2.DT_STRING else array
 
 
 def _columns(instances, declared):

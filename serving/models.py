@@ -216,6 +216,44 @@ class Manager:
                 version.users -= 1
                 self._release(version)
 
+    def place(self, spec):
+        """(number, folder) of the version for a ModelSpec.   Raises: StatusError."""
+        with self._changed:
+            version = self._find(spec)
+            return version.number, version.path
+
+    def wait_for(self, name, number, timeout=None, alone=False):
+        """Until a version serves that was written just now; `alone` = and no other one is loaded any more.
+
+        Raises: StatusError where it cannot be loaded, is not wanted, or the time has passed.
+        """
+        with self._changed:
+            self._generation += 1  # the folders are looked at anew
+        self._wake.set()
+
+        def serves():
+            versions = self._versions.get(name, {})
+            version = versions.get(number)
+            if self._seen < self._generation:
+                return False
+            if version is None or not version.wanted:
+                raise StatusError(
+                    Code.FAILED_PRECONDITION,
+                    f"Version {number} of model {name} is written but the model's version policy does not load it; "
+                    "change the policy to latest.",
+                )
+            if version.state == State.END and version.error:
+                raise version.error
+            others = [one for one in versions.values() if one.number != number and one.state != State.END]
+            return version.state == State.AVAILABLE and not (alone and others)
+
+        if not self._wait(serves, timeout):
+            raise StatusError(
+                Code.DEADLINE_EXCEEDED,
+                f"Version {number} of model {name} is written but does not serve after {timeout:.1f} s; it will once "
+                "it is loaded.",
+            )
+
     def statuses(self, spec):
         """[ModelVersionStatus] of one or all versions of a model, newest first.   Raises: StatusError."""
         number = self._number(spec)

@@ -1,6 +1,7 @@
 """gRPC in front of `serving.calls`: in come calls of PredictionService, ModelService and health, out go answers."""
 
 import contextlib
+import functools
 import threading
 from concurrent import futures
 
@@ -10,6 +11,7 @@ from google.protobuf import message as protobuf_message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from serving import galleries
 from serving.status import Code, StatusError
 
 LARGEST_MESSAGE = 2**31 - 1
@@ -134,11 +136,12 @@ def _answered(requests, work, spared=0.0):
     return answer
 
 
-def grpc_server(calls, requests, with_health=False, arguments=()):
+def grpc_server(calls, requests, with_health=False, arguments=(), changing=None):
     """A grpc.Server that is not started and has no port yet.
 
     Args:   with_health: answer grpc.health.v1 as well: SERVING for "" and each of TF Serving's services.
             arguments: [(name, value)] for its channels, as --grpc_channel_arguments.
+            changing: serving.galleries.Galleries, to be changed over the wire; None = nobody may.
     """
     options = {
         "grpc.max_receive_message_length": LARGEST_MESSAGE,
@@ -154,6 +157,8 @@ def grpc_server(calls, requests, with_health=False, arguments=()):
     )
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(_Prediction(calls, requests), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(_Models(calls, requests), server)
+    if changing is not None:
+        galleries.add_to_server(changing, functools.partial(_answered, requests, spared=RELOAD_SECONDS), server)
     if with_health:
         servicer = health.HealthServicer()
         for service in ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"):

@@ -24,6 +24,7 @@ from serving.batching import Batching, Queue, Scheduler
 from serving.calls import Calls
 from serving.config import ModelConfig, read_config
 from serving.files import require_place, write_whole
+from serving.galleries import Galleries
 from serving.models import Manager
 from serving.parameters import read_parameters
 from serving.rest import Rest
@@ -48,6 +49,7 @@ class Server:
              rest_port: of REST; None = no REST, 0 = a free one.  rest_threads, rest_timeout, cross_origin: see Rest.
              credentials: grpc.ServerCredentials of the TCP port; None = nothing is encrypted.
              health, channel_arguments: see grpc_server.
+             gallery_changes: let clients enrol into galleries and remove from them, which writes to their folders.
     Raises:  ValueError for arguments that cannot be served.
     """
 
@@ -72,6 +74,7 @@ class Server:
         config_poll_seconds=0.0,
         credentials=None,
         health=False,
+        gallery_changes=False,
         channel_arguments=(),
         rest_port=None,
         rest_threads=0,
@@ -102,7 +105,8 @@ class Server:
             models, poll_seconds, tags, warmup, load_retries, retry_seconds, allow_labels, batch or None
         )
         self._calls = Calls(self._manager, tensor_content, strict_methods)
-        self._grpc = grpc_server(self._calls, self._requests, health, channel_arguments)
+        changing = Galleries(self._manager) if gallery_changes else None
+        self._grpc = grpc_server(self._calls, self._requests, health, channel_arguments, changing)
         self._credentials = credentials
         self.rest_port, self._rest = rest_port, None
         self._rest_words = {
@@ -276,6 +280,10 @@ def define_flags():
     flags.DEFINE_bool(
         "allow_version_labels_for_unavailable_models", False, "Labels may name versions that are not loaded yet."
     )
+    flags.DEFINE_bool(
+        "enable_gallery_changes", False, "Let clients enrol into galleries and remove from them; everybody who can "
+        "reach the port may then, unless --ssl_config_file asks for certificates."
+    )
     flags.DEFINE_bool("enable_grpc_healthcheck_service", False, "Answer grpc.health.v1 as well.")
     flags.DEFINE_string(
         "grpc_channel_arguments", "", "name=value,name=value for the gRPC channels, such as grpc.max_connection_age_ms."
@@ -397,6 +405,7 @@ def main(argv):
         config_poll_seconds=values.model_config_file_poll_wait_seconds,
         credentials=_credentials(values.ssl_config_file),
         health=values.enable_grpc_healthcheck_service,
+        gallery_changes=values.enable_gallery_changes,
         channel_arguments=_channel_arguments(values.grpc_channel_arguments),
         rest_port=values.rest_api_port or None,
         rest_threads=values.rest_api_num_threads,

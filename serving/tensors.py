@@ -59,6 +59,12 @@ def array_of(tensor):
     return np.asarray(tensor.numpy(), dtype=object if tensor.dtype == tf.string else None)
 
 
+def array_of_proto(proto):
+    """The values of a sound TensorProto; strings as bytes in an array of dtype object."""
+    array = tf.make_ndarray(proto)
+    return array.astype(object) if proto.dtype == types_pb2.DT_STRING else array
+
+
 def text_array(items):
     """[n] of dtype object: NumPy's own byte strings lose trailing zeros."""
     array = np.empty(len(items), object)

@@ -73,7 +73,7 @@ def made(tmp_path):
 def asked(monkeypatch):
     """Peers run in this interpreter; how often theirs was asked for."""
     asked = []
-    monkeypatch.setattr(run, "peers_python", lambda: asked.append(1) or sys.executable)
+    monkeypatch.setattr(run, "peers_python", lambda lock: asked.append(1) or sys.executable)
     return asked
 
 

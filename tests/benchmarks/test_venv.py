@@ -14,7 +14,7 @@ def tried(tmp_path, monkeypatch):
         folder, lock, runs, fails = tmp_path / ".venv-peers", tmp_path / "requirements.txt", [], {}
 
         def python(self):
-            return venv.peers_python(self.folder, self.lock)
+            return venv.peers_python(self.lock, self.folder)
 
     def run(words, **_):
         module = words[2]

@@ -1,0 +1,110 @@
+"""Changes a gallery on a running embedded server: in come images with names, out goes the version that serves them."""
+
+import json
+
+import grpc
+from tensorflow_serving.apis import predict_pb2
+
+from saved_models.signatures import encoded_image
+from serving.errors import Unimplemented, error_of
+from serving.galleries import MOST_IMAGES, SERVICE
+from serving.values import from_proto, to_proto
+
+REQUEST_BYTES = 64 * 2**20  # of the images of a request
+SECONDS = 300.0  # to wait until the new version serves; embedding a thousand images takes a while
+
+
+class GalleryClient:
+    """Enrols, removes and erases on one gallery; each change is a new version, served when the call returns.
+
+    Args:    server: "host:port" or "unix:/path", run with --enable_gallery_changes.  gallery: name of the model.
+             timeout: seconds a change.  channel: grpc.Channel to use, which stays open; None = an own one.
+    Raises:  ValueError for bad arguments; ServingError and its subclasses for what the server answers.
+    """
+
+    def __init__(self, server="localhost:8500", gallery="gallery", timeout=SECONDS, channel=None):
+        self._server, self._gallery, self._timeout = server, gallery, timeout
+        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        self._own = grpc.insecure_channel(server, options) if channel is None else None
+        channel = channel or self._own
+        self._calls = {
+            name: channel.unary_unary(
+                f"/{SERVICE}/{name}",
+                request_serializer=predict_pb2.PredictRequest.SerializeToString,
+                response_deserializer=predict_pb2.PredictResponse.FromString,
+            )
+            for name in ("Enrol", "Remove")
+        }
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        if self._own is not None:
+            self._own.close()
+
+    def enrol(self, entries):
+        """{"version", "count", "identities", "skipped": [(entry, why)]} once all of them are found by a search.
+
+        Args:    entries: iterable of (identity, entry name, image); an image is a path, its bytes, or a function that
+                 reads them. They are sent 1,000 or 64 MB a request, a version each.
+        """
+        answer, skipped = None, []
+        for identities, names, images in _requests(entries):
+            answer = self._change("Enrol", image_bytes=images, identities=identities, entries=names)
+            skipped += answer["skipped"]
+        if answer is None:
+            raise ValueError("No image to enrol; give at least one (identity, entry name, image).")
+        return {**answer, "skipped": skipped}
+
+    def remove(self, identities=(), entries=()):
+        """{"version", "count", "identities"}; older versions on the server's disk still hold what is removed."""
+        return self._change("Remove", identities=list(identities), entries=list(entries))
+
+    def erase(self, identities=(), entries=()):
+        """As remove, but for good: the older versions go, and `proof` says what was searched for the vectors."""
+        return self._change("Remove", identities=list(identities), entries=list(entries), erase=True)
+
+    def _change(self, name, **inputs):
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = self._gallery
+        for key, value in inputs.items():
+            if key != "erase" and len(value):
+                value = [one.encode("utf-8", "surrogateescape") if isinstance(one, str) else one for one in value]
+            elif key != "erase":
+                continue
+            request.inputs[key].CopyFrom(to_proto(key, value))
+        asked = f"Server {self._server}, gallery {self._gallery}: "
+        try:
+            response = self._calls[name](request, timeout=self._timeout)
+        except grpc.RpcError as error:
+            code, said = error.code().name, error.details() or "no reason given"
+            if code == "UNIMPLEMENTED":
+                raise Unimplemented(
+                    code, "it takes no changes of galleries; start the embedded server with --enable_gallery_changes "
+                    "or use `python -m serving.gallery` with --gallery=DIR where the folder lies", asked
+                ) from error  # fmt: skip
+            raise error_of(code, said, asked) from error
+        outputs = {key: from_proto(key, proto) for key, proto in response.outputs.items()}
+        found = {key: int(outputs[key]) for key in ("version", "count", "identities")}
+        found["skipped"] = [tuple(text.decode("utf-8", "replace") for text in row) for row in outputs["skipped"]]
+        if "proof" in outputs:
+            found["proof"] = json.loads(outputs["proof"][0])
+        return found
+
+
+def _requests(entries):
+    """(identities, entry names, images) of each request."""
+    rows, size = [], 0
+    for identity, name, image in entries:
+        data = encoded_image(image() if callable(image) else image)
+        if rows and (len(rows) == MOST_IMAGES or size + len(data) > REQUEST_BYTES):
+            yield tuple(map(list, zip(*rows)))
+            rows, size = [], 0
+        rows.append((identity, name, data))
+        size += len(data)
+    if rows:
+        yield tuple(map(list, zip(*rows)))
