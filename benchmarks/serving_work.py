@@ -149,7 +149,7 @@ class Served:
             words = ["benchmarks.serving_work", f"{folder}/port"]
         self.process = subprocess.Popen([sys.executable, "-m", *words], cwd=ROOT, stdout=subprocess.DEVNULL)
         try:
-            port = _when_written(folder / "port", self.process)
+            port = port_when_written(folder / "port", self.process)
             self.client = GrpcClient(f"localhost:{port}", self.METHOD, predict_messages(arrays["images"]))
         except BaseException:
             self.close()
@@ -182,7 +182,8 @@ class Served:
             self.close()
 
 
-def _when_written(path, process):
+def port_when_written(path, process):
+    """The port that a server of ours writes to its --port_file once it is open."""
     deadline = time.monotonic() + 120
     while not path.exists() or not path.read_text().strip():
         if process.poll() is not None or time.monotonic() > deadline:

@@ -1,0 +1,201 @@
+"""Ten minutes of load with a new version every half minute: nothing may fail, nothing be wrong, memory stay flat.
+
+    python -m benchmarks.soak [--minutes=10] [--load=0.8] [--change_seconds=30] [--out=docs/serving_soak.md]
+
+The embedded server runs in a process of its own with batching on. What it can do with 32 clients is measured first;
+then requests come at random times at `load` of that rate, and every `change_seconds` another version is written, the
+newest two of which stay on the disk. Version V answers the network's vectors times V, so that an answer is right only
+if it is that of the version it names. Each half minute says how many were answered, how long they took, and what memory
+the server has. The exit code is 1 where a request failed or an answer was wrong.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import numpy as np
+from absl import flags
+
+from benchmarks import serving_work as work
+from keras_apps import cells
+from serving.files import require_place, write_whole
+from tfrecords import command
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+CLOSE = 1e-4    # of a coordinate, times the version
+
+
+@dataclasses.dataclass
+class Period:
+    """One line of the log."""
+
+    seconds: float
+    version: int
+    answers: int
+    failed: int
+    wrong: int
+    p50: float
+    p99: float
+    mb: float
+
+
+def export(arrays, folder, version):
+    """The network times `version`, as that version of a model; it appears whole."""
+    import tensorflow as tf
+
+    module = work.network(arrays)
+    module.factor = tf.Variable(float(version))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, work.SIDE, work.SIDE, 3], tf.uint8, name="image")])
+    def embed(image):
+        return {"embedding": module.embed(image)["embedding"] * module.factor}
+
+    hidden = folder / f".writing-{version}"
+    tf.saved_model.save(module, str(hidden), {"serving_default": embed})
+    os.rename(hidden, folder / str(version))
+
+
+class Checker:
+    """Whether an answer is that of its request and of the version that it names."""
+
+    def __init__(self, requests, vectors):
+        self._expected = dict(zip(requests, vectors))
+        self.versions = set()
+
+    def __call__(self, request, answer):
+        from tensorflow_serving.apis import predict_pb2
+
+        response = predict_pb2.PredictResponse.FromString(answer)
+        version = response.model_spec.version.value
+        self.versions.add(version)
+        found = np.frombuffer(response.outputs["embedding"].tensor_content, np.float32)
+        return found.shape == (work.DIMENSION,) and bool(
+            np.abs(found - version * self._expected[request]).max() <= CLOSE * version)
+
+
+def memory_mb(pid):
+    """Resident memory of a process."""
+    lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:"))
+
+
+def soak(minutes, share, change_seconds, tell=print):
+    """The rate that was measured, the rate that was asked for, [Period], and the versions that answered."""
+    from serving.loadtest import load
+
+    arrays = work.inputs(0, 0)
+    requests = work.predict_messages(arrays["images"])
+    vectors = np.concatenate([work.network(arrays).embed(image[None])["embedding"].numpy()
+                              for image in arrays["images"]])
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        (folder / "model").mkdir()
+        export(arrays, folder / "model", 1)
+        (folder / "batching").write_text(
+            f"max_batch_size {{ value: {work.BATCH} }} batch_timeout_micros {{ value: 1000 }} "
+            "num_batch_threads { value: 1 } max_enqueued_batches { value: 100 }")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "serving.server", "--port=0", f"--port_file={folder}/port", "--model_name=model",
+             f"--model_base_path={folder}/model", "--enable_batching", "--enable_serialization_as_tensor_content",
+             f"--batching_parameters_file={folder}/batching"], cwd=ROOT, stdout=subprocess.DEVNULL)
+        try:
+            address = f"localhost:{work.port_when_written(folder / 'port', process)}"
+            check = Checker(requests, vectors)
+            most = load(address, requests, clients=32, seconds=10, check=check)
+            if most.errors:
+                raise RuntimeError(f"requests failed before the soak began: {most.errors}")
+            rate = share * most.rate
+            tell(f"{most.rate:.0f} answers a second by 32 clients; {rate:.0f} a second are asked for now")
+            stop, version = threading.Event(), [1]
+
+            def change():
+                while not stop.wait(change_seconds):
+                    version[0] += 1
+                    export(arrays, folder / "model", version[0])
+                    shutil.rmtree(folder / "model" / str(version[0] - 2), ignore_errors=True)
+            changing = threading.Thread(target=change, daemon=True)
+            changing.start()
+            periods, began = [], time.monotonic()
+            while time.monotonic() - began < minutes * 60:
+                found = load(address, requests, rate=rate, seconds=30, warm_up=0.0, check=check)
+                wrong = found.errors.pop("WRONG_ANSWER", 0)
+                p50, p99 = np.percentile(found.latencies, (50, 99)) * 1e3 if len(found.latencies) else (np.nan,) * 2
+                periods.append(Period(time.monotonic() - began, version[0], len(found.latencies),
+                                      sum(found.errors.values()) + found.unsent, wrong, p50, p99,
+                                      memory_mb(process.pid)))
+                tell(_line(periods[-1]))
+            stop.set()
+            changing.join(60)
+            process.send_signal(signal.SIGTERM)
+            if process.wait(30):
+                raise RuntimeError(f"the server ended with code {process.returncode}")
+        finally:
+            process.kill()
+            process.wait()
+    return most.rate, rate, periods, sorted(check.versions)
+
+
+def _line(one):
+    return (f"| {one.seconds:.0f} | {one.version} | {one.answers:,} | {one.failed} | {one.wrong} | {one.p50:.1f} | "
+            f"{one.p99:.1f} | {one.mb:.0f} |")
+
+
+def document(most, rate, share, periods, versions, machine):
+    """The log as Markdown."""
+    answers, failed, wrong = (sum(getattr(one, key) for one in periods) for key in ("answers", "failed", "wrong"))
+    half = len(periods) // 2
+    first, second = ([one.mb for one in part] for part in (periods[:half], periods[half:]))
+    grown = np.mean(second) - np.mean(first) if first else float("nan")
+    return "\n".join([
+        "# Soak of the embedded server",
+        "",
+        f"`python -m benchmarks.soak`, {periods[-1].seconds / 60:.0f} minutes on {machine}, server and client on the "
+        f"same cores: one 64 x 64 x 3 image a request, four convolutions, batches of {work.BATCH}.",
+        "",
+        f"32 clients get {most:.0f} answers a second; {share:.0%} of that, {rate:.0f} a second, came at random times. "
+        f"{len(versions)} versions answered. **{answers:,} answers, {failed} failed, {wrong} wrong.** Resident memory, "
+        f"second half minus first half: {grown:+.0f} MB of {np.mean(second):.0f} MB.",
+        "",
+        "| second | version | answers | failed | wrong | p50 ms | p99 ms | MB |",
+        "|---|---|---|---|---|---|---|---|",
+        *map(_line, periods),
+        ""])
+
+
+def define_flags():
+    flags.DEFINE_float("minutes", 10.0, "How long.", lower_bound=0.01)
+    flags.DEFINE_float("load", 0.8, "Share of the rate that 32 clients get.", lower_bound=0.01, upper_bound=1.0)
+    flags.DEFINE_float("change_seconds", 30.0, "Between two versions.", lower_bound=0.1)
+    flags.DEFINE_string("out", None, "File that gets the log as Markdown.")
+
+
+def main(argv):
+    del argv
+    values = flags.FLAGS
+    if values.out:
+        require_place("out", values.out)
+    most, rate, periods, versions = soak(values.minutes, values.load, values.change_seconds)
+    text = document(most, rate, values.load, periods, versions, cells.machine())
+    if values.out:
+        write_whole("out", values.out, lambda stream: stream.write(text.encode()))
+    failed, wrong = sum(one.failed for one in periods), sum(one.wrong for one in periods)
+    print(json.dumps({"answers": sum(one.answers for one in periods), "failed": failed, "wrong": wrong,
+                      "versions": len(versions), "mb": [round(one.mb) for one in periods]}))
+    if failed or wrong:
+        sys.exit(1)
+
+
+def start():
+    command.run(main, define_flags)
+
+
+if __name__ == "__main__":
+    start()
