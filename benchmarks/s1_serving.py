@@ -194,7 +194,7 @@ def _free_port():
 def row(requests=2000, clients=32):
     return Row(
         work=f"{requests} requests of one {work.SIDE} x {work.SIDE} x 3 image each, by {clients} clients at once on "
-             f"the server's own cores, for {work.DIMENSION} numbers of four convolutions; batches of {work.BATCH} within "
+             f"the server's own cores, for {work.DIMENSION} numbers of four convolutions; batches of {work.BATCH} in "
              "1 ms; limit: gRPC without a model, measured; equal: largest difference of a coordinate",
         unit="requests/s",
         inputs=functools.partial(work.inputs, requests, clients),

@@ -4,6 +4,12 @@
     python -m serving.gallery enrol  --gallery=DIR --images=PHOTOS
     python -m serving.gallery enrol  --gallery=DIR --identity=NAME IMAGE...
     python -m serving.gallery remove --gallery=DIR --identity=NAME [--identity=NAME ...] [--entry=NAME ...]
+    python -m serving.gallery erase  --gallery=DIR --identity=NAME [--identity=NAME ...] [--entry=NAME ...]
+
+enrol, remove and erase take --server=HOST:PORT [--task=gallery] in place of --gallery=DIR: the embedded server, started
+with --enable_gallery_changes, changes what it serves, and the command ends once the new version does. erase is remove
+for good: the older versions go as well, and every file that is left is searched for the vectors (--proof=FILE.json
+keeps what was searched); it fails where one is found.
 
 PHOTOS is a folder or a zip with one sub-folder an identity, read by the rules of `tfrecords.write`: one
 folder around all others is passed over; images that cannot be read are left out, counted and listed in the
@@ -15,21 +21,26 @@ NAME/<file name>. Identities may be diagnoses as well, of similar cases: the sea
 """
 
 import functools
+import json
 import os
 import sys
 
 from absl import flags, logging
 
-from saved_models import gallery
+from saved_models import erasure, gallery
 from saved_models.verify import newest_version
+from serving.errors import ServingError
+from serving.files import require_place, write_whole
+from serving.gallery_client import GalleryClient
 from tfrecords import command
 
 SHOWN = 5  # images left out that are named on the screen
 
 FLAGS_OF = {
     "build": ("model", "images", "pattern", "models", "task", "k", "threshold", "keep"),
-    "enrol": ("gallery", "images", "pattern", "identity", "keep"),
-    "remove": ("gallery", "identity", "entry", "keep"),
+    "enrol": ("gallery", "server", "task", "images", "pattern", "identity", "keep"),
+    "remove": ("gallery", "server", "task", "identity", "entry", "keep"),
+    "erase": ("gallery", "server", "task", "identity", "entry", "proof"),
 }
 
 
@@ -38,11 +49,13 @@ def define_flags():
         "model", None, "build: embedding model, version folder or the folder of its versions."
     )
     flags.DEFINE_string("models", None, "build: folder that gets <task>/<version>.")
-    flags.DEFINE_string("task", "gallery", "build: name of the gallery, and of the model that serves it.")
+    flags.DEFINE_string("task", "gallery", "build, --server: name of the gallery, and of the model that serves it.")
+    flags.DEFINE_string("server", None, "enrol, remove, erase: host:port or unix:/path of the server to change it on.")
+    flags.DEFINE_string("proof", None, "erase: .json that gets what was searched for the vectors.")
     flags.DEFINE_integer("k", 10, "build: entries a search returns.")
     flags.DEFINE_float("threshold", None, "build: best scores below it are unknown; default: the model's.")
     flags.DEFINE_string(
-        "gallery", None, "enrol, remove: gallery to change, version folder or folder of versions."
+        "gallery", None, "enrol, remove, erase: gallery to change, version folder or folder of versions."
     )
     flags.DEFINE_string("images", None, "build, enrol: folder or zip with one sub-folder an identity.")
     flags.DEFINE_string(
@@ -83,28 +96,71 @@ def _enrol(values, images):
         raise ValueError(
             f"`--pattern` is {values.pattern!r} but --identity says whose images these are; leave one away."
         )
-    version = newest_version(_required(values, "gallery"))
     if values.images:
-        return gallery.enrol(version, gallery.folder_entries(values.images, values.pattern), keep=values.keep)
+        return _enrolled(values, gallery.folder_entries(values.images, values.pattern))
     if len(values.identity) > 1:
         raise ValueError(
             f"`--identity` is given {len(values.identity)} times but one enrolment is of one identity."
         )
     if not images:
         raise ValueError(f"No image to enrol for `{values.identity[0]}`; give at least one after the flags.")
-    return gallery.enrol(version, list(_entries(values.identity[0], images)), keep=values.keep)
+    return _enrolled(values, list(_entries(values.identity[0], images)))
+
+
+def _enrolled(values, entries):
+    if values.server:
+        with _changes(values) as changes:
+            return changes.enrol((identity, name, read) for identity, name, read in entries)
+    return gallery.enrol(newest_version(_required(values, "gallery")), entries, keep=values.keep)
+
+
+def _changes(values):
+    for flag in ("gallery", "keep"):
+        if values[flag].present:
+            raise ValueError(f"`--{flag}` is of a folder but --server={values.server} changes its own; leave it away.")
+    return GalleryClient(values.server, values.task)
 
 
 def _remove(values, names):
     identities = values.identity + names  # --identity=A B C reads naturally, so it works
     if not identities and not values.entry:
         raise ValueError("Nothing to remove; name it with --identity=NAME or --entry=NAME.")
+    if values.server:
+        with _changes(values) as changes:
+            return changes.remove(identities, values.entry)
     return gallery.remove(
         newest_version(_required(values, "gallery")), identities=identities, entries=values.entry, keep=values.keep
     )
 
 
-_COMMANDS = {"build": _build, "enrol": _enrol, "remove": _remove}
+def _erase(values, names):
+    identities = values.identity + names
+    if not identities and not values.entry:
+        raise ValueError("Nothing to erase; name it with --identity=NAME or --entry=NAME.")
+    if values.proof:
+        require_place("proof", values.proof)
+    if values.server:
+        with _changes(values) as changes:
+            found = changes.erase(identities, values.entry)
+        proof = found["proof"]
+    else:
+        found, proof = erasure.erase(newest_version(_required(values, "gallery")), identities, values.entry)
+    if values.proof:
+        text = json.dumps({"identities": identities, "entries": values.entry, **proof}, indent=2) + "\n"
+        write_whole("proof", values.proof, lambda stream: stream.write(text.encode()))
+    if proof["found"]:
+        raise ValueError(
+            f"{len(proof['found'])} files still hold a vector that was to be erased ({', '.join(proof['found'][:5])}); "
+            "remove what wrote them, or another entry with the same image, and erase again."
+        )
+    print(
+        f"erased: {proof['vectors']:,} vectors are in none of the {proof['files']:,} files ({proof['bytes']:,} bytes) "
+        f"that are left, version {', '.join(map(str, proof['versions']))}"
+    )
+    return found
+
+
+_COMMANDS = {"build": _build, "enrol": _enrol, "remove": _remove, "erase": _erase}
 
 
 def _entries(identity, images):
@@ -137,6 +193,9 @@ def main(argv):
                 f"{', --'.join(FLAGS_OF[argv[1]])}."
             )
     path = _COMMANDS[argv[1]](values, argv[2:])
+    if isinstance(path, dict):
+        print("\n".join(_told(values, path)))
+        return
     facts = gallery.read_facts(path)
     print("\n".join(_report(path, facts)))
     far, count = facts.get("threshold_far", 0.0), facts["count"]
@@ -148,6 +207,15 @@ def main(argv):
             "higher --threshold to answer `unknown` more often.",
             file=sys.stderr,
         )
+
+
+def _told(values, answer):
+    """What a server changed, as lines for people."""
+    lines = [f"{values.server}, {values.task} version {answer['version']}: {answer['count']:,} entries of "
+             f"{answer['identities']:,} identities"]  # fmt: skip
+    if answer["skipped"]:
+        lines[0] += f", {_images(len(answer['skipped']))} skipped that cannot be used:"
+    return lines + [f"  {entry}: {why}" for entry, why in answer["skipped"][:SHOWN]]
 
 
 def _report(path, facts):
@@ -172,7 +240,7 @@ def _images(count):
 
 
 def start():
-    command.run(main, define_flags, words=True)
+    command.run(main, define_flags, words=True, errors=(ServingError,))
 
 
 if __name__ == "__main__":

@@ -204,7 +204,7 @@ def test_the_report_counts_and_names_what_was_skipped():
 @pytest.mark.parametrize(
     "arguments, text",
     [
-        ([], "`` is not a command; use one of build, enrol, remove."),
+        ([], "`` is not a command; use one of build, enrol, remove, erase."),
         (["build", "--images=x", "--models=y"], "`--model` is missing"),
         (
             ["build", "--model={toy}", "--images=/nowhere", "--models=y"],
