@@ -14,6 +14,7 @@ from absl import logging
 from tensorflow_serving.apis import get_model_status_pb2
 
 from saved_models.versions import numbered
+from serving.pixels import MOST_PIXELS
 from serving.servable import Servable
 from serving.status import Code, StatusError, first_sentence, invalid, not_found, status_of
 
@@ -46,7 +47,7 @@ class Manager:
 
     Args:    models: [ModelConfig].  poll_seconds: between two looks at the folders; 0 = look once.
              tags, warmup, load_retries, retry_seconds, allow_labels: as the server's flags.
-             batch: as of Servable.
+             batch, most_pixels: as of Servable.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Manager:
         retry_seconds=60.0,
         allow_labels=False,
         batch=None,
+        most_pixels=MOST_PIXELS,
     ):
         require_once(models)
         for flag, value in (
@@ -72,7 +74,7 @@ class Manager:
         self._versions = {model.name: {} for model in models}  # {name: {number: _Version}}
         self._poll_seconds, self._tags, self._warmup = poll_seconds, tuple(tags), warmup
         self._load_retries, self._retry_seconds = load_retries, retry_seconds
-        self._allow_labels, self._batch = allow_labels, batch
+        self._allow_labels, self._batch, self._most_pixels = allow_labels, batch, most_pixels
         self._noticed = {}  # {name: when its lack of versions was told}
         self._changed = threading.Condition()  # guards the versions, tells of their changes
         self._reloading = threading.Lock()  # one change of the models after the other
@@ -427,7 +429,7 @@ class Manager:
 
     def _read(self, path):
         """A Servable ready to answer, and the number of requests that warmed it up."""
-        servable = Servable(path, self._tags, self._batch)
+        servable = Servable(path, self._tags, self._batch, self._most_pixels)
         return servable, servable.warm_up() if self._warmup else 0
 
     def _load_moved(self):

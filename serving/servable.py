@@ -10,6 +10,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, predict_pb2, predict
 from saved_models.export import WARMUP_FILE, WARMUP_RECORDS
 from saved_models.verify import core_message, read_saved_model, serve_graph
 from serving import inference
+from serving.pixels import MOST_PIXELS, require_pixels
 from serving.status import Code, StatusError, invalid, not_found, status_of
 from serving.tensors import array_of, read_tensor, write_tensor
 
@@ -20,13 +21,14 @@ class Servable:
     Args:    path: version folder.  tags: which of its graphs, as `--saved_model_tags`.
              batch: (run, path) -> run, what joins requests to one signature; None = each request runs by itself. `run`
              is ({input: array [n, ...]}, timeout) -> {output: array [n, ...]}.
+             most_pixels: of an encoded image in a request, four times as many of all; None = no limit.
     Raises:  StatusError NOT_FOUND or DATA_LOSS where there is no such graph; what tf.saved_model.load raises.
     """
 
-    def __init__(self, path, tags=("serve",), batch=None):
+    def __init__(self, path, tags=("serve",), batch=None, most_pixels=MOST_PIXELS):
         graph = _read_graph(path, tags)
         self.definitions = get_model_metadata_pb2.SignatureDefMap(signature_def=graph.signature_def)
-        self.path = path
+        self.path, self._most_pixels = path, most_pixels
         self._loaded = tf.saved_model.load(path, tags=list(tags))  # keeps variables, tables and assets alive
         self._functions = dict(self._loaded.signatures)
         self._runs = {key: functools.partial(self._run, key) for key in self._functions}
@@ -55,6 +57,8 @@ class Servable:
             raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
         inputs = _read_inputs(definition, request.inputs)
         aliases = _output_aliases(definition, request.output_filter)
+        if self._most_pixels is not None:
+            require_pixels(inputs, self._most_pixels)
         outputs = self.run(key, inputs, timeout)
         if seen is not None:
             seen.update(outputs)

@@ -27,6 +27,7 @@ from serving.files import require_place, write_whole
 from serving.galleries import Galleries
 from serving.models import Manager
 from serving.parameters import read_parameters
+from serving.pixels import MOST_PIXELS
 from serving.rest import Rest
 from serving.rpc import Requests, grpc_server
 from serving.status import Code, StatusError
@@ -42,7 +43,7 @@ class Server:
     Args:    models: [ModelConfig].  port: TCP port on `host`; 0 = a free one, None = no TCP port.
              socket_path: Unix socket to serve on as well.  threads: requests answered at a time; 0 = 4 a CPU.
              tensor_content, strict_methods: see Calls.
-             poll_seconds, tags, warmup, load_retries, retry_seconds, allow_labels: see Manager.
+             poll_seconds, tags, warmup, load_retries, retry_seconds, allow_labels, most_pixels: see Manager.
              batching: Batching of all signatures; None = every request runs by itself.
              own_batching: take the parameters of a version from its batching_params.pbtxt where it has one.
              config_file, config_poll_seconds: where `models` came from, read again so often; 0 = never.
@@ -75,6 +76,7 @@ class Server:
         credentials=None,
         health=False,
         gallery_changes=False,
+        most_pixels=MOST_PIXELS,
         channel_arguments=(),
         rest_port=None,
         rest_threads=0,
@@ -102,7 +104,7 @@ class Server:
             self._requests.arrived,
         )  # fmt: skip
         self._manager = Manager(
-            models, poll_seconds, tags, warmup, load_retries, retry_seconds, allow_labels, batch or None
+            models, poll_seconds, tags, warmup, load_retries, retry_seconds, allow_labels, batch or None, most_pixels
         )
         self._calls = Calls(self._manager, tensor_content, strict_methods)
         changing = Galleries(self._manager) if gallery_changes else None
@@ -284,6 +286,10 @@ def define_flags():
         "enable_gallery_changes", False, "Let clients enrol into galleries and remove from them; everybody who can "
         "reach the port may then, unless --ssl_config_file asks for certificates."
     )
+    flags.DEFINE_integer(
+        "max_image_pixels", MOST_PIXELS, "Of an encoded image, four times as many of a request; 0 = no limit.",
+        lower_bound=0,
+    )  # fmt: skip
     flags.DEFINE_bool("enable_grpc_healthcheck_service", False, "Answer grpc.health.v1 as well.")
     flags.DEFINE_string(
         "grpc_channel_arguments", "", "name=value,name=value for the gRPC channels, such as grpc.max_connection_age_ms."
@@ -406,6 +412,7 @@ def main(argv):
         credentials=_credentials(values.ssl_config_file),
         health=values.enable_grpc_healthcheck_service,
         gallery_changes=values.enable_gallery_changes,
+        most_pixels=values.max_image_pixels or None,
         channel_arguments=_channel_arguments(values.grpc_channel_arguments),
         rest_port=values.rest_api_port or None,
         rest_threads=values.rest_api_num_threads,
