@@ -10,6 +10,7 @@ memory must not have grown by more than 400 MB. Every input can be made again fr
 
 import base64
 import collections
+import dataclasses
 import http.client
 import io
 import json
@@ -226,6 +227,35 @@ def fuzz(address, rest_port, inputs, seed, alive=lambda: True, tell=lambda text:
         sender.close()
 
 
+@dataclasses.dataclass
+class Found:
+    """What came of it: Counter of the answers, tracebacks in the server's log, its memory."""
+
+    answers: collections.Counter
+    tracebacks: int
+    seconds: float
+    before_mb: float
+    after_mb: float
+
+
+def run(folder, inputs, seed, tell=lambda text: None):
+    """Starts a server with a toy in `folder` and sends it inputs.   Returns: Found.   Raises: as fuzz."""
+    Toy(2.0).save(folder / "toy" / "1")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        rest_port = free.getsockname()[1]
+    running = start([f"--model_base_path={folder}/toy", "--model_name=toy", f"--rest_api_port={rest_port}",
+                     "--enable_batching"], folder)
+    try:
+        before, began = _memory_mb(running.process.pid), time.monotonic()
+        answers = fuzz(running.address, rest_port, inputs, seed, lambda: running.process.poll() is None, tell)
+        seconds, after = time.monotonic() - began, _memory_mb(running.process.pid)
+        tracebacks = len(re.findall("Traceback", running.log.read_text()))
+    finally:
+        stop(running)
+    return Found(answers, tracebacks, seconds, before, after)
+
+
 def _mutated(draw, data):
     """Bytes with some of them changed, left out, doubled or put in."""
     found = bytearray(data)
@@ -319,31 +349,16 @@ def main(argv):
     if values.out:
         require_place("out", values.out)
     with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        Toy(2.0).save(folder / "toy" / "1")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            rest_port = free.getsockname()[1]
-        running = start([f"--model_base_path={folder}/toy", "--model_name=toy", f"--rest_api_port={rest_port}",
-                         "--enable_batching"], folder)
-        try:
-            before, began = _memory_mb(running.process.pid), time.monotonic()
-            answers = fuzz(running.address, rest_port, values.inputs, values.seed,
-                           lambda: running.process.poll() is None, lambda text: print(text, file=sys.stderr))
-            seconds, after = time.monotonic() - began, _memory_mb(running.process.pid)
-            log = running.log.read_text()
-        finally:
-            stop(running)
-    faults = len(re.findall("Traceback", log))
+        found = run(pathlib.Path(folder), values.inputs, values.seed, lambda text: print(text, file=sys.stderr))
     lines = [f"`python -m tests.serving.fuzz --inputs={values.inputs} --seed={values.seed}`: {values.inputs:,} inputs "
-             f"in {seconds:.0f} s; the server lives and answers rightly, {faults} tracebacks in its log, memory "
-             f"{before:.0f} MB before, {after:.0f} MB after.", "", "| answer | inputs |", "|---|---|",
-             *(f"| {name} | {count:,} |" for name, count in sorted(answers.items()))]
+             f"in {found.seconds:.0f} s; the server lives and answers rightly, {found.tracebacks} tracebacks in its "
+             f"log, memory {found.before_mb:.0f} MB before, {found.after_mb:.0f} MB after.", "", "| answer | inputs |",
+             "|---|---|", *(f"| {name} | {count:,} |" for name, count in sorted(found.answers.items()))]
     text = "# Fuzzing the embedded server\n\n" + "\n".join(lines) + "\n"
     print(text)
     if values.out:
         write_whole("out", values.out, lambda stream: stream.write(text.encode()))
-    if faults or after - before > GROWTH_MB:
+    if found.tracebacks or found.after_mb - found.before_mb > GROWTH_MB:
         sys.exit(1)
 
 
