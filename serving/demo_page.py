@@ -1,6 +1,6 @@
 """The web page of --demo_port: in come requests of a browser, out go the page, what the models offer, their answers.
 
-    GET  /  /demo.css  /demo.js     the files of serving/demo/
+    GET  /  /page.css  /page.js     the files of serving/demo/
     GET  /models                    {"largest_upload", "models": [{"name", "labels", "versions": [{"version", "state",
                                     "error", "tasks", "others"}]}]}; a version's tasks are found by its metadata
     POST /v1/models/...             as serving.rest, which the page asks with JSON
@@ -24,8 +24,8 @@ THREADS = 4
 FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "demo")
 FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
-    "/demo.css": ("demo.css", "text/css; charset=utf-8"),
-    "/demo.js": ("demo.js", "text/javascript; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
 }
 HEADERS = [
     ("Content-Security-Policy",

@@ -74,7 +74,7 @@ def ask(running, verb, path, body=None, **headers):
 # ---- What it serves ----
 
 
-@pytest.mark.parametrize("path, kind", [("/", "text/html"), ("/demo.css", "text/css"), ("/demo.js", "text/javascript")])
+@pytest.mark.parametrize("path, kind", [("/", "text/html"), ("/page.css", "text/css"), ("/page.js", "text/javascript")])
 def test_the_page_needs_nothing_from_elsewhere(running, path, kind):
     status, headers, body = ask(running, "GET", path)
     assert status == 200 and headers["Content-Type"].startswith(kind)
@@ -85,10 +85,10 @@ def test_the_page_needs_nothing_from_elsewhere(running, path, kind):
     assert not re.search(r"https?://|@import|innerHTML|insertAdjacentHTML|eval\(", text)
     if path == "/":  # nothing that the policy would refuse
         assert not re.search(r"<script>|<style|\bstyle=|\bon\w+=", text)
-        assert {"demo.css", "demo.js"} == set(re.findall(r'(?:src|href)="([\w.]+)"', text))
+        assert {"page.css", "page.js"} == set(re.findall(r'(?:src|href)="([\w.]+)"', text))
 
 
-@pytest.mark.parametrize("path", ["/server.py", "/demo/../server.py", "/../demo_page.py", "/demo.js/", "/demo_page.py"])
+@pytest.mark.parametrize("path", ["/server.py", "/demo/../server.py", "/../demo_page.py", "/page.js/", "/demo_page.py"])
 def test_no_other_file_is_served(running, path):
     status, _, body = ask(running, "GET", path)
     assert status == 404 and "error" in json.loads(body)
