@@ -1,13 +1,13 @@
 """Embedded server for one machine, with TF Serving's calls, flags, error texts and version handling.
 
     python -m serving.server --model_name=verification --model_base_path=saved_models/models/verification
-        [--rest_api_port=8501] [--enable_batching [--batching_parameters_file=batching.config]]
+        [--rest_api_port=8501] [--enable_batching [--batching_parameters_file=batching.config]] [--demo_port=8080]
 
 It answers PredictionService (Predict, Classify, Regress, MultiInference, GetModelMetadata) and ModelService
-(GetModelStatus, HandleReloadConfigRequest), with --enable_grpc_healthcheck_service grpc.health.v1, and on
---rest_api_port the same as JSON. The ports open once every version found at start-up is loaded; a model whose folder
-holds no version yet is waited for while the others serve. Messages may be as large as TF Serving allows (INT32_MAX
-bytes).
+(GetModelStatus, HandleReloadConfigRequest), with --enable_grpc_healthcheck_service grpc.health.v1, on --rest_api_port
+the same as JSON, and on --demo_port a web page that asks the loaded models. The ports open once every version found at
+start-up is loaded; a model whose folder holds no version yet is waited for while the others serve. Messages may be as
+large as TF Serving allows (INT32_MAX bytes).
 """
 
 import contextlib

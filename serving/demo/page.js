@@ -429,8 +429,10 @@ function renderVersions() {
                      .map(([label, one]) => [`=${label}`, `${label} (version ${one})`])];
   select.replaceChildren(...options.map(([value, text]) => el("option", {value, text})));
   select.value = options.some(([value]) => value === before) ? before : "newest";
-  $("states").replaceChildren(...model.versions.filter(one => one.state !== "AVAILABLE" || one.error)
-    .map(one => el("li", {text: stateOf(one)})));
+  const others = versions[0].others;
+  $("states").replaceChildren(
+    ...model.versions.filter(one => one.state !== "AVAILABLE" || one.error).map(one => el("li", {text: stateOf(one)})),
+    ...(others.length ? [el("li", {text: `Not asked here but by gRPC or REST: ${others.join(", ")}.`})] : []));
 }
 
 function chosenVersion() {

@@ -365,6 +365,15 @@ def test_versions_are_chosen_and_may_come_and_go(page, running, folder):
              "render()")  # fmt: skip
     told = page.run("document.querySelector('#states').innerText")
     assert told == "Version 3 is being loaded.\nVersion 0 cannot be loaded: broken"
+    turn_to(page, "gallery/search")
+    told = page.run("document.querySelector('#states').innerText")
+    assert told == "Not asked here but by gRPC or REST: search_embedding."
+
+
+@pytest.mark.slow
+def test_numbers_that_json_has_not_are_read_as_none(page):
+    sent = r'{"outputs": [NaN, 1.5, "NaN \"NaN", -Infinity]}'
+    assert page.run(f"answerOf(new Response({json.dumps(sent)}))") == {"outputs": [None, 1.5, 'NaN "NaN', None]}
 
 
 @pytest.mark.slow
