@@ -102,11 +102,6 @@ class Manager:
         self._wait(lambda: self._seen >= 0 and all(version.is_settled() for version in self._all()), None)
         self._started = True
 
-    def models(self):
-        """[ModelConfig] of the models there are now, by name."""
-        with self._changed:
-            return sorted(self._models.values(), key=lambda model: model.name)
-
     def require_labels(self):
         """Raises: StatusError for a label of a version that does not serve, unless that is allowed."""
         with self._changed:
@@ -220,6 +215,11 @@ class Manager:
             with self._changed:
                 version.users -= 1
                 self._release(version)
+
+    def models(self):
+        """[ModelConfig] of the models there are now, by name."""
+        with self._changed:
+            return sorted(self._models.values(), key=lambda model: model.name)
 
     def statuses(self, spec):
         """[ModelVersionStatus] of one or all versions of a model, newest first.   Raises: StatusError."""
