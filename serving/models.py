@@ -256,6 +256,11 @@ class Manager:
                 "it is loaded.",
             )
 
+    def models(self):
+        """[ModelConfig] of the models there are now, by name."""
+        with self._changed:
+            return sorted(self._models.values(), key=lambda model: model.name)
+
     def statuses(self, spec):
         """[ModelVersionStatus] of one or all versions of a model, newest first.   Raises: StatusError."""
         number = self._number(spec)

@@ -55,14 +55,16 @@ class Rest:
              timeout: seconds a request may wait for its batch.
              cross_origin: let pages of other origins ask, as --rest_api_enable_cors_support.
              pages: {path: () -> (content type, bytes)} answered to GET beside the API.
+             body_bytes: of the largest request that is read.
     Raises:  OSError where the port cannot be listened on.
     """
 
-    def __init__(self, calls, requests, host, port, threads, timeout=30.0, cross_origin=False, pages=None):
+    def __init__(self, calls, requests, host, port, threads, timeout=30.0, cross_origin=False, pages=None,
+                 body_bytes=BODY_BYTES):  # fmt: skip
         self._calls, self._requests, self._timeout = calls, requests, timeout
         self._cross_origin, self._pages = cross_origin, pages or {}
         self._server = waitress_server.create_server(
-            self._answer, host=host, port=port, threads=threads, ident=None, max_request_body_size=BODY_BYTES,
+            self._answer, host=host, port=port, threads=threads, ident=None, max_request_body_size=body_bytes,
             max_request_header_size=HEAD_BYTES, connection_limit=CONNECTIONS, channel_timeout=IDLE_SECONDS,
             backlog=1024, clear_untrusted_proxy_headers=True, asyncore_use_poll=True,
         )  # fmt: skip

@@ -1,15 +1,16 @@
 """Embedded server for one machine, with TF Serving's calls, flags, error texts and version handling.
 
     python -m serving.server --model_name=verification --model_base_path=saved_models/models/verification
-        [--rest_api_port=8501] [--enable_batching [--batching_parameters_file=batching.config]]
+        [--rest_api_port=8501] [--enable_batching [--batching_parameters_file=batching.config]] [--demo_port=8080]
 
 It answers PredictionService (Predict, Classify, Regress, MultiInference, GetModelMetadata) and ModelService
-(GetModelStatus, HandleReloadConfigRequest), with --enable_grpc_healthcheck_service grpc.health.v1, and on
---rest_api_port the same as JSON. The ports open once every version found at start-up is loaded; a model whose folder
-holds no version yet is waited for while the others serve. Messages may be as large as TF Serving allows (INT32_MAX
-bytes).
+(GetModelStatus, HandleReloadConfigRequest), with --enable_grpc_healthcheck_service grpc.health.v1, on --rest_api_port
+the same as JSON, and on --demo_port a web page that asks the loaded models. The ports open once every version found at
+start-up is loaded; a model whose folder holds no version yet is waited for while the others serve. Messages may be as
+large as TF Serving allows (INT32_MAX bytes).
 """
 
+import contextlib
 import functools
 import os
 import signal
@@ -23,6 +24,7 @@ from absl import flags, logging
 from serving.batching import Batching, Queue, Scheduler
 from serving.calls import Calls
 from serving.config import ModelConfig, read_config
+from serving.demo_page import DemoPage
 from serving.files import require_place, write_whole
 from serving.galleries import Galleries
 from serving.models import Manager
@@ -48,6 +50,7 @@ class Server:
              own_batching: take the parameters of a version from its batching_params.pbtxt where it has one.
              config_file, config_poll_seconds: where `models` came from, read again so often; 0 = never.
              rest_port: of REST; None = no REST, 0 = a free one.  rest_threads, rest_timeout, cross_origin: see Rest.
+             demo_port: of the web page; None = no page, 0 = a free one.
              credentials: grpc.ServerCredentials of the TCP port; None = nothing is encrypted.
              health, channel_arguments: see grpc_server.
              gallery_changes: let clients enrol into galleries and remove from them, which writes to their folders.
@@ -82,6 +85,7 @@ class Server:
         rest_threads=0,
         rest_timeout=30.0,
         cross_origin=False,
+        demo_port=None,
     ):
         if port is None and not socket_path:
             raise ValueError(
@@ -114,6 +118,7 @@ class Server:
         self._rest_words = {
             "threads": rest_threads or 4 * (os.cpu_count() or 1), "timeout": rest_timeout, "cross_origin": cross_origin
         }  # fmt: skip
+        self.demo_port, self._page = demo_port, None
         self._config = _ConfigFile(config_file, config_poll_seconds, self._manager)
         self._interrupted = self._serving = False
 
@@ -123,6 +128,12 @@ class Server:
         if self.port is None:
             return f"unix:{os.path.abspath(self._socket_path)}"
         return f"[{self._host}]:{self.port}" if ":" in self._host else f"{self._host}:{self.port}"
+
+    @property
+    def page_address(self):
+        """Where a browser finds the web page."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self.demo_port}/"
 
     def start(self):
         """Bind, load every version that is there, then open the port.
@@ -134,14 +145,13 @@ class Server:
         if self._socket_path:
             self._bind(f"unix:{os.path.abspath(self._socket_path)}", "choose another --grpc_socket_path")
         if self.rest_port is not None:
-            try:
+            with _listening(self._host, self.rest_port, "REST", "rest_api_port"):
                 self._rest = Rest(self._calls, self._requests, self._host, self.rest_port, **self._rest_words)
-            except OSError as error:
-                raise OSError(
-                    f"`{self._host}:{self.rest_port}` cannot be listened on for REST: {error.strerror or error}; "
-                    "choose another with --rest_api_port."
-                ) from error
             self.rest_port = self._rest.port
+        if self.demo_port is not None:
+            with _listening(self._host, self.demo_port, "the web page", "demo_port"):
+                page = DemoPage(self._manager, self._calls, self._requests, self._host, self.demo_port)
+            self._page, self.demo_port = page, page.port
         self._manager.start()
         self._manager.wait_until_settled()
         failures = [] if self._interrupted else self._manager.failures()
@@ -161,8 +171,8 @@ class Server:
                 raise
             self._serving = True
             self._grpc.start()
-            if self._rest:
-                self._rest.start()
+            for http in filter(None, (self._rest, self._page)):
+                http.start()
             self._config.start()
 
     def interrupt(self):
@@ -178,8 +188,8 @@ class Server:
         """No new requests; those under way get `grace` seconds. Returns whether nothing is left running."""
         self._interrupted = True
         self._config.stop()
-        if self._rest:
-            self._rest.stop()
+        for http in filter(None, (self._rest, self._page)):
+            http.stop()
         stopped = self._grpc.stop(grace if self._serving else 0)
         # Idle clients keep their connections to the end of the grace; only requests are worth waiting for.
         while not self._requests.are_done() and not stopped.wait(0.02):
@@ -206,6 +216,17 @@ class Server:
         if not port:
             raise OSError(f"`{address}` cannot be listened on: it is in use or not allowed; {remedy}.")
         return port
+
+
+@contextlib.contextmanager
+def _listening(host, port, what, flag):
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"`{host}:{port}` cannot be listened on for {what}: {error.strerror or error}; "
+            f"choose another with --{flag}."
+        ) from error
 
 
 class _ConfigFile:
@@ -268,6 +289,10 @@ def define_flags():
         "rest_api_timeout_in_ms", 30_000, "How long a REST request may wait for its batch.", lower_bound=1
     )
     flags.DEFINE_bool("rest_api_enable_cors_support", False, "Let pages of other origins ask by REST.")
+    flags.DEFINE_integer(
+        "demo_port", 0, "TCP port for a web page that asks the models; 0 = none. It must differ from the others.",
+        lower_bound=0, upper_bound=65535,
+    )  # fmt: skip
     flags.DEFINE_string("port_file", None, "File that gets the port as soon as it is open (for scripts).")
     flags.DEFINE_string("grpc_socket_path", "", "Unix socket to listen on as well.")
     flags.DEFINE_integer("grpc_max_threads", 0, "Requests answered at a time; 0 = 4 a CPU.")
@@ -380,6 +405,10 @@ def main(argv):
     values = flags.FLAGS
     if values.rest_api_port and values.rest_api_port == values.port:
         raise ValueError(f"`rest_api_port` is {values.port}, as `port` is, but they must differ; choose another.")
+    if values.demo_port and values.demo_port in (values.port, values.rest_api_port):
+        raise ValueError(
+            f"`demo_port` is {values.demo_port}, as another port is, but they must differ; choose another."
+        )
     if values.port_file and values.port == -1:
         raise ValueError("`port_file` needs a TCP port but `port` is -1; leave one of the two away.")
     if values.port_file:
@@ -418,6 +447,7 @@ def main(argv):
         rest_threads=values.rest_api_num_threads,
         rest_timeout=values.rest_api_timeout_in_ms / 1e3,
         cross_origin=values.rest_api_enable_cors_support,
+        demo_port=values.demo_port or None,
     )
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -427,6 +457,8 @@ def main(argv):
         if values.port_file:
             write_whole("port_file", values.port_file, lambda stream: stream.write(b"%d\n" % server.port))
         print(f"listening on {server.address}", flush=True)
+        if server.demo_port:
+            print(f"web page on {server.page_address}", flush=True)
     while not stopping.wait(1.0):
         pass
     finished = server.stop(grace=5.0)
