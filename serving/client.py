@@ -8,6 +8,8 @@
         [--out=sheet.png [--images=PHOTOS] [--pattern=REGEX]]
     python -m serving.client detect IMAGE... --model=fake_image_detection [--out=overlay.png]
     python -m serving.client classify IMAGE_OR_FOLDER... [--model=small_sample_diagnosis] [--explain=out.png]
+    python -m serving.client embed|ask|search|detect|classify IMAGE_OR_FOLDER... --json [--out=answers.jsonl]
+        [--in_flight=4] [--batch=32]
     python -m serving.client generate --model=image_generation [--count=16] [--seed=0] [--class_index=INDEX]
         [--out=sheet.png or --out=FOLDER]
     python -m serving.client restore IMAGE_OR_FOLDER... --out=large.png or --out=FOLDER [--scale=2]
@@ -40,6 +42,15 @@ speaks for the label.
 restore makes each image SCALE times as high and wide: one goes into large.png, others into FOLDER as <name>.png, those
 of a folder below it as they lie there. Nothing is overwritten that is to be restored, and two images never go into one
 file. Of several, those that cannot be restored or classified are told at the end, and the exit code is 1.
+
+With --json a folder may be of any size: its images are sent --batch a request, --in_flight requests at a time, and each
+answer is one line, in the order of the paths, to stdout or to answers.jsonl. That file appears when it is whole. The
+same command goes on with what an interrupted call leaves beside it, answers.jsonl.<digest>.part, as long as the same
+version of the model answers. Images that cannot be answered are no lines; they are counted and told at the end.
+
+--tls checks the server's certificate against the authorities that gRPC knows, --tls_ca against those of a file;
+--tls_cert and --tls_key say who asks. Where nobody answers or a queue is full a question is repeated up to --retries
+times, never longer than --timeout.
 """
 
 import functools
@@ -53,7 +64,7 @@ from tensorflow_serving.apis import model_management_pb2
 
 from saved_models.signatures import IMAGE_BYTES
 from serving.answers import image_size, png_size, restoring_fault, share_fault
-from serving.channel import RETRIES, Connection
+from serving.channel import COMPRESSIONS, RETRIES, Connection
 from serving.config import config_message
 from serving.errors import (
     Aborted,
@@ -233,6 +244,13 @@ class Client(Questions):
             raise ValueError(f"No image to {signature}; give at least one path or the bytes of one.")
         return self._sparing(requests_of(images), ask)
 
+    def asking(self, signature):
+        """Asks one request as `each` does: ([(image, its name, bytes or why there are none)]) -> [(image, answer)].
+
+        Threads may call it. `serving.bulk.answers` keeps several requests going.
+        """
+        return self._together(self._asking(signature))
+
     def _classified(self, images):
         """Iterator of (image, {name: values [1, ...]} or its error)."""
         images = as_list(images)
@@ -329,11 +347,21 @@ class Client(Questions):
 
         Args: requests, ask: see `_spared`.
         """
-        answered = False
+        together = self._together(ask)
         for request in requests:
-            pairs = self._talk(self._spared(ask, request, answered))
-            answered = answered or any(not isinstance(answer, Exception) for _, answer in pairs)
-            yield from pairs
+            yield from together(request)
+
+    def _together(self, ask):
+        """(request) -> what `_spared` returns for it, which knows whether a request before it was answered."""
+        answered = []
+
+        def together(request):
+            pairs = self._talk(self._spared(ask, request, bool(answered)))
+            if not answered and any(not isinstance(answer, Exception) for _, answer in pairs):
+                answered.append(True)
+            return pairs
+
+        return together
 
     def _restored_together(self, scale, sent, trusted):
         """[PNG bytes or a ServingError] for each of [(name, bytes)], all of them sent in one request."""
@@ -501,8 +529,30 @@ def _requests(images, scale):
 # ---- Command ----
 
 
-def define_flags():
+def define_connection_flags():
+    """Flags of the way to a server, for every command that asks one; `connection` reads them."""
     flags.DEFINE_string("server", "localhost:8500", "host:port or unix:/path of the server.")
+    flags.DEFINE_bool("tls", False, "Encrypt, and trust the authorities that gRPC knows.")
+    flags.DEFINE_string("tls_ca", None, "PEM file of the authorities to trust instead; implies --tls.")
+    flags.DEFINE_string("tls_cert", None, "PEM file of the client's certificate; implies --tls.")
+    flags.DEFINE_string("tls_key", None, "PEM file of its key.")
+    flags.DEFINE_enum(
+        "compression", "none", list(filter(None, COMPRESSIONS)), "Of what is sent; images are compressed already."
+    )
+    flags.DEFINE_integer(
+        "retries", RETRIES, "Further attempts where nobody answers or a queue is full.", lower_bound=0, upper_bound=100
+    )
+
+
+def connection(values):
+    """The Connection that the flags describe."""
+    return Connection(
+        values.server, values.tls_ca or values.tls, values.tls_cert, values.tls_key, values.compression, values.retries
+    )
+
+
+def define_flags():
+    define_connection_flags()
     flags.DEFINE_string(
         "model", None, "Name of the model on the server; default: gallery for search, fake_image_detection for detect, "
         "small_sample_diagnosis for classify, image_generation for generate, super_resolution for restore, else "
@@ -523,6 +573,7 @@ def define_flags():
     flags.DEFINE_string(
         "out",
         None,
+        "embed, ask, search, detect, classify: .jsonl that gets one line an image; "
         "embed, ask: .npz that gets `embeddings` [n, D] and `images` (paths), with --pattern `identities` as well; "
         "search: .png that gets the ranked sheet; detect: .png that gets the images with what speaks for a fake; "
         "generate: .png that gets a sheet of the images, or a folder (a name without ending) that gets <seed>.png; "
@@ -555,6 +606,8 @@ def define_flags():
         lower_bound=1,
     )
     flags.DEFINE_bool("json", False, "One JSON line an image instead of a table.")
+    flags.DEFINE_integer("in_flight", 4, "JSON lines: requests at a time.", lower_bound=1, upper_bound=256)
+    flags.DEFINE_integer("batch", CHUNK, "JSON lines: images a request, at most.", lower_bound=1, upper_bound=1024)
 
 
 def start():

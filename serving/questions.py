@@ -412,9 +412,9 @@ def row_of(answer):
     return answer if isinstance(answer, Exception) else {name: value[0] for name, value in answer.items()}
 
 
-def read_images(images):
-    """Iterator of (image, its name, bytes or why there are none)."""
-    for row, image in enumerate(images):
+def read_images(images, start=0):
+    """Iterator of (image, its name, bytes or why there are none); start: the number of the first, from 0."""
+    for row, image in enumerate(images, start):
         try:
             data = encoded_image(image)
         except (ValueError, OSError) as error:
