@@ -7,9 +7,10 @@ from google.protobuf import text_encoding, text_format
 
 from serving.config import config_message
 
-_TOKEN = re.compile(
-    r"""(?:\s|\#[^\n]*)*("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[{}<>\[\]:,;]|[^\s{}<>\[\]:,;\#"']+)"""
-)  # what is skipped, then a string, a sign or a word
+_SKIPPED = r"(?:\s|\#[^\n]*(?:\n|\Z))*"
+_TOKEN = re.compile(  # a string, a sign or a word, and what is skipped before it
+    _SKIPPED + r"""("(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[{}<>\[\]:,;]|[^\s{}<>\[\]:,;\#"']+)"""
+)
 _CLOSING = {"{": "}", "<": ">"}
 
 
@@ -53,8 +54,7 @@ class _Field:
 
 
 def _changed(text, place, label, version):
-    tokens = [(match[1], match.start(1), match.end(1)) for match in _TOKEN.finditer(text)]
-    fields, _ = _fields(tokens, 0)
+    fields, _ = _fields(_tokens(text), 0)
     models = _all("config", _all("model_config_list", fields)[0].fields)
     for entry in _all("version_labels", models[place].fields):
         key = _all("key", entry.fields)[0]
@@ -63,13 +63,22 @@ def _changed(text, place, label, version):
                 return _without(text, entry)
             value = _all("value", entry.fields)[0]
             return f"{text[: value.value]}{version}{text[value.end :]}"
-    quoted = text_encoding.CEscape(label.encode(), as_utf8=True)
+    quoted = text_encoding.CEscape(label, as_utf8=True)
     added = f'version_labels {{ key: "{quoted}" value: {version} }}'
     closing = models[place].end - 1
     line = text.rfind("\n", 0, closing) + 1
     if text[line:closing].strip():
         return f"{text[:closing].rstrip()} {added} {text[closing:]}"
     return f"{text[:line]}{text[line:closing]}  {added}\n{text[line:]}"
+
+
+def _tokens(text):
+    """[(token, its start, its end)]."""
+    tokens, at = [], 0
+    while match := _TOKEN.match(text, at):
+        tokens.append((match[1], match.start(1), match.end(1)))
+        at = match.end()
+    return tokens
 
 
 def _all(name, fields):

@@ -51,11 +51,14 @@ def test_only_the_number_changes():
     )
     assert config_text.with_label(PLAIN, "m", "canary", 12345) == PLAIN.replace("value: 3\n", "value: 12345\n")
     assert config_text.with_label(PLAIN, "m", "stable", 2) == PLAIN
+    later = PLAIN + "# version_labels {"
+    assert config_text.with_label(later, "m", "stable", 2) == later
 
 
 def test_a_new_label_has_a_line_of_its_own_and_goes_again():
     added = config_text.with_label(PLAIN, "m", 'odd "ä"', 3)
-    assert added == PLAIN.replace("    }\n  }\n}\n", '    }\n    version_labels { key: "odd \\"ä\\"" value: 3 }\n  }\n}\n')
+    line = '    version_labels { key: "odd \\"ä\\"" value: 3 }\n'
+    assert added == PLAIN.replace("    }\n  }\n}\n", f"    }}\n{line}  }}\n}}\n")
     assert labels(added) == {"stable": 2, "canary": 3, 'odd "ä"': 3}
     assert config_text.with_label(added, "m", 'odd "ä"', None) == PLAIN
     gone = config_text.with_label(PLAIN, "m", "canary", None)
@@ -239,17 +242,19 @@ def test_servers_follow_the_file_or_are_told(served, tmp_path, capsys):
         '  version_labels { key: "stable" value: 1 }\n} }\n'
     )
 
+    own = (f"--model_config_file={file}", "--model=toy", "--label=stable")
+
     def asked(words, address, expected):
-        code, _, error = run_here(promote, capsys, f"--model_config_file={file}", "--model=toy", "--label=stable", *words)
+        code, _, error = run_here(promote, capsys, *own, *words)
         assert code == 0, error
         with Client(address, "toy", label="stable") as labelled:
             return until(lambda: labelled.predict("serving_default", {"x": [0.0]})["y"].tolist() == [expected])
 
     for poll in (0.05, 0.0):
         with Server(read_config(file), port=0, config_file=str(file), config_poll_seconds=poll) as running:
-            own = [] if poll else [f"--server={running.address}"]
-            assert asked(["--version=2", *own], running.address, 3.0)
-            assert asked(["--back", *own], running.address, 2.0)
+            told = [] if poll else [f"--server={running.address}"]
+            assert asked(["--version=2", *told], running.address, 3.0)
+            assert asked(["--back", *told], running.address, 2.0)
             with Client(running.address, "toy", label="stable") as labelled:
                 assert labelled.served_version() == 1 and labelled.embed(png(9, 9, 9)).shape == (1, 3)
                 with pytest.raises(client.ServingError):
