@@ -10,9 +10,8 @@ import asyncio
 
 import grpc
 import grpc.aio
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from serving.channel import RETRIES, Attempts, Endpoint
+from serving.channel import RETRIES, Attempts, Endpoint, stubs
 from serving.errors import DeadlineExceeded, NotFound, ServingError, Unavailable
 from serving.questions import CHUNK, OUTPUTS, SECONDS, Questions, Waiting, as_list, read_images
 
@@ -41,10 +40,7 @@ class AsyncConnection(Endpoint):
         """(PredictionServiceStub, ModelServiceStub)."""
         if self._channel is None:  # not before, as it belongs to the event loop that runs now
             self._channel = self.open(grpc.aio)
-            self._stubs = (
-                prediction_service_pb2_grpc.PredictionServiceStub(self._channel),
-                model_service_pb2_grpc.ModelServiceStub(self._channel),
-            )
+            self._stubs = stubs(self._channel)
         return self._stubs
 
     async def call(self, method, request, seconds, retried=True):

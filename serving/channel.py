@@ -5,7 +5,7 @@ import re
 import time
 
 import grpc
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+from absl import flags
 
 RETRIES = 5  # after the first attempt: with the pauses below 1.6 to 3.1 s in all
 FIRST_PAUSE, MOST_PAUSE = 0.1, 2.0  # seconds before the second attempt, and before any later one
@@ -78,8 +78,7 @@ class Connection(Endpoint):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._channel = self.open(grpc)
-        self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-        self.models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+        self.prediction, self.models = stubs(self._channel)
 
     def __enter__(self):
         return self
@@ -144,3 +143,38 @@ def _pem(name, path):
     if b"-----BEGIN " not in data:
         raise ValueError(f"`{name}` is {path} but holds no PEM block; give a file with -----BEGIN in it.")
     return data
+
+
+def stubs(channel):
+    """(PredictionServiceStub, ModelServiceStub) of a channel."""
+    # Not above: TensorFlow comes with them, for seconds of which a command that asks no server has no use.
+    from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+    return (
+        prediction_service_pb2_grpc.PredictionServiceStub(channel),
+        model_service_pb2_grpc.ModelServiceStub(channel),
+    )
+
+
+# ---- Flags ----
+
+
+def define_flags():
+    """Flags of the way to a server, for every command that asks one; beside them it defines --server."""
+    flags.DEFINE_bool("tls", False, "Encrypt, and trust the authorities that gRPC knows.")
+    flags.DEFINE_string("tls_ca", None, "PEM file of the authorities to trust instead; implies --tls.")
+    flags.DEFINE_string("tls_cert", None, "PEM file of the client's certificate; implies --tls.")
+    flags.DEFINE_string("tls_key", None, "PEM file of its key.")
+    flags.DEFINE_enum(
+        "compression", "none", list(filter(None, COMPRESSIONS)), "Of what is sent; images are compressed already."
+    )
+    flags.DEFINE_integer(
+        "retries", RETRIES, "Further attempts where nobody answers or a queue is full.", lower_bound=0, upper_bound=100
+    )
+
+
+def connection(values):
+    """The Connection that the flags describe."""
+    return Connection(
+        values.server, values.tls_ca or values.tls, values.tls_cert, values.tls_key, values.compression, values.retries
+    )

@@ -63,8 +63,9 @@ from absl import flags
 from tensorflow_serving.apis import model_management_pb2
 
 from saved_models.signatures import IMAGE_BYTES
+from serving import channel
 from serving.answers import image_size, png_size, restoring_fault, share_fault
-from serving.channel import COMPRESSIONS, RETRIES, Connection
+from serving.channel import RETRIES, Connection
 from serving.config import config_message
 from serving.errors import (
     Aborted,
@@ -529,30 +530,9 @@ def _requests(images, scale):
 # ---- Command ----
 
 
-def define_connection_flags():
-    """Flags of the way to a server, for every command that asks one; `connection` reads them."""
-    flags.DEFINE_string("server", "localhost:8500", "host:port or unix:/path of the server.")
-    flags.DEFINE_bool("tls", False, "Encrypt, and trust the authorities that gRPC knows.")
-    flags.DEFINE_string("tls_ca", None, "PEM file of the authorities to trust instead; implies --tls.")
-    flags.DEFINE_string("tls_cert", None, "PEM file of the client's certificate; implies --tls.")
-    flags.DEFINE_string("tls_key", None, "PEM file of its key.")
-    flags.DEFINE_enum(
-        "compression", "none", list(filter(None, COMPRESSIONS)), "Of what is sent; images are compressed already."
-    )
-    flags.DEFINE_integer(
-        "retries", RETRIES, "Further attempts where nobody answers or a queue is full.", lower_bound=0, upper_bound=100
-    )
-
-
-def connection(values):
-    """The Connection that the flags describe."""
-    return Connection(
-        values.server, values.tls_ca or values.tls, values.tls_cert, values.tls_key, values.compression, values.retries
-    )
-
-
 def define_flags():
-    define_connection_flags()
+    flags.DEFINE_string("server", "localhost:8500", "host:port or unix:/path of the server.")
+    channel.define_flags()
     flags.DEFINE_string(
         "model", None, "Name of the model on the server; default: gallery for search, fake_image_detection for detect, "
         "small_sample_diagnosis for classify, image_generation for generate, super_resolution for restore, else "

@@ -11,7 +11,8 @@ import numpy as np
 from absl import flags
 
 from serving import bulk, folders, labels, targets, vote
-from serving.client import ABSENT_SECONDS, CHUNK, Client, connection, png_size
+from serving.channel import connection
+from serving.client import ABSENT_SECONDS, CHUNK, Client, png_size
 from serving.errors import DeadlineExceeded, NotFound, ServingError, Unimplemented
 from serving.files import require_place, write_whole
 from serving.rows import of_all, of_image, plain

@@ -23,7 +23,7 @@ import sys
 
 from absl import flags
 
-from serving.client import Client, connection, define_connection_flags
+from serving import channel
 from serving.config import config_message, parse_config
 from serving.config_text import with_label
 from serving.errors import ServingError
@@ -182,8 +182,8 @@ def _write(path, text):
 
 
 def define_flags():
-    define_connection_flags()
-    flags.FLAGS.set_default("server", None)  # without one nothing is asked
+    flags.DEFINE_string("server", None, "host:port or unix:/path of a server to ask and to tell.")
+    channel.define_flags()
     flags.DEFINE_string("model_config_file", None, "File with a ModelServerConfig in text format.", required=True)
     flags.DEFINE_string("model", None, "Name of the model in it.", required=True)
     flags.DEFINE_string("label", None, "Label to change.", required=True)
@@ -200,7 +200,9 @@ def main(_):
     with contextlib.ExitStack() as stack:
         client = None
         if values.server:
-            client = stack.enter_context(Client(stack.enter_context(connection(values)), values.model))
+            from serving.client import Client  # with TensorFlow, which nothing else here needs
+
+            client = stack.enter_context(Client(stack.enter_context(channel.connection(values)), values.model))
         before, now = promote(values.model_config_file, values.model, values.label, values.version, client)
     names = ["no version" if version is None else f"version {version}" for version in (before, now)]
     said = f"is at {names[1]} already" if before == now else f"{names[0]} -> {names[1]}"
