@@ -12,7 +12,7 @@ FIRST_PAUSE, MOST_PAUSE = 0.1, 2.0  # seconds before the second attempt, and bef
 COMPRESSIONS = {None: None, "none": None, "gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
 
 # What a server has too little of for good: the same request would only fail again.
-_TOO_LARGE = re.compile(r"larger than|too (large|big|many pixels)|\boom\b|memory|allocat", re.IGNORECASE)
+_TOO_LARGE = re.compile(r"larger than|too (large|big)|\b(bytes|pixels|oom|memory)\b|allocat", re.IGNORECASE)
 # As gRPC words a handshake that no repetition makes better.
 _UNTRUSTED = re.compile(r"CERTIFICATE_VERIFY_FAILED|WRONG_VERSION_NUMBER|Peer name .* is not in peer certificate")
 
@@ -129,8 +129,18 @@ class Attempts:
 def passes(code, details):
     """Whether a failure may pass by itself: nobody answered, or a queue was full."""
     if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return not _TOO_LARGE.search(details or "")
-    return code == grpc.StatusCode.UNAVAILABLE and not _UNTRUSTED.search(details or "")
+        return not too_large(details or "")
+    return code == grpc.StatusCode.UNAVAILABLE and not untrusted(details or "")
+
+
+def too_large(message):
+    """Whether RESOURCE_EXHAUSTED speaks of the request itself, and not of others that came before it."""
+    return bool(_TOO_LARGE.search(message))
+
+
+def untrusted(message):
+    """Whether UNAVAILABLE speaks of certificates, which waiting does not change."""
+    return bool(_UNTRUSTED.search(message))
 
 
 def _pem(name, path):

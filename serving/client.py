@@ -436,7 +436,8 @@ class Client(Questions):
 
         Args:   absent: seconds after which a server that is up but neither has nor loads it is believed; a server
                 opens its port when the models it found are loaded. None = it is asked to the end of `timeout`.
-        Raises: DeadlineExceeded that tells the last answer; NotFound after `absent`; InvalidArgument at once.
+        Raises: DeadlineExceeded that tells the last answer; NotFound after `absent`; InvalidArgument, and Unavailable
+                of a server that is not trusted, at once.
         """
         waiting = Waiting(timeout, absent, POLL_SECONDS, self._asked())
         request = self._status_request()

@@ -14,7 +14,16 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from saved_models.signatures import encoded_image
 from serving.answers import label_fault, without_rounding
-from serving.errors import DeadlineExceeded, InvalidArgument, NotFound, ServingError, error_of
+from serving.channel import too_large, untrusted
+from serving.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    NotFound,
+    ResourceExhausted,
+    ServingError,
+    Unavailable,
+    error_of,
+)
 from serving.values import as_text, describe, from_proto, to_proto
 
 CHUNK = 32  # images a request: most of the speed of a large batch, little memory
@@ -156,16 +165,17 @@ class Questions:
 
         Args:   encoded, called: {input: bytes or names of its images}.  others: {input: array [n]} sent beside them.
                 trusted: whether only images can be at fault.  first: whether the first refusal of an image is raised.
-        Raises: InvalidArgument where a fine image is refused in the same words: something else is wrong.
+        Raises: InvalidArgument where a fine image is refused in the same words: something else is wrong;
+                ResourceExhausted of a full queue.
         """
         others = others or {}
         count = len(next(iter(encoded.values())))
         answer = yield from self._answer_or_refusal(signature, outputs, encoded | others)
-        if not isinstance(answer, InvalidArgument):
+        if not isinstance(answer, ServingError):
             return [answer]
         row = {name: value[:1] for name, value in others.items()}
         fine = None
-        if not trusted:
+        if not trusted and isinstance(answer, InvalidArgument):
             fine = yield from self._refusal(signature, dict.fromkeys(encoded, self._fine()), row)
         if answer.message == fine:
             raise answer
@@ -175,7 +185,7 @@ class Questions:
             beside = {name: value[row : row + 1] for name, value in others.items()}
             if count > 1:
                 answer = yield from self._answer_or_refusal(signature, outputs, one | beside)
-            if isinstance(answer, InvalidArgument):
+            if isinstance(answer, ServingError):
                 if others and answer.message == fine:  # a refusal that shows the values of all reads otherwise
                     raise answer
                 names = {name: value[row] for name, value in called.items()}
@@ -190,6 +200,10 @@ class Questions:
             return (yield from self._of_encoded(signature, outputs, inputs))
         except InvalidArgument as error:
             return error
+        except ResourceExhausted as error:
+            if not too_large(error.message):
+                raise
+            return error
 
     def _blaming(self, error, signature, names, encoded, others):
         """The error with the image at fault: the only one, or of several inputs the one refused by itself."""
@@ -197,7 +211,7 @@ class Questions:
             if len(names) > 1:
                 refused = yield from self._refusal(signature, dict.fromkeys(names, encoded[name][0]), others)
             if len(names) == 1 or refused:
-                blaming = InvalidArgument(error.code, error.message, error.asked, called)
+                blaming = type(error)(error.code, error.message, error.asked, called)
                 blaming.__cause__ = error.__cause__
                 return blaming
         return error
@@ -207,7 +221,7 @@ class Questions:
         """Why single images are refused, None where they are not."""
         try:
             yield signature, {name: [image] for name, image in images.items()} | others
-        except InvalidArgument as error:
+        except (InvalidArgument, ResourceExhausted) as error:
             return error.message
         except ServingError:
             return None
@@ -373,6 +387,8 @@ class Waiting:
     def over(self, states):
         """Whether a look, states or the error in their place, shows that it is ready.   Raises: see `wait_ready`."""
         missing = None
+        if isinstance(states, Unavailable) and untrusted(states.message):
+            raise states
         if isinstance(states, ServingError):
             last, missing = f"{states.code}: {states.message}", states if isinstance(states, NotFound) else None
         else:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import threading
 
 import grpc
@@ -136,13 +137,15 @@ def test_an_image_at_fault_is_named(served, tmp_path):
 
 
 def test_the_first_failure_ends_the_requests_beside_it():
-    ended, held = threading.Event(), threading.Event()
+    begun, ended, held, turns = threading.Event(), threading.Event(), threading.Event(), itertools.count()
 
     def gate(_, context):
-        if fake.asked["Predict"] == 1:
+        if next(turns) == 0:
             context.add_callback(ended.set)
+            begun.set()
             held.wait(20)
         else:
+            begun.wait(20)
             context.abort(grpc.StatusCode.INTERNAL, "broken")
 
     fake = Failing(gate=gate)

@@ -79,8 +79,8 @@ def test_answers_come_in_order_whichever_was_first(fake):
 
 
 def test_no_more_than_the_window_is_asked_and_read(fake):
-    together = threading.Barrier(3)
-    fake.gate = lambda *_: together.wait(20) if fake.asked["Predict"] <= 6 else None
+    together, turns = threading.Barrier(3), itertools.count()
+    fake.gate = lambda *_: together.wait(20) if next(turns) < 3 else None
     taken = itertools.count()
     images = (bytes(next(taken) + 1) for _ in range(10**9))
     answers = bulk.answers(fake.client, "embed", images, in_flight=3, batch=2)
@@ -232,6 +232,12 @@ def test_nothing_is_left_where_nothing_was_answered(run, photos, tmp_path, fake)
     fake.failures = [GONE] * 9
     code, out, error = run("embed", photos, f"--out={tmp_path / 'a.jsonl'}", "--wait=0", "--retries=0")
     assert (code, out, error.count("\n")) == (1, "", 1) and not list(tmp_path.glob("a.jsonl*"))
+
+
+def test_a_server_that_does_not_tell_its_version_is_asked_all_the_same(run, photos, tmp_path, fake):
+    fake.gate = lambda name, context: name == "Predict" or context.abort(grpc.StatusCode.UNIMPLEMENTED, "unknown call")
+    code, out, error = run("embed", photos / "b.png", f"--out={tmp_path / 'a.jsonl'}")
+    assert (code, firsts((tmp_path / "a.jsonl").read_text())) == (0, [1]), error
 
 
 def test_of_many_refused_images_the_first_are_named(run, tmp_path, monkeypatch):

@@ -57,14 +57,29 @@ def test_other_failures_are_told_at_once(code, text):
     assert fake.asked == {"Predict": 1} and (caught.value.code, caught.value.message) == (code.name, text)
 
 
-def test_a_message_that_is_too_large_for_the_server_is_sent_once(monkeypatch):
+def test_images_that_are_too_large_are_named_and_not_sent_again(monkeypatch):
     asked, pause = [], Attempts.pause
     monkeypatch.setattr(Attempts, "pause", lambda self, error: asked.append(error.details()) or pause(self, error))
     fake = Failing()
     with serving(fake, **{"grpc.max_receive_message_length": 1000}) as address, Client(address) as client_:
-        with pytest.raises(client.ResourceExhausted, match="larger than max"):
-            client_.embed(bytes(2000))
-    assert len(asked) == 1 and "larger than max" in asked[0] and not fake.asked
+        with pytest.raises(client.ResourceExhausted, match="larger than max") as caught:
+            client_.embed([bytes(5), bytes(2000)])
+        assert caught.value.image == "image 2"
+        assert len(asked) == 2 and "larger than max" in asked[0], "once together and once by itself"
+        assert client_.embed([bytes(400)] * 5)[:, 0].tolist() == [400] * 5, "only together they are too large"
+        rows = [answer for _, answer in client_.each("embed", [bytes(5), bytes(2000), bytes(6)])]
+        assert rows[0]["embedding"][0] == 5 and rows[2]["embedding"][0] == 6 and rows[1].image == "image 2"
+    assert set(fake.sizes) == {1}
+
+
+def test_a_full_queue_is_no_images_fault():
+    fake = Failing(*[FULL] * 99)
+    with serving(fake) as address, Client(address, retries=1) as asked:
+        for ask in (lambda: asked.embed([RED, RED]), lambda: list(asked.each("embed", [RED, RED]))):
+            with pytest.raises(client.ResourceExhausted, match="Concurrent RPC limit exceeded") as caught:
+                ask()
+            assert caught.value.image is None
+    assert fake.asked == {"Predict": 4}
 
 
 def test_retries_end_and_the_servers_last_words_are_told():
@@ -217,8 +232,9 @@ def test_tls_trusts_the_authority_it_is_given(pem):
         began = time.monotonic()
         for tls in (pem / "stranger.pem", True):
             with Client(address, tls=tls, timeout=20, retries=100) as asked:
-                with pytest.raises(client.Unavailable, match="check --tls_ca, --tls_cert and --tls_key here"):
-                    asked.embed(RED)
+                for ask in (lambda asked=asked: asked.embed(RED), lambda asked=asked: asked.wait_ready(20)):
+                    with pytest.raises(client.Unavailable, match="check --tls_ca, --tls_cert and --tls_key here"):
+                        ask()
         assert time.monotonic() - began < 15, "trust does not come by asking again"
         with Client(address, timeout=1, retries=0) as plain, pytest.raises(client.Unavailable):
             plain.embed(RED)
