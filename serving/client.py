@@ -8,6 +8,8 @@
         [--out=sheet.png [--images=PHOTOS] [--pattern=REGEX]]
     python -m serving.client detect IMAGE... --model=fake_image_detection [--out=overlay.png]
     python -m serving.client classify IMAGE_OR_FOLDER... [--model=small_sample_diagnosis] [--explain=out.png]
+    python -m serving.client embed|ask|search|detect|classify IMAGE_OR_FOLDER... --json [--out=answers.jsonl]
+        [--in_flight=4] [--batch=32]
     python -m serving.client generate --model=image_generation [--count=16] [--seed=0] [--class_index=INDEX]
         [--out=sheet.png or --out=FOLDER]
     python -m serving.client restore IMAGE_OR_FOLDER... --out=large.png or --out=FOLDER [--scale=2]
@@ -40,98 +42,121 @@ speaks for the label.
 restore makes each image SCALE times as high and wide: one goes into large.png, others into FOLDER as <name>.png, those
 of a folder below it as they lie there. Nothing is overwritten that is to be restored, and two images never go into one
 file. Of several, those that cannot be restored or classified are told at the end, and the exit code is 1.
+
+With --json a folder may be of any size: its images are sent --batch a request, --in_flight requests at a time, and each
+answer is one line, in the order of the paths, to stdout or to answers.jsonl. That file appears when it is whole. The
+same command goes on with what an interrupted call leaves beside it, answers.jsonl.<digest>.part, as long as the same
+version of the model answers. Images that cannot be answered are no lines; they are counted and told at the end.
+
+--tls checks the server's certificate against the authorities that gRPC knows, --tls_ca against those of a file;
+--tls_cert and --tls_key say who asks. Where nobody answers or a queue is full a question is repeated up to --retries
+times, never longer than --timeout.
 """
 
 import functools
-import itertools
 import numbers
-import os
 import time
 
 import grpc
 import numpy as np
-import tensorflow as tf
 from absl import flags
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-)
+from tensorflow_serving.apis import model_management_pb2
 
-from saved_models.signatures import IMAGE_BYTES, encoded_image
-from serving.answers import image_size, label_fault, png_size, restoring_fault, share_fault, without_rounding
+from saved_models.signatures import IMAGE_BYTES
+from serving import channel
+from serving.answers import image_size, png_size, restoring_fault, share_fault
+from serving.channel import RETRIES, Connection
+from serving.config import config_message
 from serving.errors import (
+    Aborted,
+    AlreadyExists,
+    Cancelled,
+    DataLoss,
     DeadlineExceeded,
     FailedPrecondition,
+    Internal,
     InvalidArgument,
     NotFound,
+    OutOfRange,
+    PermissionDenied,
+    ResourceExhausted,
     ServingError,
+    Unauthenticated,
     Unavailable,
+    Unimplemented,
+    Unknown,
     error_of,
 )
 from serving.orientation import carried
-from serving.values import as_text, describe, from_proto, to_proto
+from serving.questions import (
+    CHUNK,
+    OUTPUTS,
+    RESTORE_SECONDS,
+    SECONDS,
+    Questions,
+    Waiting,
+    as_list,
+    name_of,
+    read_images,
+    requests_of,
+    row_of,
+)
+from serving.questions import fine_image as _fine_image
 from tfrecords import command
 
-CHUNK = 32  # images a request: most of the speed of a large batch, little memory
 MOST_SEED = 2**63 - 1  # seeds are sent as int64
-SECONDS, RESTORE_SECONDS = 10.0, 600.0  # to wait for an answer; a large photo takes a CPU minutes
+RELOAD_SECONDS = 120.0  # to wait until new models are loaded
 # Of several images that are restored by one request, pixels those of the answers: they are waited for together.
 RESTORE_IMAGES, RESTORE_BYTES, RESTORE_PIXELS = 16, 4 * 2**20, 2**24
 OWN_SCALE = 0  # asks a model to restore by the scale it was judged by
 USUAL_SCALE = 4  # by which requests are cut where the model's own is not known
-# What `classify` answers: {output: (rank, kind of NumPy)}; not every model tells the uncertainty.
-LABELS = {"label": (1, "O"), "decision": (1, "i"), "abstain": (1, "b"), "probabilities": (2, "f"), "classes": (2, "O")}
-UNCERTAINTY = {"uncertainty": (1, "f")}
 POLL_SECONDS = 0.2  # between two questions of wait_ready
 ABSENT_SECONDS = 1.5  # a running server sees a version written a moment ago at its next look, after 1 s
 
-State = get_model_status_pb2.ModelVersionStatus.State
+__all__ = [
+    "Aborted", "AlreadyExists", "CHUNK", "Cancelled", "Client", "Connection", "DataLoss", "DeadlineExceeded",
+    "FailedPrecondition", "Internal", "InvalidArgument", "NotFound", "OutOfRange", "PermissionDenied",
+    "ResourceExhausted", "ServingError", "Unauthenticated", "Unavailable", "Unimplemented", "Unknown",
+]  # fmt: skip
 
 
-class Client:
+class Client(Questions):
     """Asks one model on one server.
 
     An image is a path or the bytes of an encoded file; `images` is one or a sequence, sent 32 a request, those to
     restore at most 16, a large one by itself.
     A request whose images are refused is asked again with one image at a time, to name the one at fault, or
-    to have the answers where all of them were only too much at once. Nothing else is retried.
+    to have the answers where all of them were only too much at once. Where nobody answers (UNAVAILABLE) or a queue is
+    full (RESOURCE_EXHAUSTED), a question is repeated after growing pauses until `timeout` is over; it only reads, so
+    that does no harm. Threads may share a client, and clients a Connection.
 
-    Args:    server: "host:port" or "unix:/path".  model: name on the server.
-             timeout: seconds a request; None = 10, of restore 600.
+    Args:    server: "host:port" or "unix:/path"; or a Connection, which stays open when the client is closed and has
+             the settings from `tls` on.
+             model: name on the server.
+             timeout: seconds a request, repetitions included; None = 10, of restore 600.
              version, label: of the model; the newest available one by default.
+             tls, tls_cert, tls_key, compression, retries: see `serving.channel.Endpoint`.
     Raises:  ValueError for bad arguments or image files; OSError for files that cannot be read; ServingError
              and its subclasses for what the server or the network answers.
     """
 
-    def __init__(self, server="localhost:8500", model="verification", timeout=None, version=None, label=None):
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f"`timeout` is {timeout} but must be more than 0 seconds.")
-        if version is not None and label is not None:
-            raise ValueError(
-                f"`version` is {version} and `label` is {label!r} but a request takes only one of them."
-            )
-        self._server, self._model, self._timeout = server, model, timeout
-        self._version, self._label = version, label
-        host = server.rpartition(":")[0].strip("[]")
-        local = host in ("localhost", "::1") or host.startswith("127.") or server.startswith("unix:")
-        self._channel = grpc.insecure_channel(
-            server,
-            options=[
-                ("grpc.max_receive_message_length", -1),
-                ("grpc.max_send_message_length", -1),
-                # A proxy cannot reach this machine's own address.
-                ("grpc.enable_http_proxy", 0 if local else 1),
-                # A server that starts is seen at once: gRPC's own pauses grow to two minutes.
-                ("grpc.initial_reconnect_backoff_ms", 200),
-                ("grpc.max_reconnect_backoff_ms", 1000),
-            ],
-        )
-        self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-        self._models = model_service_pb2_grpc.ModelServiceStub(self._channel)
+    def __init__(
+        self,
+        server="localhost:8500",
+        model="verification",
+        timeout=None,
+        version=None,
+        label=None,
+        tls=None,
+        tls_cert=None,
+        tls_key=None,
+        compression=None,
+        retries=RETRIES,
+    ):
+        shared = isinstance(server, Connection)
+        super().__init__(server.server if shared else server, model, timeout, version, label)
+        self._own = None if shared else Connection(server, tls, tls_cert, tls_key, compression, retries)
+        self._connection = server if shared else self._own
 
     def __enter__(self):
         return self
@@ -140,11 +165,12 @@ class Client:
         self.close()
 
     def close(self):
-        self._channel.close()
+        if self._own:
+            self._own.close()
 
     def embed(self, images):
         """Embeddings float32 [n, D]; where the model has `ask`, those of images that are searched."""
-        return self._ask_images("embed", ("embedding",), image_bytes=images)["embedding"]
+        return self._ask_images("embed", OUTPUTS["embed"], image_bytes=images)["embedding"]
 
     def ask(self, images):
         """Embeddings float32 [n, D] of images that ask: their products with those of `embed` are the scores.
@@ -152,7 +178,7 @@ class Client:
         Raises: FailedPrecondition for a model that has no `ask`, where an image asks by `embed` as well.
         """
         try:
-            return self._ask_images("ask", ("embedding",), image_bytes=images)["embedding"]
+            return self._ask_images("ask", OUTPUTS["ask"], image_bytes=images)["embedding"]
         except FailedPrecondition as error:
             self.require("ask", "images ask by its `embed`; use that", error)
             raise
@@ -164,8 +190,7 @@ class Client:
         pairs (1 in 100 for `verification`). probability = that of "same" at equal odds, were there as many same
         as different pairs; a strict threshold lies higher, so 0.9 may well go with the decision False.
         """
-        names = ("score", "probability", "decision", "threshold")
-        return self._ask_images("verify", names, image_bytes_1=first, image_bytes_2=second)
+        return self._ask_images("verify", OUTPUTS["verify"], image_bytes_1=first, image_bytes_2=second)
 
     def search(self, images):
         """The k most similar entries of a gallery: {"identities", "scores", "entries" [n, k], "unknown" [n]}.
@@ -173,20 +198,14 @@ class Client:
         Identities and entries are str; scores descend; unknown = the best is below the gallery's threshold. What the
         identities, such as diagnoses, vote for: `serving.vote.votes(answer)`.
         """
-        names = ("identities", "scores", "entries", "unknown")
-        answer = self._ask_images("search", names, image_bytes=images)
-        return {name: as_text(value) if value.dtype == object else value for name, value in answer.items()}
+        return self._read("search", self._ask_images("search", OUTPUTS["search"], image_bytes=images))
 
     def detect(self, images):
         """Is images[i] fake? {"score", "probability", "decision", "threshold"} [n].
 
         decision = score >= threshold, True for a fake, and it decides; probability = that of "fake".
         """
-        names = ("score", "probability", "decision", "threshold")
-        answer = self._ask_images("detect", names, image_bytes=images)
-        for name in names:
-            self._require(answer[name], name, rank=1, kinds="b" if name == "decision" else "f")
-        return answer
+        return self._read("detect", self._ask_images("detect", OUTPUTS["detect"], image_bytes=images))
 
     def fake_map(self, images):
         """What speaks for a fake, and where: float32 [n, H, W] in [0, 1], over the whole image as the model sees it.
@@ -204,13 +223,7 @@ class Client:
 
         Raises: ServingError with the image whose answer is none.
         """
-        answers = []
-        for _, answer in self._classified(images):
-            if isinstance(answer, Exception):
-                raise answer
-            answers.append(answer)
-        names = [name for name in answers[0] if all(name in answer for answer in answers)]
-        return {name: self._joined(name, [answer[name] for answer in answers]) for name in names}
+        return self._joined_labels(self._classified(images))
 
     def classify_each(self, images):
         """As classify, but one image cannot spoil the others, and only the answers of a request are kept.
@@ -220,52 +233,31 @@ class Client:
                  only a path is given is read when its turn comes.
         Raises:  ValueError at once; ServingError, by the iterator, for what is wrong with all of them.
         """
-        return (
-            (image, answer if isinstance(answer, Exception) else {name: value[0] for name, value in answer.items()})
-            for image, answer in self._classified(images)
-        )
+        return ((image, row_of(answer)) for image, answer in self._classified(images))
+
+    def each(self, signature, images):
+        """As classify_each, of any signature that answers single images: embed, ask, search, detect or classify.
+
+        Returns: iterator of (image, {name: the image's own value}, or the error that speaks against this image alone).
+        """
+        ask, images = self._asking(signature), as_list(images)
+        if not images:
+            raise ValueError(f"No image to {signature}; give at least one path or the bytes of one.")
+        return self._sparing(requests_of(images), ask)
+
+    def asking(self, signature):
+        """Asks one request as `each` does: ([(image, its name, bytes or why there are none)]) -> [(image, answer)].
+
+        Threads may call it. `serving.bulk.answers` keeps several requests going.
+        """
+        return self._together(self._asking(signature))
 
     def _classified(self, images):
         """Iterator of (image, {name: values [1, ...]} or its error)."""
-        images = _as_list(images)
+        images = as_list(images)
         if not images:
             raise ValueError("No image to classify; give at least one path or the bytes of one.")
-        read = _read(images)
-        requests = iter(lambda: list(itertools.islice(read, CHUNK)), [])
-        return self._sparing(requests, self._classified_together)
-
-    def _classified_together(self, sent, trusted):
-        """{name: values [1, ...]} or a ServingError for each of [(name, bytes)], all of them sent in one request."""
-        names, encoded = zip(*sent)
-        rows = iter(names)
-        inputs, called = {"image_bytes": encoded}, {"image_bytes": names}
-        for answer in self._each("classify", LABELS, inputs, called, trusted=trusted):
-            if isinstance(answer, ServingError):
-                next(rows)
-                yield answer
-                continue
-            answer = self._labels(answer)
-            # The other way round a row would be lost.
-            for row, name in zip(range(len(answer["label"])), rows):
-                one = {output: value[row : row + 1] for output, value in answer.items()}
-                fault = label_fault({output: value[0] for output, value in one.items()})
-                yield ServingError("DATA_LOSS", fault, self._asked(), name) if fault else without_rounding(one)
-
-    def _labels(self, answer):
-        """The outputs of `classify` with text as str.   Raises: ServingError where one is not what it must be."""
-        wanted = {name: kind for name, kind in (LABELS | UNCERTAINTY).items() if name in answer}
-        answer = {name: answer[name] for name in wanted}
-        for name, value in answer.items():
-            self._require(value, name, *wanted[name])
-        for name, like in (("classes", "probabilities"), ("uncertainty", "label")):
-            if name in answer and answer[name].shape != answer[like].shape:
-                raise ServingError(
-                    "DATA_LOSS",
-                    f"output `{name}` has shape {list(answer[name].shape)} but must have that of `{like}`, "
-                    f"{list(answer[like].shape)}",
-                    self._asked(),
-                )
-        return {name: as_text(value) if value.dtype == object else value for name, value in answer.items()}
+        return self._sparing(requests_of(images), self._classified_together)
 
     def explain(self, images):
         """What speaks for the label that `classify` gives, and where: float32 [n, H, W] in [0, 1], as `fake_map`.
@@ -280,13 +272,13 @@ class Client:
             raise
 
     def _maps(self, signature, images):
-        images = _as_list(images)
+        images = as_list(images)
         maps = self._ask_images(signature, ("map",), image_bytes=images)["map"]
         self._require(maps, "map", rank=3, kinds="f")
         for row, evidence in enumerate(maps):
             fault = share_fault("map", evidence)
             if fault:
-                raise ServingError("DATA_LOSS", fault, self._asked(), _called(images[row], row))
+                raise self._fault(fault, name_of(images[row], row))
         return np.clip(maps, 0, 1).astype(np.float32)
 
     def generate(self, count, seed=0, label=None):
@@ -308,15 +300,13 @@ class Client:
         for start in range(seed, seed + count, CHUNK):
             seeds = np.arange(start, min(start + CHUNK, seed + count), dtype=np.int64)
             inputs = {"seed": seeds} | ({} if label is None else {"label": np.full(len(seeds), label, np.int32)})
-            answer = self._ask_encoded("generate", ("image_bytes",), inputs)["image_bytes"]
+            answer = self._talk(self._of_encoded("generate", ("image_bytes",), inputs))["image_bytes"]
             self._require(answer, "image_bytes", rank=1, kinds="O")
             for made_of, image in zip(seeds, answer):
                 if len(image) > IMAGE_BYTES or png_size(image) is None:
-                    raise ServingError(
-                        "DATA_LOSS",
+                    raise self._fault(
                         f"output `image_bytes` holds {len(image):,} bytes for seed {made_of} but must hold a PNG of at "
-                        f"most {IMAGE_BYTES:,}",
-                        self._asked(),
+                        f"most {IMAGE_BYTES:,}"
                     )
             images += answer.tolist()
         return images
@@ -347,7 +337,7 @@ class Client:
         whole = isinstance(scale, numbers.Integral) and not isinstance(scale, bool)
         if scale is not None and (not whole or not 1 <= scale < 2**31):  # sent as int32
             raise ValueError(f"`scale` is {scale!r} but must be a whole number of at least 1, such as 4.")
-        images = _as_list(images)
+        images = as_list(images)
         if not images:
             raise ValueError("No image to restore; give at least one path or the bytes of one.")
         scale = int(scale or OWN_SCALE)
@@ -356,76 +346,78 @@ class Client:
     def _sparing(self, requests, ask):
         """Iterator of (image, its answer or the error that speaks against it alone), one request after another.
 
-        Args:   requests: [(image, its name, bytes or why there are none)] of each.
-                ask: ([(name, bytes)], whether only images can be at fault) -> iterator of an answer or a ServingError
-                for each of them.
+        Args: requests, ask: see `_spared`.
         """
-        answered = False
+        together = self._together(ask)
         for request in requests:
-            sent = [(called, data) for _, called, data in request if not isinstance(data, Exception)]
-            try:
-                answers = list(ask(sent, answered)) if sent else []
-            except InvalidArgument:
-                # The fine image may have a fault of its own, such as its size: one answer to another one shows it.
-                answers = list(ask(sent, True)) if len(sent) > 1 else []
-                if all(isinstance(answer, Exception) for answer in answers):
-                    raise
-            answered = answered or not all(isinstance(answer, Exception) for answer in answers)
-            for image, _, data in request:
-                yield image, data if isinstance(data, Exception) else answers.pop(0)
+            yield from together(request)
+
+    def _together(self, ask):
+        """(request) -> what `_spared` returns for it, which knows whether a request before it was answered."""
+        answered = []
+
+        def together(request):
+            pairs = self._talk(self._spared(ask, request, bool(answered)))
+            if not answered and any(not isinstance(answer, Exception) for _, answer in pairs):
+                answered.append(True)
+            return pairs
+
+        return together
 
     def _restored_together(self, scale, sent, trusted):
-        """PNG bytes or a ServingError for each of [(name, bytes)], all of them sent in one request."""
+        """[PNG bytes or a ServingError] for each of [(name, bytes)], all of them sent in one request."""
         names, encoded = zip(*sent)
-        rows = iter(sent)
-        inputs = {"image_bytes": list(encoded)}
+        rows, restored = iter(sent), []
+        inputs, called = {"image_bytes": list(encoded)}, {"image_bytes": names}
         scales = {"scale": np.full(len(sent), scale, np.int32)}
         try:
-            for answer in self._each("restore", ("image_bytes",), inputs, {"image_bytes": names}, scales, trusted):
+            for answer in (yield from self._each("restore", ("image_bytes",), inputs, called, scales, trusted)):
                 if isinstance(answer, ServingError):
                     next(rows)
-                    yield answer
+                    restored.append(answer)
                     continue
                 self._require(answer["image_bytes"], "image_bytes", rank=1, kinds="O")
                 # The other way round a row would be lost.
                 for image, (name, asked) in zip(answer["image_bytes"], rows):
                     fault = restoring_fault(image, image_size(asked), scale)
-                    yield ServingError("DATA_LOSS", fault, self._asked(), name) if fault else carried(asked, image)
+                    restored.append(self._fault(fault, name) if fault else carried(asked, image))
         except ServingError as error:
             if error.code != "RESOURCE_EXHAUSTED" or len(sent) > 1:
                 raise
             # More than the server's memory or a message holds, which is 2 GB: smaller images may well be restored.
-            yield ServingError(error.code, error.message, error.asked, names[0])
+            return [error_of(error.code, error.message, error.asked, names[0])]
+        return restored
+
+    def _talk(self, conversation):
+        """What a conversation returns, each question asked by `predict`."""
+        try:
+            question = next(conversation)
+            while True:
+                try:
+                    answer = self.predict(*question)
+                except ServingError as error:
+                    question = conversation.throw(error)
+                else:
+                    question = conversation.send(answer)
+        except StopIteration as end:
+            return end.value
 
     def predict(self, signature, inputs):
         """Any signature: {input: array, or nested list of numbers, str or bytes} -> {output: array}.
 
         Strings come back as bytes in arrays of dtype object.
         """
-        request = predict_pb2.PredictRequest(model_spec=self._spec(signature))
-        for name, value in inputs.items():
-            request.inputs[name].CopyFrom(to_proto(name, value))
-        seconds = self._timeout or (RESTORE_SECONDS if signature == "restore" else SECONDS)
-        response = self._call(self._prediction.Predict, request, seconds)
-        return {name: from_proto(name, proto) for name, proto in response.outputs.items()}
+        request = self._predict_request(signature, inputs)
+        return self._outputs(self._call(self._connection.prediction.Predict, request, self._seconds(signature)))
 
     def metadata(self):
         """{signature: {"inputs", "outputs": {name: (dtype, shape)}, "method"}}; -1 in a shape = any size."""
-        request = get_model_metadata_pb2.GetModelMetadataRequest(
-            model_spec=self._spec(), metadata_field=["signature_def"]
-        )
-        response = self._call(self._prediction.GetModelMetadata, request)
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        response.metadata["signature_def"].Unpack(signatures)
-        return {
-            key: {
-                "inputs": describe(signature.inputs),
-                "outputs": describe(signature.outputs),
-                "method": signature.method_name,
-            }
-            for key, signature in sorted(signatures.signature_def.items())
-            if not key.startswith("__saved_model_")  # what loading runs, not what anybody calls
-        }
+        return self._signatures(self._call(self._connection.prediction.GetModelMetadata, self._metadata_request()))
+
+    def served_version(self):
+        """Number of the version that answers now: the newest one, that of the label, or the one asked for."""
+        response = self._call(self._connection.prediction.GetModelMetadata, self._metadata_request())
+        return response.model_spec.version.value
 
     def require(self, signature, otherwise="", cause=None):
         """Raises: FailedPrecondition where the model has no such signature; `otherwise` = what follows from that."""
@@ -437,85 +429,55 @@ class Client:
 
     def status(self):
         """[{"version", "state", "error_code", "error"}], newest first; state: AVAILABLE, LOADING, END ..."""
-        request = get_model_status_pb2.GetModelStatusRequest(model_spec=self._spec())
-        return self._statuses(request)
+        return self._statuses(self._status_request())
 
     def wait_ready(self, timeout=60.0, absent=None):
         """Until the server answers and a version of the model (or the one asked for) is available.
 
         Args:   absent: seconds after which a server that is up but neither has nor loads it is believed; a server
                 opens its port when the models it found are loaded. None = it is asked to the end of `timeout`.
-        Raises: DeadlineExceeded that tells the last answer; NotFound after `absent`; InvalidArgument at once.
+        Raises: DeadlineExceeded that tells the last answer; NotFound after `absent`; InvalidArgument, and Unavailable
+                of a server that is not trusted, at once.
         """
-        deadline = time.monotonic() + timeout
-        request = get_model_status_pb2.GetModelStatusRequest(model_spec=self._spec())
-        absent_since = None
+        waiting = Waiting(timeout, absent, POLL_SECONDS, self._asked())
+        request = self._status_request()
         while True:
-            remaining = deadline - time.monotonic()
-            missing = None
             try:
-                states = self._statuses(request, min(self._timeout or SECONDS, max(remaining, POLL_SECONDS)))
-                names = {state["state"] for state in states}
-                if "AVAILABLE" in names:
-                    return
-                last = "; ".join(
-                    f"version {state['version']} is {state['state']} {state['error']}".strip()
-                    for state in states
-                )
-                if not names & {"START", "LOADING"}:
-                    missing = NotFound("NOT_FOUND", f"no version can be asked: {last}", self._asked())
-            except NotFound as error:
-                last, missing = f"{error.code}: {error.message}", error
-            except (Unavailable, DeadlineExceeded) as error:
-                last = f"{error.code}: {error.message}"
-            absent_since = (absent_since or time.monotonic()) if missing else None
-            if missing and absent is not None and time.monotonic() - absent_since >= absent:
-                raise missing
-            if remaining <= POLL_SECONDS:
-                raise DeadlineExceeded(
-                    "DEADLINE_EXCEEDED", f"not ready after {timeout:g} s, last answer: {last}", self._asked()
-                )
+                states = self._statuses(request, waiting.seconds(self._timeout or SECONDS))
+            except (NotFound, Unavailable, DeadlineExceeded) as error:
+                states = error
+            if waiting.over(states):
+                return
             time.sleep(POLL_SECONDS)
 
+    def reload(self, models, timeout=RELOAD_SECONDS):
+        """The server serves exactly these models from now on; returns when they are loaded. Asked once, never again.
+
+        Args:   models: text or message of a tensorflow.serving.ModelServerConfig, as --model_config_file holds it; what
+                it does not list is no longer served.
+                timeout: seconds to wait for them to be loaded.
+        Raises: ValueError for text that is none; ServingError with the server's reason, after which it serves what it
+                served before.
+        """
+        config = config_message(models) if isinstance(models, str) else models
+        request = model_management_pb2.ReloadConfigRequest(config=config)
+        asked = f"Server {self._server}: "
+        try:
+            response = self._connection.call(
+                self._connection.models.HandleReloadConfigRequest, request, timeout, retried=False
+            )
+        except grpc.RpcError as error:
+            raise error_of(error.code().name, error.details() or "no reason given", asked) from error
+        if response.status.error_code:
+            names = {code.value[0]: code.name for code in grpc.StatusCode}
+            code = names.get(response.status.error_code, "UNKNOWN")
+            raise error_of(code, response.status.error_message or "no reason given", asked)
+
     def _ask_images(self, signature, outputs, **images):
-        images = {name: _as_list(value) for name, value in images.items()}
-        sizes = {name: len(value) for name, value in images.items()}
-        count = next(iter(sizes.values()))
-        if len(set(sizes.values())) > 1:
-            raise ValueError(
-                f"`{'` and `'.join(sizes)}` hold {' and '.join(map(str, sizes.values()))} images but "
-                "must hold as many as each other."
-            )
-        if not count:
-            raise ValueError(f"No image to {signature}; give at least one path or the bytes of one.")
         answers = []
-        for start in range(0, count, CHUNK):
-            chunk = {name: value[start : start + CHUNK] for name, value in images.items()}
-            answers += self._ask_chunk(signature, outputs, chunk, start)
-        return {name: self._joined(name, [answer[name] for answer in answers]) for name in outputs}
-
-    def _joined(self, name, parts):
-        """The answers of all requests as one array."""
-        for part in parts:
-            if part.shape[1:] != parts[0].shape[1:]:
-                raise ServingError(
-                    "DATA_LOSS",
-                    f"output `{name}` has shape {list(parts[0].shape)} in one answer but {list(part.shape)} in another",
-                    self._asked(),
-                )
-        return np.concatenate(parts)
-
-    def _require(self, array, name, rank, kinds):
-        """Raises: ServingError where an output is not what the signature promises; kinds: NumPy's, one letter each."""
-        if array.ndim != rank or array.dtype.kind not in kinds or not array.size:
-            wanted = {"b": "bool", "f": "float32", "i": "int32", "O": "string"}[kinds]
-            shape = {1: "[n]", 2: "[n, K]", 3: "[n, H, W]"}[rank]
-            raise ServingError(
-                "DATA_LOSS",
-                f"output `{name}` is {'string' if array.dtype == object else array.dtype} {list(array.shape)} but must "
-                f"be {wanted} {shape}",
-                self._asked(),
-            )
+        for conversation in self._conversations(signature, outputs, images):
+            answers += self._talk(conversation)
+        return self._put_together(outputs, answers)
 
     def _require_label(self, label, conditional):
         if conditional and label is None:
@@ -529,150 +491,30 @@ class Client:
                 "command."
             )
 
-    def _ask_chunk(self, signature, outputs, images, start):
-        """[answer] of one request, or one answer an image where the server refuses all of them together."""
-        encoded = {name: [encoded_image(image) for image in value] for name, value in images.items()}
-        called = {name: [_called(image, start + row) for row, image in enumerate(value)]
-                  for name, value in images.items()}  # fmt: skip
-        answers = []
-        for answer in self._each(signature, outputs, encoded, called):
-            if isinstance(answer, InvalidArgument):
-                raise answer
-            answers.append(answer)
-        return answers
-
-    def _each(self, signature, outputs, encoded, called, others=None, trusted=False):
-        """One answer for all images; where they are refused together, an answer or its refusal for one at a time.
-
-        Args:   encoded, called: {input: bytes or names of its images}.  others: {input: array [n]} sent beside them.
-                trusted: whether only images can be at fault.
-        Raises: InvalidArgument where a fine image is refused in the same words: something else is wrong.
-        """
-        others = others or {}
-        count = len(next(iter(encoded.values())))
-        answer = self._answer_or_refusal(signature, outputs, encoded | others)
-        if not isinstance(answer, InvalidArgument):
-            yield answer
-            return
-        first = {name: value[:1] for name, value in others.items()}
-        fine = None if trusted else self._refusal(signature, dict.fromkeys(encoded, _fine_image()), first)
-        if answer.message == fine:
-            raise answer
-        for row in range(count):
-            one = {name: value[row : row + 1] for name, value in encoded.items()}
-            beside = {name: value[row : row + 1] for name, value in others.items()}
-            if count > 1:
-                answer = self._answer_or_refusal(signature, outputs, one | beside)
-            if isinstance(answer, InvalidArgument):
-                if others and answer.message == fine:  # a refusal that shows the values of all reads otherwise
-                    raise answer
-                names = {name: value[row] for name, value in called.items()}
-                answer = self._blaming(answer, signature, names, one, beside)
-            yield answer
-
-    def _answer_or_refusal(self, signature, outputs, inputs):
-        try:
-            return self._ask_encoded(signature, outputs, inputs)
-        except InvalidArgument as error:
-            return error
-
-    def _blaming(self, error, signature, names, encoded, others):
-        """The error with the image at fault: the only one, or of several inputs the one refused by itself."""
-        for name, called in names.items():
-            if len(names) == 1 or self._refusal(signature, dict.fromkeys(names, encoded[name][0]), others):
-                blaming = InvalidArgument(error.code, error.message, error.asked, called)
-                blaming.__cause__ = error.__cause__
-                return blaming
-        return error
-
-    def _refusal(self, signature, images, others):
-        """Why single images are refused, None where they are not."""
-        try:
-            self.predict(signature, {name: [image] for name, image in images.items()} | others)
-        except InvalidArgument as error:
-            return error.message
-        except ServingError:
-            return None
-        return None
-
-    def _ask_encoded(self, signature, outputs, encoded):
-        answer = self.predict(signature, encoded)
-        missing = [name for name in outputs if name not in answer]
-        if missing:
-            raise ServingError(
-                "UNIMPLEMENTED",
-                f"signature `{signature}` answers without `{missing[0]}`; it gives {', '.join(sorted(answer))}",
-                self._asked(),
-            )
-        count = len(next(iter(encoded.values())))
-        for name in outputs:
-            if answer[name].shape[:1] != (count,):
-                raise ServingError(
-                    "DATA_LOSS",
-                    f"output `{name}` has shape {list(answer[name].shape)} for {count} images",
-                    self._asked(),
-                )
-        return answer
-
-    def _spec(self, signature=""):
-        spec = model_pb2.ModelSpec(name=self._model, signature_name=signature)
-        if self._version is not None:
-            spec.version.value = self._version
-        elif self._label is not None:
-            spec.version_label = self._label
-        return spec
-
     def _statuses(self, request, timeout=None):
-        response = self._call(self._models.GetModelStatus, request, timeout)
-        return [
-            {
-                "version": status.version,
-                "state": State.Name(status.state),
-                "error_code": status.status.error_code,
-                "error": status.status.error_message,
-            }
-            for status in response.model_version_status
-        ]
+        """The states a look shows; with a timeout it is one look of many, which is not repeated by itself."""
+        method = self._connection.models.GetModelStatus
+        return self._states(self._call(method, request) if timeout is None else self._once(method, request, timeout))
 
     def _call(self, method, request, timeout=None):
+        """The answer of a question, which may be asked again."""
+        return self._once(method, request, timeout or self._timeout or SECONDS, retried=True)
+
+    def _once(self, method, request, seconds, retried=False):
         try:
-            return method(request, timeout=timeout or self._timeout or SECONDS)
+            return self._connection.call(method, request, seconds, retried)
         except grpc.RpcError as error:
-            raise error_of(error.code().name, error.details() or "no reason given", self._asked()) from error
+            raise self._failure(error) from error
 
-    def _asked(self):
-        which = f" version {self._version}" if self._version is not None else ""
-        which = f" label {self._label}" if self._label is not None else which
-        return f"Server {self._server}, model {self._model}{which}: "
-
-
-def _fine_image():
-    """A small picture that every model of pictures reads."""
-    return tf.io.encode_png(np.full((16, 16, 3), 128, np.uint8)).numpy()
-
-
-def _as_list(images):
-    return [images] if isinstance(images, (str, bytes, os.PathLike)) else list(images)
-
-
-def _called(image, row):
-    return f"image {row + 1}" if isinstance(image, bytes) else os.fspath(image)
-
-
-def _read(images):
-    """Iterator of (image, its name, bytes or why there are none)."""
-    for row, image in enumerate(images):
-        try:
-            data = encoded_image(image)
-        except (ValueError, OSError) as error:
-            data = error
-        yield image, _called(image, row), data
+    @staticmethod
+    def _fine():
+        return _fine_image()
 
 
 def _requests(images, scale):
     """[(image, its name, bytes or why there are none)] of each request to restore images."""
     request, shares = [], 0.0
-    for image, called, data in _read(images):
+    for image, called, data in read_images(images):
         share = 0.0
         if not isinstance(data, Exception):
             size = image_size(data)
@@ -691,6 +533,7 @@ def _requests(images, scale):
 
 def define_flags():
     flags.DEFINE_string("server", "localhost:8500", "host:port or unix:/path of the server.")
+    channel.define_flags()
     flags.DEFINE_string(
         "model", None, "Name of the model on the server; default: gallery for search, fake_image_detection for detect, "
         "small_sample_diagnosis for classify, image_generation for generate, super_resolution for restore, else "
@@ -711,6 +554,7 @@ def define_flags():
     flags.DEFINE_string(
         "out",
         None,
+        "embed, ask, search, detect, classify: .jsonl that gets one line an image; "
         "embed, ask: .npz that gets `embeddings` [n, D] and `images` (paths), with --pattern `identities` as well; "
         "search: .png that gets the ranked sheet; detect: .png that gets the images with what speaks for a fake; "
         "generate: .png that gets a sheet of the images, or a folder (a name without ending) that gets <seed>.png; "
@@ -743,6 +587,8 @@ def define_flags():
         lower_bound=1,
     )
     flags.DEFINE_bool("json", False, "One JSON line an image instead of a table.")
+    flags.DEFINE_integer("in_flight", 4, "JSON lines: requests at a time.", lower_bound=1, upper_bound=256)
+    flags.DEFINE_integer("batch", CHUNK, "JSON lines: images a request, at most.", lower_bound=1, upper_bound=1024)
 
 
 def start():

@@ -10,12 +10,16 @@ import time
 import numpy as np
 from absl import flags
 
-from serving import folders, labels, targets, vote
+from serving import bulk, folders, labels, targets, vote
+from serving.channel import connection
 from serving.client import ABSENT_SECONDS, CHUNK, Client, png_size
-from serving.errors import DeadlineExceeded, NotFound, ServingError
+from serving.errors import DeadlineExceeded, NotFound, ServingError, Unimplemented
 from serving.files import require_place, write_whole
+from serving.rows import of_all, of_image, plain
 
 QUIET_SECONDS = 2.0  # work shorter than this shows no progress
+LINE_SECONDS = 60.0  # between two lines of progress where no terminal shows a bar
+MOST_TOLD = 20  # refused images that are named, of any number
 
 
 def _embed(client, images, values, facts):
@@ -34,7 +38,7 @@ def _vectors(embed, images, values, facts):
         print(
             f"{len(images)} embeddings of {vectors.shape[1]} numbers written to {values.out}", file=sys.stderr
         )
-    return [{"image": image, "embedding": vector.tolist()} for image, vector in zip(images, vectors)]
+    return of_all("embed", images, {"embedding": vectors})
 
 
 def _verify(client, images, values, _):
@@ -45,7 +49,7 @@ def _verify(client, images, values, _):
         {
             "first": images[0],
             "second": images[1],
-            **{name: _plain(value[0]) for name, value in answer.items()},
+            **{name: plain(value[0]) for name, value in answer.items()},
         }
     ]
 
@@ -102,21 +106,7 @@ def _search(client, images, values, truths):
         write_whole("out", values.out, lambda stream: picture.save(stream, "PNG"))
         hint = "" if values.images else "; --images=DIR, what the gallery was built from, shows its images"
         print(f"sheet written to {values.out}: {said}{hint}", file=sys.stderr)
-    return [
-        {
-            "image": image,
-            "unknown": bool(unknown),
-            "matches": [
-                {"identity": identity, "score": float(score), "entry": entry}
-                for identity, score, entry in zip(*ranked)
-            ],
-            "vote": cast,
-            "voted": vote.winner(cast),
-        }
-        for image, unknown, cast, *ranked in zip(
-            images, found["unknown"], votes, found["identities"], found["scores"], found["entries"]
-        )
-    ]
+    return of_all("search", images, found)
 
 
 def _detect(client, images, values, _):
@@ -130,10 +120,7 @@ def _detect(client, images, values, _):
     if values.out:
         captions = [overlay.of_detection(answer, row) for row in range(len(maps))]
         _draw_overlay("out", values.out, images, maps, captions, overlay.FAKE)
-    return [
-        {"image": image, **{name: _plain(value[row]) for name, value in answer.items()}}
-        for row, image in enumerate(images)
-    ]
+    return of_all("detect", images, answer)
 
 
 def _draw_overlay(flag, path, *what):
@@ -171,11 +158,72 @@ def _classify(client, images, values, found):
         captions = [overlay.of_label(row) for row in rows[: len(maps)]]
         _draw_overlay("explain", values.explain, [row["image"] for row in rows], maps, captions, overlay.LABEL)
     _tell_each(refused)
-    left_out = _left_out(refused, found)
+    left_out = _left_out(len(refused), found)
     if left_out:
         print("; ".join([f"{_counted(len(rows))} classified", *left_out]), file=sys.stderr)
     _tell_each([stopped] if stopped else [])
     return rows
+
+
+def _bulk(client, signature, found, values):
+    """Asks about any number of images and writes each answer as a line.   Returns: how many were answered."""
+    if not values.out:
+        return _bulk_lines(client, signature, found, values, lambda row: print(json.dumps(row)), set())
+    words = {name: values[name].value for name in ("model", "version", "label", "k")}
+    question = {"signature": signature, **words, "images": sorted(found.inputs), "served": _served(client)}
+    with bulk.Answers("out", values.out, question) as file:
+        for other in file.others:
+            print(f"{other} is of other images, another model or version and left as it is", file=sys.stderr)
+        before = len(file.done)
+        if before:
+            print(f"going on after {before:,} answers of an earlier call in {file.part}", file=sys.stderr)
+        kept = True
+        try:
+            answered = _bulk_lines(client, signature, found, values, file.write, file.done)
+            file.finish()
+            kept = False
+        finally:
+            if kept and file.kept():
+                print(f"what was answered is kept in {file.part}; the same command goes on from there", file=sys.stderr)
+    return answered
+
+
+def _served(client):
+    """Number of the version that answers, 0 where the server does not tell it."""
+    try:
+        return client.served_version()
+    except Unimplemented:
+        return 0
+
+
+def _bulk_lines(client, signature, found, values, write, done):
+    doing, past = _BULK[signature]
+    answered, refused, told = len(done), 0, []
+    with _progress(found.count, doing, shown=True) as advance:
+        advance(len(done))
+        try:
+            images = (image for image in found if image not in done)
+            for image, answer in bulk.answers(client, signature, images, values.in_flight, values.batch):
+                if isinstance(answer, Exception):
+                    refused += 1
+                    told += [answer] if refused <= MOST_TOLD else []
+                else:
+                    answered += 1
+                    write(of_image(signature, image, answer, values.k))
+                advance(1)
+        except ServingError:
+            _tell_each(told)  # what is wrong with all of them is told after it
+            raise
+    if refused and found.count == 1:
+        raise told[0]
+    _tell_each(told)
+    if refused > len(told):
+        print(f"error: {_counted(refused - len(told))} more refused", file=sys.stderr)
+    left_out = _left_out(refused, found)
+    if left_out or values.out:
+        to = f" to {values.out}" if values.out else ""
+        print("; ".join([f"{_counted(answered)} {past}{to}", *left_out]), file=sys.stderr)
+    return answered
 
 
 def _generate(client, images, values, _):
@@ -236,7 +284,7 @@ def _tell_restored(plan, rows, refused, out):
     said = f"{_counted(len(rows))} written to {out}"
     if out.endswith(_ENDINGS["restore"]):
         said += f": {rows[0]['height']} x {rows[0]['width']} (height x width)"
-    print("; ".join([said, *_left_out(refused, plan)]), file=sys.stderr)
+    print("; ".join([said, *_left_out(len(refused), plan)]), file=sys.stderr)
 
 
 def _counted(count):
@@ -249,9 +297,9 @@ def _tell_each(errors):
 
 
 def _left_out(refused, found):
-    """How many images were refused and what was left out of the folders, in words; found: Plan or Found."""
+    """How many images were refused and what was left out of the folders, in words; found: Plan, Found or Images."""
     parts = [
-        (len(refused), "refused", "refused"),
+        (refused, "refused", "refused"),
         (found.others, "file with another ending skipped", "files with other endings skipped"),
         (found.links, "link not followed", "links not followed"),
     ]
@@ -299,6 +347,14 @@ _ENDINGS = {
 _FILES = {"classify": "explain"}  # the flag that names what is written, where it is not --out
 _MAKE = ("generate",)  # they take no images
 _WALK = ("classify", "restore")  # they take folders of images
+_LINES = ".jsonl"
+_BULK = {  # what can be written as lines, and how it is called
+    "embed": ("embedding", "embedded"),
+    "ask": ("embedding", "embedded"),
+    "search": ("searching", "searched"),
+    "detect": ("detecting", "examined"),
+    "classify": ("classifying", "classified"),
+}
 _FOLDERS = ("generate", "restore")  # their --out may be a folder, which has no ending
 
 
@@ -357,11 +413,6 @@ def _wait(client, values, model):
             pass
 
 
-def _plain(value):
-    value = value.item() if isinstance(value, np.generic) else value
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-
-
 def _chunks(images, doing):
     """The images of each request, with their progress."""
     with _progress(len(images), doing, shown=len(images) > CHUNK) as advance:
@@ -373,12 +424,25 @@ def _chunks(images, doing):
 
 @contextlib.contextmanager
 def _progress(count, doing, shown):
-    """A bar on a terminal where it is to be shown, and one closing line if it took long; gives what advances it."""
+    """A bar on a terminal where it is to be shown, else a line now and then, and one closing line if it took long.
+
+    Gives what advances it.
+    """
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress
 
-    started = time.monotonic()
+    started = told = time.monotonic()
+    done = 0
     console = Console(stderr=True)
+
+    def advance(more):
+        nonlocal done, told
+        done += more
+        progress.advance(task, more)
+        if shown and not console.is_terminal and time.monotonic() - told >= LINE_SECONDS:
+            told = time.monotonic()
+            print(f"{doing}: {done:,} of {count:,} images in {told - started:.0f} s", file=sys.stderr, flush=True)
+
     with Progress(
         *Progress.get_default_columns(),
         MofNCompleteColumn(),
@@ -387,7 +451,7 @@ def _progress(count, doing, shown):
         disable=not console.is_terminal or not shown,
     ) as progress:
         task = progress.add_task(doing, total=count)
-        yield lambda done: progress.advance(task, done)
+        yield advance
     seconds = time.monotonic() - started
     if seconds > QUIET_SECONDS:
         print(f"{doing}: {count} image{'s' if count > 1 else ''} in {seconds:.1f} s", file=sys.stderr)
@@ -408,8 +472,26 @@ def _words(argv):
     return signature, images
 
 
-def _require_flags(values, signature):
+def _writes_lines(values, signature, images):
+    """Whether answers are written as they come: to a file of lines, or of a folder to stdout."""
+    if signature not in _BULK:
+        return False
+    if values.out:
+        return values.out.endswith(_LINES)
+    return bool(values.json and not values.explain and any(os.path.isdir(image) for image in images))
+
+
+def _require_flags(values, signature, lines):
     """Whether the flags belong to the command and to each other."""
+    for flag in ("in_flight", "batch"):
+        if values[flag].present and not lines:
+            raise ValueError(
+                f"`--{flag}` is {values[flag].value} but belongs to JSON lines; give --out=FILE{_LINES} as well, or a "
+                "folder with --json."
+            )
+    if lines and values.out:
+        _require_lines(values)
+        return
     for flag, owners in _OWNERS.items():
         if values[flag].present and signature not in owners:
             other = _FILES.get(signature) if flag == "out" else None
@@ -435,14 +517,32 @@ def _require_flags(values, signature):
         )
 
 
-def _read(values, signature, images):
+def _require_lines(values):
+    """Whether the flags beside --out=FILE.jsonl belong to it, and the file can be made."""
+    for flag in ("explain", "images", "pattern"):
+        if values[flag].value:
+            raise ValueError(
+                f"`--{flag}` is {values[flag].value} but `--out` is {values.out}, which holds answers alone; leave one "
+                "of them away."
+            )
+    require_place("out", values.out)
+
+
+def _read(values, signature, images, lines):
     """What the command needs to know of the images beside their paths, asked before the first of many requests."""
     for image in images:
         folder = os.path.isdir(image)
-        if folder and signature not in _WALK:
-            raise FileNotFoundError(f"Image `{image}` is a folder; give its images, such as {image.rstrip('/')}/*.png.")
+        if folder and signature not in _WALK and not lines:
+            lines_too = ", or --json for a line of each" if signature in _BULK else ""
+            raise FileNotFoundError(
+                f"Image `{image}` is a folder; give its images, such as {image.rstrip('/')}/*.png{lines_too}."
+            )
         if not folder and not os.path.isfile(image):
             raise FileNotFoundError(f"Image `{image}` is not a file; check the path.")
+    if lines:
+        if values.out:
+            _require_unasked("out", values.out, images, signature)
+        return folders.Images(images, signature)
     if signature == "restore":
         return targets.plan(images, values.out)
     read = folders.find(images, signature) if signature in _WALK else None
@@ -455,12 +555,15 @@ def _read(values, signature, images):
 def main(argv):
     values = flags.FLAGS
     signature, images = _words(argv)
-    _require_flags(values, signature)
-    read = _read(values, signature, images)
+    lines = _writes_lines(values, signature, images)
+    _require_flags(values, signature, lines)
+    read = _read(values, signature, images, lines)
     model = values.model or _MODELS.get(signature, "verification")
-    with Client(values.server, model, values.timeout, values.version, values.label) as client:
+    with connection(values) as way, Client(way, model, values.timeout, values.version, values.label) as client:
         if values.wait:
             _wait(client, values, model)
+        if lines:
+            sys.exit(int(_bulk(client, signature, read, values) < read.count))  # what is wrong has been told
         rows = _COMMANDS[signature](client, images, values, read)
     if values.json:
         for row in rows:

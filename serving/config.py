@@ -69,13 +69,7 @@ def read_config(path):
 
 def parse_config(text):
     """ModelServerConfig in text format -> [ModelConfig].   Raises: ValueError."""
-    config = model_server_config_pb2.ModelServerConfig()
-    try:
-        text_format.Parse(text, config)
-    except text_format.ParseError as error:
-        raise ValueError(
-            f"Error parsing text-format tensorflow.serving.ModelServerConfig: {error}"
-        ) from error
+    config = config_message(text)
     models = models_of(config)
     if not models:
         raise ValueError(
@@ -83,6 +77,18 @@ def parse_config(text):
             "model_config_list."
         )
     return models
+
+
+def config_message(text):
+    """ModelServerConfig in text format -> the message.   Raises: ValueError."""
+    config = model_server_config_pb2.ModelServerConfig()
+    try:
+        text_format.Parse(text, config)
+    except text_format.ParseError as error:
+        raise ValueError(
+            f"Error parsing text-format tensorflow.serving.ModelServerConfig: {error}"
+        ) from error
+    return config
 
 
 def models_of(config):

@@ -1,4 +1,6 @@
-"""What can be wrong with a request, as exceptions: one class a gRPC code that is told apart."""
+"""What can be wrong with a request, as exceptions: one class a gRPC code."""
+
+import re
 
 
 class ServingError(Exception):
@@ -44,17 +46,61 @@ class Unavailable(ServingError):
 
     remedy = "start it with `python -m serving.server` or check the address"
 
+    def __init__(self, code, message, asked="", image=None):
+        if re.search("handshake|certificate|SSL", message):
+            self.remedy = "check --tls_ca, --tls_cert and --tls_key here and --ssl_config_file at the server"
+        super().__init__(code, message, asked, image)
+
+
+class ResourceExhausted(ServingError):
+    """The server has no room: its queue is full, or a message or its memory is too small for the request."""
+
 
 class Unimplemented(ServingError):
-    """The server does not know this call."""
+    """The server does not know the call, or answers without something it must have."""
 
 
-_CLASSES = {
-    error_class.__name__.upper(): error_class
-    for error_class in (NotFound, InvalidArgument, FailedPrecondition, DeadlineExceeded, Unavailable, Unimplemented)
-}
+class Unauthenticated(ServingError):
+    """The server does not know who asks."""
+
+    remedy = "give a certificate that it trusts, --tls_cert and --tls_key in the command"
 
 
-def error_of(code, message, asked=""):
+class PermissionDenied(ServingError):
+    """The server knows who asks and does not allow it."""
+
+
+class AlreadyExists(ServingError):
+    """What is to be made is there."""
+
+
+class Aborted(ServingError):
+    """The server gave up, for example because another request came in between."""
+
+
+class OutOfRange(ServingError):
+    """An input lies where the model knows nothing."""
+
+
+class Cancelled(ServingError):
+    """The request was given up by the server, or by closing the client."""
+
+
+class Internal(ServingError):
+    """The server failed on the request; its log says where."""
+
+
+class DataLoss(ServingError):
+    """An answer is not what the signature promises."""
+
+
+class Unknown(ServingError):
+    """The server failed and gave no better reason."""
+
+
+_CLASSES = {error_class.__name__.upper(): error_class for error_class in ServingError.__subclasses__()}
+
+
+def error_of(code, message, asked="", image=None):
     """The error for the name of a gRPC code, of its own class where it has one."""
-    return _CLASSES.get(code.replace("_", ""), ServingError)(code, message, asked)
+    return _CLASSES.get(code.replace("_", ""), ServingError)(code, message, asked, image)
