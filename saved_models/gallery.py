@@ -52,7 +52,7 @@ def build(model, entries, models, task="gallery", k=10, threshold=None, keep=Non
                          "with the input `image_bytes`; pass an embedding version.")
     calibration = _read_json(os.path.join(model, "assets", "calibration.json"), {})
     facts = {"k_wanted": k, "threshold": _checked_threshold(threshold, calibration, model),
-             "encoder_sha256": _folder_hash(model), "data_sha256": _data_hash(calibration, model)}
+             "encoder_sha256": folder_hash(model), "data_sha256": _data_hash(calibration, model)}
     if threshold is None and isinstance(calibration, dict) and isinstance(calibration.get("far"), float):
         facts["threshold_far"] = calibration["far"]
     encoder = _load(model)
@@ -176,19 +176,29 @@ def read_image(file):
     return read_file(file)
 
 
-def _decodable(data, kind):
+def folder_images(location, pattern=""):
+    """The images of a folder or a zip in the order of their paths, as `tfrecords.write` takes them: a FolderSource."""
+    return FolderSource(location, pattern)
+
+
+def decodable(data, kind):
     """Bytes of an image that a served graph can decode, the same or a PNG of the same pixels, and its kind.
 
     Args:   kind: that of the images before it; None = it is the first.
     Raises: ValueError or OSError with the reason why `tfrecords.write` would skip it.
     """
+    return decodable_with_pixels(data, kind)[:2]
+
+
+def decodable_with_pixels(data, kind):
+    """As `decodable`, and the number of its pixels behind these."""
     require_size(len(data))
     image = examine(data)
     kind = kind or Kind.of(image)
     kind.require(image)
     if kind.raw:
-        raise ValueError(f"its pixels are {kind} but a gallery takes grey or colour images of 8 or 16 bits")
-    return stored(image, raw=False), kind
+        raise ValueError(f"its pixels are {kind} but an encoded image is grey or colour, of 8 or 16 bits")
+    return stored(image, raw=False), kind, image.pixels.shape[0] * image.pixels.shape[1]
 
 
 def _ignored(entries):
@@ -218,7 +228,7 @@ def _embed(encoder, entries, enrolled):
             _require_entry(identity, name, image, taken)
             taken.add(name)
             try:
-                image, kind = _decodable(image() if callable(image) else image, kind)
+                image, kind = decodable(image() if callable(image) else image, kind)
             except (ValueError, OSError) as error:
                 skipped.add(name, error)
                 advance(1)
@@ -427,7 +437,7 @@ def _data_hash(calibration, model):
     return match[1] if match else None
 
 
-def _folder_hash(model):
+def folder_hash(model):
     """sha256 over saved_model.pb and variables/: which encoder made the vectors."""
     digest = hashlib.sha256()
     variables = os.path.join(model, "variables")

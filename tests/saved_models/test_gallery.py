@@ -375,7 +375,7 @@ def test_images_that_a_pattern_leaves_out_are_counted(version, tmp_path, png):
 
 def test_what_only_the_encoder_cannot_read_is_skipped_with_its_reason(version, tmp_path, png, monkeypatch):
     # Stands for an encoder that is more particular.
-    monkeypatch.setattr(gallery, "_decodable", lambda data, kind: (data, kind))
+    monkeypatch.setattr(gallery, "decodable", lambda data, kind: (data, kind))
     content = [*entries_of(png, 12), ("x", "x/cut", png(1)[:-100]), *entries_of(png, 7, start=12)]
     path = gallery.build(version, content, str(tmp_path), check=False)
     entry, = facts(path)["skipped"]["unreadable"]
@@ -494,8 +494,8 @@ def test_bytes_and_single_files_are_bounded_like_those_of_a_folder(tmp_path, mon
     monkeypatch.setattr(files, "MAX_BYTES", len(PNG))
     fill(tmp_path, ["1.png"], PNG)
     fill(tmp_path, ["2.png"], PNG + b"!")
-    assert gallery._decodable(gallery.read_image(tmp_path / "1.png"), None) == (PNG, ("uint8", False, 0))
-    for refused in (lambda: gallery.read_image(tmp_path / "2.png"), lambda: gallery._decodable(PNG + b"!", None)):
+    assert gallery.decodable(gallery.read_image(tmp_path / "1.png"), None) == (PNG, ("uint8", False, 0))
+    for refused in (lambda: gallery.read_image(tmp_path / "2.png"), lambda: gallery.decodable(PNG + b"!", None)):
         with pytest.raises(OSError, match="bytes, more than the"):
             refused()
 
