@@ -29,11 +29,13 @@ class Shards:
     the same job finds every finished shard, checked by its sha256. One process at a time.
 
     Args:    folder: made where it is missing.
-    Raises:  ValueError for a folder that holds something else or that another process writes to.
+    Raises:  ValueError for a folder that holds something else, or that another process writes to.
     """
 
     def __init__(self, folder):
         self.folder = folder
+        if os.path.isfile(folder):
+            raise ValueError(f"`{folder}` is a file but --out must be a folder; give another name.")
         os.makedirs(folder, exist_ok=True)
         self._lock = os.open(folder, os.O_RDONLY)
         try:
