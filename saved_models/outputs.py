@@ -77,14 +77,18 @@ class Shards:
                     found[entry["number"]] = entry
         return found
 
+    def require(self, job):
+        """Raises: ValueError where the folder holds answers of a job that differs in one of these facts."""
+        for key, value in job.items():
+            if self.job is not None and self.job[key] != value:
+                was, now = (str(one)[:16 if key.endswith("sha256") else 100] for one in (self.job[key], value))
+                raise ValueError(f"`{self.folder}` holds answers of another job: its {JOB[key]} is {was} and not "
+                                 f"{now}; give another --out, or delete it to begin anew.")
+
     def start(self, job):
-        """Begins the job, or goes on with it.   Raises: ValueError where the folder holds answers of another one."""
-        for key, what in JOB.items():
-            if self.job is not None and self.job[key] != job[key]:
-                was, now = (str(one[key])[:16 if key.endswith("sha256") else 100] for one in (self.job, job))
-                raise ValueError(f"`{self.folder}` holds answers of another job: its {what} is {was} and not {now}; "
-                                 "give another --out, or delete it to begin anew.")
-        self.job = {key: job[key] for key in JOB}
+        """Begins the job, or goes on with it.   Args: job: every fact of JOB."""
+        self.require(job)
+        self.job = {key: job[key] for key in JOB}     # in this order
         for name in os.listdir(self.folder):
             if name.startswith(".") and name.endswith(".part"):     # of a process that was killed
                 os.remove(os.path.join(self.folder, name))

@@ -10,6 +10,7 @@ on where a killed one stopped. Batches of another size change the last bits of a
 
 import collections
 import concurrent.futures
+import functools
 import hashlib
 import itertools
 import os
@@ -173,12 +174,15 @@ class Signature:
         if own:
             raise ValueError(f"the output `{own[0]}` of `{name}` has the name of a column beside the outputs; leave it "
                              "out by --outputs.")
+        self._model = model
+
+    @functools.cached_property
+    def _loaded(self):
         try:
-            self._loaded = tf.saved_model.load(model)
+            return tf.saved_model.load(self._model)
         except Exception as error:                  # damaged files raise anything, even IndexError
-            raise ValueError(f"`{model}` cannot be loaded ({verify.core_message(error)}); export the version "
+            raise ValueError(f"`{self._model}` cannot be loaded ({verify.core_message(error)}); export the version "
                              "again.") from error
-        self._function = self._loaded.signatures[name]
 
     def ask(self, rows):
         """Answers of a batch of Loaded: ([(rows, {output: array [n, ...]})], [(row, reason) that it refuses]).
@@ -191,7 +195,7 @@ class Signature:
         images = tf.constant(images if isinstance(images[0], bytes) else np.stack(images))
         numbers = {key: tf.fill([len(rows)], value) for key, value in self._given.items()}
         try:
-            found = self._function(**{self.image: images}, **numbers)
+            found = self._loaded.signatures[self.name](**{self.image: images}, **numbers)
             found = {key: _array(found[key]) for key in self.outputs}
         except tf.errors.OpError as error:
             if len(rows) > 1:
@@ -291,14 +295,15 @@ def predict(model, data, out, signature="serving_default", batch=BATCH, shards=0
     job = {"model_sha256": gallery.folder_hash(model), "data_sha256": _hash_of(images), "signature": signature,
            "outputs": function.outputs, "inputs": given or {}, "format": form}
     with outputs.Shards(out) as there:
-        before = {**there.job, "rows_per_shard": 0} if there.job else None
+        there.require(job)                          # before the model is loaded
         if shards:
             rows_per_shard = -(-len(images.rows) // shards)
-        elif not rows_per_shard and before == {**job, "rows_per_shard": 0}:
-            rows_per_shard = there.job["rows_per_shard"]
-        job["rows_per_shard"] = rows_per_shard or _fitting_rows(function, images, batch)
+        elif not rows_per_shard:
+            rows_per_shard = there.job["rows_per_shard"] if there.job else _fitting_rows(function, images, batch)
+        job["rows_per_shard"] = rows_per_shard
+        there.require(job)
         work = _Work(function, images, there, job, batch)
-        if there.finished and there.job == job and not work.missing:
+        if there.finished and not work.missing:
             return there.manifest()
         there.start(job)
         work.run(show)

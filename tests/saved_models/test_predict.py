@@ -63,6 +63,13 @@ def many(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    model = TinyModel(seed=1)
+    return export(str(tmp_path_factory.mktemp("other")), "other", model.signatures, model.decoder, model.variables, {},
+                  check=False)
+
+
+@pytest.fixture(scope="module")
 def photos(tmp_path_factory, png):
     """22 images, 11 in each of two splits; one of them a WEBP."""
     folder = tmp_path_factory.mktemp("photos")
@@ -268,28 +275,29 @@ def test_a_killed_process_goes_on(version, shards, tmp_path, monkeypatch):
     assert whole(tmp_path / "out") == whole(tmp_path / "at_once")
 
 
+@pytest.fixture(scope="module", params=[COUNT, 12], ids=["finished", "interrupted"])
+def there(request, version, shards, tmp_path_factory):
+    """The answers of a job, and its words."""
+    words = {"model": version, "data": shards, "out": str(tmp_path_factory.mktemp("there")), "signature": "embed",
+             "rows_per_shard": 5}
+    with contextlib.nullcontext() if request.param == COUNT else pytest.raises(Stopped):
+        predict.predict(**words, show=stopping_after(request.param))
+    return words
+
+
 @pytest.mark.parametrize("change, said", [
-    ({"model": "other"}, "its model is [0-9a-f]{16} and not [0-9a-f]{16}; give another --out, or delete it"),
-    ({"data": "photos"}, "its data is"), ({"split": "test"}, "its data is"),
+    ({"model": "other"}, "its model is [0-9a-f]{16} and not [0-9a-f]{16}; give another --out, or delete it to begin"),
+    ({"data": "photos"}, "its data is [0-9a-f]{16} and not"), ({"split": "test"}, "its data is [0-9a-f]{16} and not"),
     ({"signature": "serving_default"}, "its signature is embed and not serving_default"),
     ({"form": "jsonl"}, "its format is npz and not jsonl"),
     ({"rows_per_shard": 4}, "its size of the shards is 5 and not 4"),
 ])
-@pytest.mark.parametrize("finished", [True, False])
-def test_answers_of_another_job_are_not_mixed(version, photos, shards, tmp_path, change, said, finished):
-    words = {"model": version, "data": shards, "out": str(tmp_path / "out"), "signature": "embed", "rows_per_shard": 5}
-    with contextlib.nullcontext() if finished else pytest.raises(Stopped):
-        predict.predict(**words, show=None if finished else stopping_after(COUNT - 1))
-    before = whole(tmp_path / "out")
-    if change.get("model") == "other":
-        model = TinyModel(seed=1)
-        change = {"model": export(str(tmp_path), "other", model.signatures, model.decoder, model.variables, {},
-                                  check=False)}
-    if "data" in change:
-        change = {"data": photos}
-    with pytest.raises(ValueError, match=f"`{tmp_path}/out` holds answers of another job: {said}"):
-        predict.predict(**{**words, **change})
-    assert whole(tmp_path / "out") == before
+def test_answers_of_another_job_are_not_mixed(there, other, photos, change, said):
+    before = whole(there["out"])
+    given = {name: {"other": other, "photos": photos}.get(value, value) for name, value in change.items()}
+    with pytest.raises(ValueError, match=f"`{there['out']}` holds answers of another job: {said}"):
+        predict.predict(**{**there, **given})
+    assert whole(there["out"]) == before
 
 
 def test_a_folder_of_other_files_is_left_alone(version, shards, tmp_path):
