@@ -28,7 +28,7 @@ from saved_models import gallery, outputs, verify
 from tfrecords import command
 from tfrecords.read import MANIFEST, Records
 
-BATCH = 64
+BATCH, IN_FLIGHT = 64, 2        # while one batch is decoded, mostly on one core, another goes through the network
 BATCH_BYTES = 64 * 2**20        # largest sum of a batch of several
 BATCH_PIXELS = 200_000_000      # as many as our own signatures decode in one call
 SHARD_BYTES = 64 * 2**20        # of answers, where neither --shards nor --rows_per_shard is given
@@ -262,15 +262,16 @@ def _array(tensor):
     return value.astype(np.float32) if value.dtype.kind == "V" else value       # bfloat16 is no type of NumPy's own
 
 
-def predict(model, data, out, signature="serving_default", batch=BATCH, shards=0, rows_per_shard=0, form="npz",
-            wanted=(), given=None, pattern="", split="", show=None):
+def predict(model, data, out, signature="serving_default", batch=BATCH, in_flight=IN_FLIGHT, shards=0,
+            rows_per_shard=0, form="npz", wanted=(), given=None, pattern="", split="", show=None):
     """Answers of one signature for every image, in shards in `out`; goes on where an earlier call was interrupted.
 
-    Memory holds two batches, the images read ahead and one shard of answers. Images that cannot be read or that the
-    model refuses are left out and listed in the manifest.
+    Memory holds the batches in flight, the images read ahead and one shard of answers. Images that cannot be read or
+    that the model refuses are left out and listed in the manifest.
 
     Args:    model: version folder.  data: as `images_of`, with pattern and split.
              batch: images that go to the model together; fewer where they are large or the shard ends.
+             in_flight: batches that the model answers at the same time; more do not change a number.
              shards, rows_per_shard: how many shards, or images in each; 0 = about 64 MB of answers each.
              form: of outputs.FORMATS.  wanted, given: as Signature.
              show: (images done before, images in all) -> context manager that gives a function of images more; None =
@@ -279,7 +280,8 @@ def predict(model, data, out, signature="serving_default", batch=BATCH, shards=0
     Raises:  ValueError for what does not fit, an `out` of another job, and where more than 5 % of the images cannot be
              used.
     """
-    for name, value, least in (("batch", batch, 1), ("shards", shards, 0), ("rows_per_shard", rows_per_shard, 0)):
+    for name, value, least in (("batch", batch, 1), ("in_flight", in_flight, 1), ("shards", shards, 0),
+                               ("rows_per_shard", rows_per_shard, 0)):
         if not isinstance(value, int) or value < least:
             raise ValueError(f"`{name}` is {value!r} but must be a whole number of at least {least}.")
     if form not in outputs.FORMATS:
@@ -302,7 +304,7 @@ def predict(model, data, out, signature="serving_default", batch=BATCH, shards=0
             rows_per_shard = there.job["rows_per_shard"] if there.job else _fitting_rows(function, images, batch)
         job["rows_per_shard"] = rows_per_shard
         there.require(job)
-        work = _Work(function, images, there, job, batch)
+        work = _Work(function, images, there, job, batch, in_flight)
         if there.finished and not work.missing:
             return there.manifest()
         there.start(job)
@@ -329,8 +331,9 @@ def _fitting_rows(function, images, batch):
 class _Work:
     """The shards of a job that are missing, made one after the other."""
 
-    def __init__(self, function, images, there, job, batch):
-        self._function, self._images, self._there, self._job, self._batch = function, images, there, job, batch
+    def __init__(self, function, images, there, job, batch, in_flight):
+        self._function, self._images, self._there, self._job = function, images, there, job
+        self._batch, self._in_flight = batch, in_flight
         self._rows = job["rows_per_shard"]
         self._count = -(-len(images.rows) // self._rows)
         self.missing = [number for number in range(self._count) if number not in there.done]
@@ -339,11 +342,15 @@ class _Work:
         done = sum(entry["count"] + entry["skipped"]["count"] for entry in self._there.done.values())
         workers = min(8, os.cpu_count() or 1)
         show = show or (lambda done, total: _Silent())
-        with show(done, len(self._images.rows)) as advance, \
-                concurrent.futures.ThreadPoolExecutor(workers) as pool:
-            loaded = _ahead(pool, self._images.load, self._chunks(), 2 * workers)
+        threads = concurrent.futures.ThreadPoolExecutor
+        with show(done, len(self._images.rows)) as advance, threads(workers) as reading, \
+                threads(self._in_flight) as asking:
+            loaded = _ahead(reading, self._images.load, self._chunks(), 2 * workers)
             for number, chunks in itertools.groupby(loaded, key=lambda chunk: chunk[0]):
-                self._make(number, (one for _, chunk in chunks for one in chunk), advance)
+                batches = _batches((one for _, chunk in chunks for one in chunk), self._batch)
+                answered = _ahead(asking, self._function.ask, ((whole, whole[0]) for whole in batches),
+                                  self._in_flight)
+                self._make(number, answered, advance)
                 self._judge(final=False)
         self._judge(final=True)
 
@@ -353,11 +360,10 @@ class _Work:
             for start in range(0, len(rows), READ_TOGETHER):
                 yield number, rows[start:start + READ_TOGETHER]
 
-    def _make(self, number, loaded, advance):
+    def _make(self, number, answered, advance):
         """One shard: index, paths and answers of the images that can be used."""
         index, paths, found, skipped = [], [], {key: [] for key in self._function.outputs}, gallery.Skipped()
-        for batch, faults in _batches(loaded, self._batch):
-            parts, refused = self._function.ask(batch)
+        for (batch, faults), (parts, refused) in answered:
             for rows, values in parts:
                 index += [row.index for row in rows]
                 paths += [row.path for row in rows]
@@ -389,17 +395,17 @@ class _Work:
         return {"data": self._images.facts, "count": used, "skipped": skipped.facts()}
 
 
-def _ahead(pool, load, chunks, most):
-    """(number, load(rows)) for each (number, rows) in order, at most so many chunks read ahead."""
+def _ahead(pool, work, pairs, most):
+    """(tag, work(argument)) for each (tag, argument), in their order, at most so many begun ahead of what is taken."""
     waiting = collections.deque()
-    for number, rows in chunks:
-        waiting.append((number, pool.submit(load, rows)))
+    for tag, argument in pairs:
+        waiting.append((tag, pool.submit(work, argument)))
         if len(waiting) > most:
-            number, future = waiting.popleft()
-            yield number, future.result()
+            tag, future = waiting.popleft()
+            yield tag, future.result()
     while waiting:
-        number, future = waiting.popleft()
-        yield number, future.result()
+        tag, future = waiting.popleft()
+        yield tag, future.result()
 
 
 def _batches(loaded, most):
@@ -486,6 +492,8 @@ def define_flags():
     flags.DEFINE_list("outputs", [], "Only these of the signature's outputs.")
     flags.DEFINE_multi_string("set", [], "name=number: an input beside the images, the same for all (repeatable).")
     flags.DEFINE_integer("batch", BATCH, "Images that go to the model together.", lower_bound=1)
+    flags.DEFINE_integer("in_flight", IN_FLIGHT, "Batches at the same time; more take more memory and cores.",
+                         lower_bound=1)
     flags.DEFINE_integer("shards", 0, "Files of answers; 0 = as --rows_per_shard says.", lower_bound=0)
     flags.DEFINE_integer("rows_per_shard", 0, "Images in each file; 0 = about 64 MB of answers.", lower_bound=0)
     flags.DEFINE_enum("format", "npz", outputs.FORMATS, "npz: an array an output; jsonl: a line of JSON an image.")
@@ -510,9 +518,9 @@ def main(_):
             print(f"going on in {out}: {done:,} of {total:,} images are done", file=sys.stderr)
         return Shown(signature, done, total)
 
-    found = predict(model, flags.FLAGS.data, out, signature, flags.FLAGS.batch, flags.FLAGS.shards,
-                    flags.FLAGS.rows_per_shard, flags.FLAGS.format, tuple(flags.FLAGS.outputs), given,
-                    flags.FLAGS.pattern, flags.FLAGS.split, show)
+    found = predict(model, flags.FLAGS.data, out, signature, flags.FLAGS.batch,
+                    flags.FLAGS.in_flight, flags.FLAGS.shards, flags.FLAGS.rows_per_shard, flags.FLAGS.format,
+                    tuple(flags.FLAGS.outputs), given, flags.FLAGS.pattern, flags.FLAGS.split, show)
     if not started:
         print(f"{out} is finished; give another --out to ask anew.", file=sys.stderr)
     left_out = found["skipped"]["count"]
