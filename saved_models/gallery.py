@@ -14,12 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from saved_models import verify
 from saved_models.export import export
-from tfrecords.examine import Kind, Skipped, examine, stored
+from tfrecords.examine import Kind, Skipped, examine, size_of, stored
 from tfrecords.files import read_file, require_size
 from tfrecords.sources.folder import FolderSource, compiled
 
 BATCH = 64                                        # images embedded at once
 BATCH_BYTES = 64 * 2**20                          # largest sum of a batch of several
+ENCODED = Kind("uint8", False, 0)                 # what most collections are
 
 
 def build(model, entries, models, task="gallery", k=10, threshold=None, keep=None, check=True):
@@ -187,13 +188,24 @@ def decodable(data, kind):
     Args:   kind: that of the images before it; None = it is the first.
     Raises: ValueError or OSError with the reason why `tfrecords.write` would skip it.
     """
-    return decodable_with_pixels(data, kind)[:2]
-
-
-def decodable_with_pixels(data, kind):
-    """As `decodable`, and the number of its pixels behind these."""
     require_size(len(data))
-    image = examine(data)
+    return _decodable(examine(data), kind)[:2]
+
+
+def sendable(data, kind):
+    """As `decodable` but what a server itself would refuse passes, and the number of pixels by the header as well.
+
+    PNGs and JPEGs of 8 bits, once such was the first image, are not decoded here, which takes as long as all the rest:
+    the graph refuses the damaged ones.
+    """
+    require_size(len(data))
+    if kind == ENCODED and (data[:3] == b"\xff\xd8\xff" or data[:4] == b"\x89PNG" and data[24:25] != b"\x10"):
+        height, width = size_of(data)
+        return data, kind, height * width
+    return _decodable(examine(data), kind)
+
+
+def _decodable(image, kind):
     kind = kind or Kind.of(image)
     kind.require(image)
     if kind.raw:

@@ -87,7 +87,7 @@ class RecordImages:
 
 
 class FolderImages:
-    """The images of a folder or zip, by their place in the sorted paths; each is checked as `tfrecords.write` does."""
+    """The images of a folder or zip, by their place in the sorted paths; taken as `tfrecords.write` takes them."""
 
     raw = False
 
@@ -122,7 +122,7 @@ class FolderImages:
 
     def _loaded(self, row, item):
         try:
-            image, _, pixels = gallery.decodable_with_pixels(item.read(), self._kind)
+            image, _, pixels = gallery.sendable(item.read(), self._kind)
         except (ValueError, OSError) as error:
             return Loaded(row, item.path, fault=getattr(error, "strerror", None) or str(error))
         return Loaded(row, item.path, image, pixels)

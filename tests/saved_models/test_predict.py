@@ -326,7 +326,7 @@ def test_images_that_cannot_be_read_are_left_out_and_listed(version, photos, liv
     (folder / "train" / "05.png").write_bytes(png(5)[:60])
     manifest = predict.predict(version, folder, str(tmp_path / "out"), "embed", batch=4, rows_per_shard=6)
     assert manifest["count"] == COUNT - 1 and manifest["skipped"] == {"count": 1, "unreadable": [
-        {"path": "train/05.png", "reason": "the image is damaged or truncated"}]}
+        {"path": "train/05.png", "reason": "the model cannot read it: Invalid PNG data, size 60"}]}
     assert [(one["count"], one["skipped"]["count"]) for one in manifest["shards"]] == [(5, 1), (6, 0), (6, 0), (4, 0)]
     found = joined(tmp_path / "out")
     assert found["index"].tolist() == [place for place in range(COUNT) if place != 5]
