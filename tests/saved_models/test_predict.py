@@ -1,4 +1,7 @@
-"""Answers over folders and shards: what a server would give, whole or going on, with the bad images told of."""
+"""Answers over folders and shards: those of the model, whole or going on, with the bad images told of.
+
+That they are those of a server is tested in tests/serving/test_exported.py.
+"""
 
 import contextlib
 import json
@@ -9,17 +12,13 @@ import sys
 import zipfile
 from pathlib import Path
 
-import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from saved_models import outputs, predict
 from saved_models.export import export
-from serving.config import ModelConfig
-from serving.server import Server
 from tests.saved_models.conftest import TinyModel
 from tests.tfrecords.here import run_here
 from tfrecords.read import Records
@@ -104,7 +103,7 @@ def joined(out):
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def test_answers_are_those_of_a_server(version, shards, live, tmp_path):
+def test_answers_are_those_of_the_model(version, shards, live, tmp_path):
     paths, images, vectors = live
     manifest = predict.predict(version, shards, str(tmp_path), "embed", batch=4, rows_per_shard=10)
     assert [(one["file"], one["count"]) for one in manifest["shards"]] == [
@@ -112,20 +111,6 @@ def test_answers_are_those_of_a_server(version, shards, live, tmp_path):
     found = joined(tmp_path)
     assert found["paths"].tolist() == paths and found["index"].tolist() == list(range(COUNT))
     np.testing.assert_allclose(found["embedding"], vectors, atol=1e-6)
-    root = os.path.dirname(version)
-    models = [ModelConfig("verification", root)]
-    with Server(models, port=0) as server, grpc.insecure_channel(server.address) as channel:
-        ask = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
-
-        def served(start, stop):
-            request = predict_pb2.PredictRequest()
-            request.model_spec.name, request.model_spec.signature_name = "verification", "embed"
-            request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(images[start:stop]))
-            return tf.make_ndarray(ask(request, timeout=20).outputs["embedding"])
-        batches = [(0, 4), (4, 8), (8, 10), (10, 14), (14, 18), (18, 20), (20, 22)]
-        for start, stop in batches:
-            np.testing.assert_array_equal(found["embedding"][start:stop], served(start, stop))
-        np.testing.assert_allclose(found["embedding"], served(0, COUNT), rtol=0, atol=1e-6)
 
 
 def test_the_manifest_says_what_was_asked_and_what_of(version, shards, tmp_path):
@@ -360,6 +345,19 @@ def test_a_damaged_record_does_not_take_its_neighbours_along(version, shards, li
     found = joined(tmp_path / "out")
     assert found["index"].tolist() == [row for row in range(COUNT) if row != 2]
     np.testing.assert_allclose(found["embedding"], np.delete(live[2], 2, axis=0), atol=1e-6)
+
+
+def test_a_shard_without_any_usable_image_is_there_all_the_same(many, photos, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for path in sorted(photos.rglob("*.*")):
+        (folder / path.name).write_bytes(path.read_bytes() if path.name != "05.png" else b"")
+    predict.predict(many, folder, str(tmp_path / "a"), "told", rows_per_shard=1)
+    parts = list(outputs.load(tmp_path / "a"))
+    assert [len(part["paths"]) for part in parts] == [1] * 5 + [0] + [1] * 16
+    assert parts[5]["names"].shape == (0, 2) and parts[5]["bright"].dtype == bool
+    predict.predict(many, folder, str(tmp_path / "b"), "larger", given={"scale": 1}, form="jsonl", rows_per_shard=1)
+    assert (tmp_path / "b" / "larger-00005-of-00022.jsonl").read_bytes() == b""
 
 
 def loaded(index, image=b"x", pixels=1, fault=""):
