@@ -33,7 +33,8 @@ BATCH_BYTES = 64 * 2**20        # largest sum of a batch of several
 BATCH_PIXELS = 200_000_000      # as many as our own signatures decode in one call
 SHARD_BYTES = 64 * 2**20        # of answers, where neither --shards nor --rows_per_shard is given
 MOST_ROWS = 10_000              # then: what a kill may cost
-READ_TOGETHER = 16              # images that a thread reads at a time
+READ_BYTES = 2 * 2**20          # that a thread reads at a time, of records
+READ_TOGETHER = 16              # images, at most
 NOTE_EVERY = 60.0               # seconds between lines where stderr is no terminal
 
 
@@ -66,6 +67,7 @@ class RecordImages:
         self.facts = {"name": manifest["name"], **({"split": split} if split else {})}
         self.rows = np.arange(len(self._records))
         self._pixels = self._records.column("height") * self._records.column("width")
+        self.together = int(np.clip(READ_BYTES // self._records.column("bytes").mean(), 1, READ_TOGETHER))
         if split:
             names = self._records.names("split") if self._records.has("split") else []
             self.rows = np.flatnonzero(self._records.column("split") == _place_of(split, names, directory))
@@ -89,7 +91,7 @@ class RecordImages:
 class FolderImages:
     """The images of a folder or zip, by their place in the sorted paths; taken as `tfrecords.write` takes them."""
 
-    raw = False
+    raw, together = False, 4        # photos may have several MB each
 
     def __init__(self, location, pattern="", split=""):
         self._source = gallery.folder_images(location, pattern)
@@ -357,8 +359,8 @@ class _Work:
     def _chunks(self):
         for number in self.missing:
             rows = self._images.rows[number * self._rows:(number + 1) * self._rows]
-            for start in range(0, len(rows), READ_TOGETHER):
-                yield number, rows[start:start + READ_TOGETHER]
+            for start in range(0, len(rows), self._images.together):
+                yield number, rows[start:start + self._images.together]
 
     def _make(self, number, answered, advance):
         """One shard: index, paths and answers of the images that can be used."""

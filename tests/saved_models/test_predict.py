@@ -404,6 +404,15 @@ def test_only_so_much_is_read_ahead():
     pool.shutdown()
 
 
+def test_few_large_records_are_read_together(shards, monkeypatch):
+    mean = Records(shards).column("bytes").mean()
+    found = []
+    for size in (1, 3.5 * mean, 1e9):
+        monkeypatch.setattr(predict, "READ_BYTES", size)
+        found.append(predict.images_of(shards).together)
+    assert found == [1, 3, predict.READ_TOGETHER]
+
+
 def test_images_of_bands_are_asked_as_numbers(version, tmp_path):
     values = np.random.default_rng(0).uniform(0, 255, (5, 6, 7, 3)).astype(np.float32)
     (tmp_path / "arrays").mkdir()
