@@ -8,10 +8,11 @@ import re
 import shutil
 
 import tensorflow as tf
+from tensorflow.python.saved_model import fingerprinting_utils
 from tensorflow_serving.apis import prediction_log_pb2
 
 from saved_models import verify, versions
-from saved_models.signatures import build_module, signature_functions
+from saved_models.signatures import build_module, classify_signatures, example_of, signature_functions
 
 WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 WARMUP_RECORDS = 1000                             # TF Serving refuses to load a version with more
@@ -26,7 +27,8 @@ def export(models, task, signatures, decoder, variables, assets, warmup=None, ke
     Args:    models, task: the folder of versions; `task` is also the model name in the warm-up requests.
              signatures, decoder, variables: see signatures.build_module.
              assets: {file name: str, bytes or anything JSON can hold}, copied to assets/.
-             warmup: {signature: {input: array}}, one request each, replayed by the server before it serves.
+             warmup: {signature: {input: array}}, one request each, replayed by the server before it serves. What
+             warms `<name>` up warms its twin `<name>_examples` up as well.
              keep: afterwards only the newest `keep` versions stay.
              check: samples {signature: {input: array}} on which the reloaded version must answer as the live
              model does (<= 1e-5); True takes the warm-up requests as samples; False skips all verification.
@@ -38,10 +40,10 @@ def export(models, task, signatures, decoder, variables, assets, warmup=None, ke
         versions.require_positive(keep)
     contents = {_require_plain(name, "asset name"): _encode(name, value) for name, value in assets.items()}
     module = build_module(signatures, decoder, variables)
-    functions = signature_functions(module)
-    warmup = _checked_requests("warmup", warmup or {}, functions)
+    functions, classifying = signature_functions(module), classify_signatures(module)
+    warmup = _with_examples(_checked_requests("warmup", warmup or {}, functions), classifying)
     samples = _checked_requests("check", check, functions) if isinstance(check, dict) else warmup
-    requests = _warmup_records(task, warmup)
+    requests = _warmup_records(task, warmup, classifying)
 
     folder = os.path.join(models, task)
     os.makedirs(folder, exist_ok=True)
@@ -52,6 +54,7 @@ def export(models, task, signatures, decoder, variables, assets, warmup=None, ke
             # A version only serves: the gradients of custom-gradient functions would be dead weight.
             options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
             tf.saved_model.save(module, temporary, signatures=functions, options=options)
+            _name_methods(temporary, classifying)
         _write_assets(temporary, contents)
         _write_warmup(temporary, requests)
         if check is not False:
@@ -112,18 +115,44 @@ def _checked_input(place, value, spec):
     return tensor.numpy()
 
 
-def _warmup_records(task, warmup):
+def _with_examples(requests, classifying):
+    """The requests, and for each on encoded images of which there is a twin on tf.Examples the same to that."""
+    found = dict(requests)
+    for twin in classifying:
+        inputs = requests.get(twin.removesuffix("_examples"), {})
+        if twin not in found and "image_bytes" in inputs:
+            examples = [example_of(image) for image in inputs["image_bytes"]]
+            found[twin] = {tf.saved_model.CLASSIFY_INPUTS: tf.constant(examples, tf.string).numpy()}
+    return found
+
+
+def _name_methods(path, classifying):
+    """Say which signatures answer the Classify RPC: tf.saved_model.save writes that all of them answer Predict."""
+    if not classifying:
+        return
+    updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(path)
+    for name in classifying:
+        updater.replace_method_name(name, tf.saved_model.CLASSIFY_METHOD_NAME, tags="serve")
+    updater.save()
+    fingerprinting_utils.write_fingerprint(path)      # of the file before it would not fit any more
+
+
+def _warmup_records(task, warmup, classifying):
     if len(warmup) > WARMUP_RECORDS:
         raise ValueError(f"`warmup` has {len(warmup)} requests but TF Serving loads at most "
                          f"{WARMUP_RECORDS}.")
     records = []
     for signature, inputs in warmup.items():
         log = prediction_log_pb2.PredictionLog()
-        request = log.predict_log.request
+        request = (log.classify_log if signature in classifying else log.predict_log).request
         request.model_spec.name = task
         request.model_spec.signature_name = signature
-        for name, value in inputs.items():
-            request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+        if signature in classifying:
+            for example in inputs[tf.saved_model.CLASSIFY_INPUTS]:
+                request.input.example_list.examples.add().MergeFromString(example)
+        else:
+            for name, value in inputs.items():
+                request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
         records.append(log.SerializeToString(deterministic=True))
     return records
 

@@ -14,12 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from saved_models import verify
 from saved_models.export import export
-from tfrecords.examine import Kind, Skipped, examine, stored
+from tfrecords.examine import Kind, Skipped, examine, size_of, stored
 from tfrecords.files import read_file, require_size
 from tfrecords.sources.folder import FolderSource, compiled
 
 BATCH = 64                                        # images embedded at once
 BATCH_BYTES = 64 * 2**20                          # largest sum of a batch of several
+ENCODED = Kind("uint8", False, 0)                 # what most collections are
 
 
 def build(model, entries, models, task="gallery", k=10, threshold=None, keep=None, check=True):
@@ -52,7 +53,7 @@ def build(model, entries, models, task="gallery", k=10, threshold=None, keep=Non
                          "with the input `image_bytes`; pass an embedding version.")
     calibration = _read_json(os.path.join(model, "assets", "calibration.json"), {})
     facts = {"k_wanted": k, "threshold": _checked_threshold(threshold, calibration, model),
-             "encoder_sha256": _folder_hash(model), "data_sha256": _data_hash(calibration, model)}
+             "encoder_sha256": folder_hash(model), "data_sha256": _data_hash(calibration, model)}
     if threshold is None and isinstance(calibration, dict) and isinstance(calibration.get("far"), float):
         facts["threshold_far"] = calibration["far"]
     encoder = _load(model)
@@ -176,19 +177,40 @@ def read_image(file):
     return read_file(file)
 
 
-def _decodable(data, kind):
+def folder_images(location, pattern=""):
+    """The images of a folder or a zip in the order of their paths, as `tfrecords.write` takes them: a FolderSource."""
+    return FolderSource(location, pattern)
+
+
+def decodable(data, kind):
     """Bytes of an image that a served graph can decode, the same or a PNG of the same pixels, and its kind.
 
     Args:   kind: that of the images before it; None = it is the first.
     Raises: ValueError or OSError with the reason why `tfrecords.write` would skip it.
     """
     require_size(len(data))
-    image = examine(data)
+    return _decodable(examine(data), kind)[:2]
+
+
+def sendable(data, kind):
+    """As `decodable` but what a server itself would refuse passes, and the number of pixels by the header as well.
+
+    PNGs and JPEGs of 8 bits, once such was the first image, are not decoded here, which takes as long as all the rest:
+    the graph refuses the damaged ones.
+    """
+    require_size(len(data))
+    if kind == ENCODED and (data[:3] == b"\xff\xd8\xff" or data[:4] == b"\x89PNG" and data[24:25] != b"\x10"):
+        height, width = size_of(data)
+        return data, kind, height * width
+    return _decodable(examine(data), kind)
+
+
+def _decodable(image, kind):
     kind = kind or Kind.of(image)
     kind.require(image)
     if kind.raw:
-        raise ValueError(f"its pixels are {kind} but a gallery takes grey or colour images of 8 or 16 bits")
-    return stored(image, raw=False), kind
+        raise ValueError(f"its pixels are {kind} but an encoded image is grey or colour, of 8 or 16 bits")
+    return stored(image, raw=False), kind, image.pixels.shape[0] * image.pixels.shape[1]
 
 
 def _ignored(entries):
@@ -218,7 +240,7 @@ def _embed(encoder, entries, enrolled):
             _require_entry(identity, name, image, taken)
             taken.add(name)
             try:
-                image, kind = _decodable(image() if callable(image) else image, kind)
+                image, kind = decodable(image() if callable(image) else image, kind)
             except (ValueError, OSError) as error:
                 skipped.add(name, error)
                 advance(1)
@@ -427,7 +449,7 @@ def _data_hash(calibration, model):
     return match[1] if match else None
 
 
-def _folder_hash(model):
+def folder_hash(model):
     """sha256 over saved_model.pb and variables/: which encoder made the vectors."""
     digest = hashlib.sha256()
     variables = os.path.join(model, "variables")

@@ -5,16 +5,18 @@ import re
 import tensorflow as tf
 
 IMAGE_BYTES = 64 * 2**20                          # largest encoded image that is sent to a signature
+EXAMPLE_IMAGE = "image"                           # the encoded image's feature in a tf.Example of tfrecords/schema.py
 
 
 class _ServableModule(tf.Module):
     """What tf.saved_model.save receives: `state` is tracked, the traced functions deliberately are not."""
 
-    def __init__(self, state, functions):
+    def __init__(self, state, functions, classifying):
         super().__init__()
         self.state = state
         # Past tf.Module's tracking: a tracked function would be saved a second time beside its signature.
         object.__setattr__(self, "functions", functions)
+        object.__setattr__(self, "classifying", classifying)
 
 
 def build_module(signatures, decoder, variables):
@@ -25,6 +27,10 @@ def build_module(signatures, decoder, variables):
     named `image_bytes_1`, `image_bytes_2` and `image_tensor_1`, `image_tensor_2` and must be equal in n. Images that
     no encoded form holds (a decoder of `raw` ones) have `<name>_tensor` only. Where the decoder knows images aligned
     by landmarks, `<name>_landmarks` takes whole images with `landmarks` (float32 [n, 5, 2]) and aligns them itself.
+    Where f tells classes, `<name>_examples` answers the Classify RPC of TF Serving: `inputs` (string [n], serialised
+    tf.Examples, such as the records of `tfrecords.write`) -> `classes` (string [n, K]) and `scores` (float32 [n, K]),
+    both in class order, not sorted. f tells classes by its outputs `classes` and `probabilities`, both [n, K]; or by
+    `probability` [n] where the entry has "classes": (the other, the one that is probable).
     An entry {"function": f, "inputs": {name: tf.TensorSpec}} becomes `<name>` alone; f is called by keyword.
 
     Args:    signatures: {name: entry}, the first is also `serving_default`; f takes one or two float32
@@ -39,21 +45,33 @@ def build_module(signatures, decoder, variables):
     """
     if not signatures:
         raise ValueError("`signatures` is empty but must name at least one function to serve.")
-    functions = {}
+    functions, classifying = {}, []
+
+    def add(full_name, function, specs):
+        if full_name in functions:
+            raise ValueError(f"Signature `{full_name}` is defined twice: `<name>_tensor` and `<name>_examples` are "
+                             "made from signatures on images; rename one of the two.")
+        functions[full_name] = _trace(full_name, function, specs)
+
     for name, entry in signatures.items():
         for full_name, (function, specs) in _variants(name, entry, decoder).items():
-            if full_name in functions:
-                raise ValueError(f"Signature `{full_name}` is defined twice: `<name>_tensor` is made from "
-                                 "every signature on images; rename one of the two.")
-            functions[full_name] = _trace(full_name, function, specs)
+            add(full_name, function, specs)
+        if "images" in entry and _tells_classes(name, entry, functions[f"{name}_tensor"].structured_outputs):
+            classifying.append(f"{name}_examples")
+            add(classifying[-1], *_on_examples(entry, decoder))
     functions["serving_default"] = next(iter(functions.values()))
     state = dict(variables) if isinstance(variables, dict) else list(variables)
-    return _ServableModule(state, functions)
+    return _ServableModule(state, functions, tuple(classifying))
 
 
 def signature_functions(module):
     """{signature name: concrete function} of a module from `build_module`, `serving_default` included."""
     return dict(module.functions)
+
+
+def classify_signatures(module):
+    """Names of the signatures of a module from `build_module` that answer the Classify RPC."""
+    return module.classifying
 
 
 def encoded_image(image):
@@ -82,9 +100,9 @@ def _variants(name, entry, decoder):
                          "not `serving_default` (the first signature gets that name as well).")
     if set(entry) == {"function", "inputs"} and entry["inputs"]:
         return {name: (entry["function"], dict(entry["inputs"]))}
-    if set(entry) != {"function", "images"} or entry["images"] not in (1, 2):
+    if set(entry) - {"classes"} != {"function", "images"} or entry["images"] not in (1, 2):
         raise ValueError(f"Signature `{name}` has the entries {sorted(entry)} but must have `function` and "
-                         "either `images` (1 or 2) or `inputs` ({name: tf.TensorSpec}).")
+                         "either `images` (1 or 2; with 1 also `classes`) or `inputs` ({name: tf.TensorSpec}).")
     if decoder is None:
         raise ValueError(f"Signature `{name}` takes images but `decoder` is None; pass "
                          "the decoder used in training.")
@@ -121,6 +139,43 @@ def _on_images(entry, specs, decode):
         return outputs
 
     return function, dict(zip(names, list(specs.values()) * count))
+
+
+def _tells_classes(name, entry, outputs):
+    """Whether `<name>_examples` can be made of these outputs.   Raises: ValueError where `classes` asks in vain."""
+    def has(key, dtype, rank):
+        return key in outputs and (outputs[key].dtype, outputs[key].shape.rank) == (dtype, rank)
+
+    if "classes" not in entry:
+        return entry["images"] == 1 and has("classes", tf.string, 2) and has("probabilities", tf.float32, 2)
+    if entry["images"] != 1 or len(entry["classes"]) != 2 or not has("probability", tf.float32, 1):
+        raise ValueError(f"Signature `{name}` has `classes` {entry['classes']!r} but these must be two names, of a "
+                         "function of one image with the output `probability`, float32 [n]; correct or leave them out.")
+    return True
+
+
+def _on_examples(entry, decoder):
+    """(function by keyword, {input name: TensorSpec}) of an entry that tells classes, on serialised tf.Examples."""
+    def function(**inputs):
+        feature = {EXAMPLE_IMAGE: tf.io.FixedLenFeature([], tf.string)}
+        images = tf.io.parse_example(inputs[tf.saved_model.CLASSIFY_INPUTS], feature)[EXAMPLE_IMAGE]
+        outputs = entry["function"](decoder.images(images))
+        if "classes" in entry:
+            probable = outputs["probability"]
+            scores = tf.stack([1.0 - probable, probable], axis=1)
+            classes = tf.repeat(tf.constant(entry["classes"])[None], tf.shape(scores)[0], axis=0)
+        else:
+            scores, classes = outputs["probabilities"], outputs["classes"]
+        return {tf.saved_model.CLASSIFY_OUTPUT_CLASSES: classes, tf.saved_model.CLASSIFY_OUTPUT_SCORES: scores}
+
+    return function, {tf.saved_model.CLASSIFY_INPUTS: tf.TensorSpec([None], tf.string)}
+
+
+def example_of(image):
+    """The bytes of a tf.Example that a signature `<name>_examples` takes for an encoded image."""
+    example = tf.train.Example()
+    example.features.feature[EXAMPLE_IMAGE].bytes_list.value.append(image)
+    return example.SerializeToString()
 
 
 def _require_batched(outputs):

@@ -20,7 +20,7 @@ from rich.console import Console
 from tensorflow.core.protobuf import saved_model_pb2
 
 from saved_models import versions
-from saved_models.signatures import encoded_image
+from saved_models.signatures import encoded_image, example_of
 from tfrecords import command
 
 TIMEOUT = 900.0                                   # seconds for the whole subprocess
@@ -310,7 +310,7 @@ def require_assets_inside(path, meta_graph):
 
 
 def sample_inputs(signatures, images=()):
-    """Inputs for every signature that takes only images and float vectors; the others are left out.
+    """Inputs for every signature that takes only images, also in tf.Examples, and float vectors; others are left out.
 
     Args:    signatures: from `describe`.  images: encoded images; none = two small made-up PNGs.
     """
@@ -323,6 +323,8 @@ def sample_inputs(signatures, images=()):
         for key, (dtype, shape) in signature["inputs"].items():
             if dtype == "string" and shape == [None] and key.startswith("image_bytes"):
                 values[key] = np.array(images, object)
+            elif name.endswith("_examples") and dtype == "string" and shape == [None] and key == "inputs":
+                values[key] = np.array([example_of(image) for image in images], object)
             elif dtype == "float32" and shape and len(shape) in (2, 4):
                 sizes = [len(images)] + [16 if size is None else size for size in shape[1:]]
                 values[key] = generator.uniform(0.0, 255.0, sizes).astype(np.float32)

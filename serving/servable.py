@@ -74,6 +74,8 @@ class Servable:
             return {alias: array_of(value) for alias, value in outputs.items()}
         except tf.errors.OpError as error:
             raise status_of(error) from error
+        except UnicodeDecodeError as error:  # TensorFlow's message quotes what was sent, which is no text
+            raise invalid(f"signature {key}: an input cannot be parsed") from error
 
     def warm_up(self):
         """Replay assets.extra/tf_serving_warmup_requests; returns the number of requests.

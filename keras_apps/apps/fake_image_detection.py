@@ -379,7 +379,7 @@ class FakeImageDetectionApp(App):
 
         def fake_map(images):
             return {"map": self.fake_map(images)}
-        found = {"detect": {"function": detect, "images": 1}}
+        found = {"detect": {"function": detect, "images": 1, "classes": ("real", FAKE)}}
         return {**found, "fake_map": {"function": fake_map, "images": 1}} if self.maps_places else found
 
     def about(self, result):

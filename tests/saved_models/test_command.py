@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from saved_models import verify, versions
+from saved_models import predict, verify, versions
 from tests.tfrecords.here import run_here
 
 
@@ -16,6 +16,9 @@ from tests.tfrecords.here import run_here
     (verify, ["--model=x", "a.png"], "`a.png` is not a flag; every setting"),
     (verify, ["--model=/nowhere"], "`/nowhere` holds no saved_model.pb; pass"),
     (verify, ["--model=x", "--image=/nowhere/a.png"], "[Errno 2] No such file or directory: '/nowhere/a.png'"),
+    (predict, ["--model=x"], "`--data` and `--out` are missing; give --data=VALUE --out=VALUE."),
+    (predict, ["--model=x", "--data=y", "--out=z", "--format=csv"], "flag --format=csv: value should be"),
+    (predict, ["--model=/nowhere", "--data=y", "--out=z"], "`/nowhere` holds no version of"),
     (versions, [], "`--models` and `--task` are missing; give --models=VALUE --task=VALUE."),
     (versions, ["--models=x"], "`--task` is missing; give --task=VALUE."),
     (versions, ["--models=x", "--task=y", "--kep=1"], "`--kep` is not a flag of this command; did you mean --keep"),

@@ -13,8 +13,11 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from saved_models import export as export_module
+from saved_models import verify
 from saved_models.export import export
+from saved_models.signatures import example_of
 from saved_models.versions import list_versions
+from tests.saved_models.conftest import TinyModel
 
 ROOT = Path(export_module.__file__).parents[1]
 
@@ -32,10 +35,10 @@ def test_a_version_holds_everything_and_answers_as_the_live_model(model, png, tm
     images = np.array([png(0), png(1)], object)
     warmup = {"embed": {"image_bytes": images[:1]}}
     pixels = np.ones((1, 4, 4, 3))
-    samples = {"embed": {"image_bytes": images},
+    samples = {"embed": {"image_bytes": images}, "classify_examples": {"inputs": [example_of(png(0))]},
                "verify_tensor": {"image_tensor_1": pixels, "image_tensor_2": pixels}}
     path = write(model, tmp_path, {"classes.json": ["a", "b"], "model_card.md": "# Ä", "raw.bin": b"\0\xff"},
-                 warmup=warmup, check=samples)
+                 signatures=classifying(model), warmup=warmup, check=samples)
     assert path == str(tmp_path / "task" / "1") and names(tmp_path) == ["1"]
     folder = Path(path)
     assert {"saved_model.pb", "variables", "assets", "assets.extra"} <= set(os.listdir(folder))
@@ -57,6 +60,43 @@ def test_warmup_requests_are_prediction_logs_that_the_version_answers(version, p
     values = {name: tf.constant(tf.make_ndarray(proto)) for name, proto in request.inputs.items()}
     assert values["image_bytes"].numpy().tolist() == [png(0)]
     assert tf.saved_model.load(version).signatures["embed"](**values)["embedding"].shape == [1, 4]
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory, png):
+    """A version whose `classify` tells three classes, with its warm-up."""
+    model = TinyModel()
+    return export(str(tmp_path_factory.mktemp("classifier")), "task", classifying(model), model.decoder,
+                  model.variables, {}, warmup={"classify": {"image_bytes": np.array([png(0)], object)}}, check=False)
+
+
+def classifying(model):
+    """The signatures of a model, and one that tells three classes."""
+    def classify(images):
+        probabilities = tf.nn.softmax(model.embed(images)["embedding"][:, :3])
+        return {"probabilities": probabilities,
+                "classes": tf.repeat(tf.constant([["a", "b", "c"]]), tf.shape(probabilities)[0], axis=0)}
+    return {**model.signatures, "classify": {"function": classify, "images": 1}}
+
+
+def test_only_what_takes_examples_has_the_method_of_classify_and_the_fingerprint_fits(classifier):
+    graph = verify.serve_graph(verify.read_saved_model(classifier))
+    methods = {name: entry.method_name for name, entry in graph.signature_def.items() if not name.startswith("__")}
+    assert methods.pop("classify_examples") == "tensorflow/serving/classify"
+    assert set(methods.values()) == {"tensorflow/serving/predict"} and "classify" in methods
+    before = tf.saved_model.experimental.read_fingerprint(classifier)
+    export_module.fingerprinting_utils.write_fingerprint(classifier)
+    assert tf.saved_model.experimental.read_fingerprint(classifier) == before
+
+
+def test_what_warms_a_classifier_up_warms_its_twin_up(classifier, png):
+    file = os.path.join(classifier, "assets.extra", "tf_serving_warmup_requests")
+    logs = [prediction_log_pb2.PredictionLog.FromString(one)
+            for one in tf.data.TFRecordDataset(file).as_numpy_iterator()]
+    assert [log.WhichOneof("log_type") for log in logs] == ["predict_log", "classify_log"]
+    request = logs[1].classify_log.request
+    assert (request.model_spec.name, request.model_spec.signature_name) == ("task", "classify_examples")
+    assert [one.SerializeToString() for one in request.input.example_list.examples] == [example_of(png(0))]
 
 
 def test_numbers_follow_the_highest_name_present(model, tmp_path):

@@ -375,7 +375,7 @@ def test_images_that_a_pattern_leaves_out_are_counted(version, tmp_path, png):
 
 def test_what_only_the_encoder_cannot_read_is_skipped_with_its_reason(version, tmp_path, png, monkeypatch):
     # Stands for an encoder that is more particular.
-    monkeypatch.setattr(gallery, "_decodable", lambda data, kind: (data, kind))
+    monkeypatch.setattr(gallery, "decodable", lambda data, kind: (data, kind))
     content = [*entries_of(png, 12), ("x", "x/cut", png(1)[:-100]), *entries_of(png, 7, start=12)]
     path = gallery.build(version, content, str(tmp_path), check=False)
     entry, = facts(path)["skipped"]["unreadable"]
@@ -494,8 +494,8 @@ def test_bytes_and_single_files_are_bounded_like_those_of_a_folder(tmp_path, mon
     monkeypatch.setattr(files, "MAX_BYTES", len(PNG))
     fill(tmp_path, ["1.png"], PNG)
     fill(tmp_path, ["2.png"], PNG + b"!")
-    assert gallery._decodable(gallery.read_image(tmp_path / "1.png"), None) == (PNG, ("uint8", False, 0))
-    for refused in (lambda: gallery.read_image(tmp_path / "2.png"), lambda: gallery._decodable(PNG + b"!", None)):
+    assert gallery.decodable(gallery.read_image(tmp_path / "1.png"), None) == (PNG, ("uint8", False, 0))
+    for refused in (lambda: gallery.read_image(tmp_path / "2.png"), lambda: gallery.decodable(PNG + b"!", None)):
         with pytest.raises(OSError, match="bytes, more than the"):
             refused()
 
@@ -520,3 +520,21 @@ def test_damaged_versions_are_named(version, copied, tmp_path, png, damage):
         gallery.build(str(tmp_path / "model"), entries_of(png, 1), str(tmp_path), check=False)
     with pytest.raises(ValueError, match="is not a gallery version"):
         gallery.enrol(copied, entries_of(png, 1), check=False)
+
+
+def test_what_is_sent_to_a_server_is_decoded_here_only_where_it_must_be(monkeypatch, png):
+    deep = tf.io.encode_png(np.zeros((3, 4, 3), np.uint16)).numpy()
+    jpeg = tf.io.encode_jpeg(np.zeros((5, 4, 3), np.uint8)).numpy()
+    stream = io.BytesIO()
+    Image.new("RGB", (4, 6)).save(stream, "WEBP")
+    webp, kind = stream.getvalue(), gallery.ENCODED
+    assert gallery.sendable(png(0), None) == (png(0), kind, 120), "the first image is looked at"
+    assert gallery.sendable(webp, kind)[1:] == (kind, 24) and gallery.sendable(webp, kind)[0][:4] == b"\x89PNG"
+    assert gallery.sendable(deep, None) == (deep, ("uint16", False, 0), 12)
+    for data, of in ((deep, kind), (png(0), gallery.sendable(deep, None)[1])):
+        with pytest.raises(ValueError, match="its pixels are uint.* but the first image's are uint"):
+            gallery.sendable(data, of)
+    monkeypatch.setattr(gallery, "examine", None)
+    assert gallery.sendable(png(0), kind) == (png(0), kind, 120) and gallery.sendable(jpeg, kind)[2] == 20
+    with pytest.raises(ValueError, match="not an image of a known format"):
+        gallery.sendable(b"\xff\xd8\xff nothing", kind)

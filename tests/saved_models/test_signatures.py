@@ -3,7 +3,8 @@ import pytest
 import tensorflow as tf
 
 from saved_models import signatures, verify
-from saved_models.signatures import build_module, signature_functions
+from saved_models.signatures import build_module, classify_signatures, example_of, signature_functions
+from tfrecords import decode, schema
 
 
 def build(model, signatures=None, decoder=None):
@@ -86,6 +87,7 @@ def returning(make):
 
 
 ENTRY = returning(lambda images: {"out": tf.reduce_mean(images, [1, 2, 3])})
+YES = returning(lambda images: {"probability": tf.reduce_mean(images, [1, 2, 3])})
 
 
 @pytest.mark.parametrize("signatures, text", [
@@ -96,6 +98,9 @@ ENTRY = returning(lambda images: {"out": tf.reduce_mean(images, [1, 2, 3])})
     ({"a": {**ENTRY, "inputs": {"x": tf.TensorSpec([None])}}}, "Signature `a` has the entries"),
     ({"a": {"function": ENTRY["function"], "inputs": {}}}, "Signature `a` has the entries"),
     ({"a": ENTRY, "a_tensor": ENTRY}, "Signature `a_tensor` is defined twice"),
+    ({"a": {**ENTRY, "classes": ("no", "yes")}}, r"Signature `a` has `classes` \('no', 'yes'\) but these must be two"),
+    ({"a": {**YES, "classes": ("no",)}}, r"Signature `a` has `classes` \('no',\) but these must be two names, of a "),
+    ({"a": {**YES, "classes": ("no", "yes")}, "a_examples": ENTRY}, "Signature `a_examples` is defined twice"),
     ({"a": returning(lambda images: images)}, "`a` cannot be built: it returned .*Tensor"),
     ({"a": returning(lambda images: {})}, "`a` cannot be built: it returned dict"),
     ({"a": returning(lambda images: {"out": tf.constant(1.0)})}, r"output `out` has shape \(\)"),
@@ -147,3 +152,68 @@ def test_raw_images_are_taken_as_numbers_only(model, monkeypatch):
     functions = build(model)
     assert sorted(functions) == ["embed_tensor", "serving_default", "verify_tensor"]
     assert list(functions["serving_default"].structured_input_signature[1]) == ["image_tensor"]
+
+
+def classified(images):
+    probabilities = tf.nn.softmax(tf.reduce_mean(images, [1, 2]))
+    classes = tf.repeat(tf.constant([["red", "green", "ü"]]), tf.shape(images)[0], axis=0)
+    return {"probabilities": probabilities, "classes": classes, "label": classes[:, 0]}
+
+
+def record(image, **more):
+    """A record of our own data folders."""
+    return schema.serialize({"image": image, "height": 12, "width": 10, "channels": 3, "index": 0, "path": "a", **more})
+
+
+def test_what_tells_classes_answers_tf_examples_in_class_order(model, png):
+    module = build_module({"classify": returning(classified), **model.signatures}, model.decoder, model.variables)
+    functions, images = signature_functions(module), [png(0), png(1)]
+    assert classify_signatures(module) == ("classify_examples",) and set(functions) == {
+        "classify", "classify_tensor", "classify_examples", "embed", "embed_tensor", "verify", "verify_tensor",
+        "serving_default"}
+    function = functions["classify_examples"]
+    assert function.structured_input_signature[1] == {"inputs": tf.TensorSpec([None], tf.string, name="inputs")}
+    found = function(inputs=tf.constant([record(images[0]), record(images[1], label=3, name="b")]))
+    wanted = functions["classify"](image_bytes=tf.constant(images))
+    assert set(found) == {"classes", "scores"}
+    np.testing.assert_array_equal(found["scores"], wanted["probabilities"])
+    assert found["classes"].numpy().tolist() == [[b"red", b"green", "ü".encode()]] * 2
+    np.testing.assert_array_equal(function(inputs=tf.constant([example_of(images[1])]))["scores"][0],
+                                  wanted["probabilities"][1])
+    assert function(inputs=tf.constant([], tf.string))["scores"].shape == [0, 3]
+
+
+def test_two_classes_of_one_probability(model, png):
+    def detect(images):
+        probability = tf.reduce_mean(images, [1, 2, 3])
+        return {"probability": probability, "decision": probability > 0.5}
+    entry = {"function": detect, "images": 1, "classes": ("real", "fake")}
+    functions, images = build(model, {"detect": entry}), [png(0), png(1)]
+    found = functions["detect_examples"](inputs=tf.constant([example_of(image) for image in images]))
+    probability = functions["detect"](image_bytes=tf.constant(images))["probability"].numpy()
+    np.testing.assert_array_equal(found["scores"], np.stack([1 - probability, probability], axis=1))
+    assert found["classes"].numpy().tolist() == [[b"real", b"fake"]] * 2
+    assert "detect_examples" not in build(model, {"detect": {"function": detect, "images": 1}})
+
+
+def test_examples_without_an_image_are_refused(model):
+    function = build(model, {"classify": returning(classified)})["classify_examples"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"Feature: image \(data type: string\) is required but"):
+        function(inputs=tf.constant([tf.train.Example().SerializeToString()]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Could not parse example input"):
+        function(inputs=tf.constant([b"no example"]))
+
+
+def test_records_of_raw_images_are_classified_as_well():
+    values = np.random.default_rng(0).uniform(0, 1, (5, 4, 2)).astype(np.float32)
+    stored = np.asarray(values.shape, "<i4").tobytes() + values.tobytes()
+    decoder = decode.Decoder(4, 2, dtype="float32", raw=True, low=0.0, high=1.0)
+
+    def two(images):
+        means = tf.reduce_mean(images, [1, 2])
+        return {"probabilities": means, "classes": tf.repeat(tf.constant([["a", "b"]]), tf.shape(means)[0], axis=0)}
+    functions = signature_functions(build_module({"classify": returning(two)}, decoder, []))
+    assert sorted(functions) == ["classify_examples", "classify_tensor", "serving_default"]
+    found = functions["classify_examples"](inputs=tf.constant([example_of(stored)]))["scores"]
+    np.testing.assert_allclose(found, functions["classify_tensor"](image_tensor=values[None])["probabilities"],
+                               atol=1e-6)

@@ -451,6 +451,9 @@ def test_made_up_samples_fit_the_signatures(version, png):
     given = verify.sample_inputs(signatures, [png(0)])
     assert given["verify"]["image_bytes_2"].tolist() == [png(0)]
     assert verify.sample_inputs({"odd": {"inputs": {"seed": ["int64", []]}}}) == {}
+    told = verify.sample_inputs({"a_examples": {"inputs": {"inputs": ["string", [None]]}}}, [png(0)])
+    example = tf.train.Example.FromString(told["a_examples"]["inputs"][0])
+    assert example.features.feature["image"].bytes_list.value[:] == [png(0)]
 
 
 def test_report_of_the_command_lists_signatures_and_verdict(version, png, report, capsys, monkeypatch):

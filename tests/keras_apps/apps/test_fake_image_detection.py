@@ -15,6 +15,7 @@ from keras_apps.apps import fake_image_detection
 from keras_apps.configs.fake_image_detection import folder as folder_config
 from keras_apps.metrics import detection
 from keras_apps.run import Run, claim, stored_config
+from saved_models.signatures import example_of
 from tests.keras_apps.fakes import TRACES, blocky, changed, checkered, reals, small_detection, write_fakes
 from tests.keras_apps.runs import run_evaluate, run_train
 from tests.tfrecords.drawn import Drawn
@@ -570,7 +571,12 @@ def test_the_exported_detector_answers_as_the_live_network(live, served, version
     np.testing.assert_allclose(maps, places, atol=1e-4)
     numbers = np.stack([tf.io.decode_png(data).numpy() for data in encoded.numpy()]).astype(np.float32)
     np.testing.assert_allclose(served.signatures["detect_tensor"](image_tensor=numbers)["score"], score, atol=1e-4)
-    assert {"detect", "detect_tensor", "fake_map", "fake_map_tensor", "serving_default"} == set(served.signatures)
+    examples = tf.constant([example_of(data) for data in encoded.numpy()])
+    told = served.signatures["detect_examples"](inputs=examples)
+    np.testing.assert_allclose(told["scores"][:, 1], found["probability"], atol=1e-6)
+    assert told["classes"].numpy().tolist() == [[b"real", b"fake"]] * 30
+    assert {"detect", "detect_tensor", "detect_examples", "fake_map", "fake_map_tensor", "serving_default"} == set(
+        served.signatures)
 
 
 def test_the_exported_detector_refuses_what_it_would_have_to_resample(served):

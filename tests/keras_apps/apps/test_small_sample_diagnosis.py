@@ -331,7 +331,7 @@ def test_the_page_says_what_a_reader_must_know(whole):
 def test_the_exported_ensemble_answers_as_the_run_did(whole, data):
     version, = (whole / "models" / "small_sample_diagnosis").iterdir()
     model = tf.saved_model.load(str(version))
-    assert set(model.signatures) >= {"classify", "explain", "embed", "serving_default"}
+    assert set(model.signatures) >= {"classify", "classify_examples", "explain", "embed", "serving_default"}
     calibration = json.loads((version / "assets" / "calibration.json").read_text())
     assert {"temperature", "least_confidence", "answer"} <= set(calibration)
     assert "Not for clinical use" in (version / "assets" / "model_card.md").read_text()
@@ -344,6 +344,10 @@ def test_the_exported_ensemble_answers_as_the_run_did(whole, data):
     np.testing.assert_allclose(found["probabilities"], wanted, atol=2e-4)
     assert [label.decode() for label in found["label"].numpy()] == [row["answer"] for row in rows]
     assert found["classes"].numpy()[0].tolist() == [b"three", b"eight"]
+    examples = records.serialized([records.paths(np.arange(len(records))).index(row["path"]) for row in rows])
+    told = model.signatures["classify_examples"](inputs=tf.constant(examples.tolist()))
+    np.testing.assert_allclose(told["scores"], found["probabilities"], atol=1e-6)
+    np.testing.assert_array_equal(told["classes"], found["classes"])
     np.testing.assert_array_equal(found["abstain"], [bool(int(row["abstain"])) for row in rows])
     assert (found["uncertainty"].numpy() >= 0).all() and (found["disagreement"].numpy() >= 0).all()
     maps = model.signatures["explain"](image_bytes=tf.constant(encoded))["map"].numpy()
