@@ -22,7 +22,7 @@ class Requests(futures.ThreadPoolExecutor):
 
     def __init__(self, threads):
         super().__init__(threads, thread_name_prefix="requests")
-        self._lock, self._open, self._arriving = threading.Lock(), 0, 0
+        self._lock, self._open, self._arriving, self._leaving = threading.Lock(), 0, 0, 0
         self._own = threading.local()
 
     def submit(self, work, *args, **kwargs):
@@ -59,9 +59,14 @@ class Requests(futures.ThreadPoolExecutor):
 
     def hold(self, context):
         """Counts a request until its answer has left."""
-        self._count(1)
-        if not context.add_callback(lambda: self._count(-1)):
-            self._count(-1)
+        self._count(1, 1)
+        if not context.add_callback(lambda: self._count(-1, -1)):
+            self._count(-1, -1)
+
+    def at_work(self):
+        """Requests that are worked on or wait for a thread."""
+        with self._lock:
+            return self._open - self._leaving
 
     def are_done(self):
         with self._lock:
@@ -74,9 +79,10 @@ class Requests(futures.ThreadPoolExecutor):
         finally:
             self.arrived()
 
-    def _count(self, change):
+    def _count(self, change, leaving=0):
         with self._lock:
             self._open += change
+            self._leaving += leaving
 
 
 class _Decoding(grpc.ServerInterceptor):
