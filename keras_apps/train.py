@@ -69,7 +69,8 @@ def held_out_answers(run, signatures):
     if split is None or not any("images" in entry for entry in signatures.values()):
         return {}
     split = split.spread(baseline.MOST_IMAGES)
-    return baseline.baseline(signatures, len(split.rows), split.load, split.identities)
+    return baseline.baseline(signatures, len(split.rows), split.load, split.identities,
+                             grouped=run.app.judged_by == "pairs")
 
 
 def image_requests(run, signatures):

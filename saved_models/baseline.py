@@ -3,7 +3,8 @@
 assets/monitoring.json: {"images": n, "default": the default signature, "signatures": {signature: {figure: facts}}}.
 Facts of a number (`score`, `confidence` = the largest probability, `distance` = 1 - cosine to `centre`): `count`,
 `quantiles` {"0.01": value, ...} and `above`, the share above the median; of a flag (`abstain`, `unknown`, `decision`):
-`count` and `share`. What is not stored is not compared.
+`count` and `share`. `effective` is how many independent images the `count` are worth: fewer where images of one
+identity are answered alike and other identities will be asked about. What is not stored is not compared.
 """
 import json
 import math
@@ -63,7 +64,7 @@ def distances(vectors, centre):
         return 1.0 - vectors @ centre / np.sqrt(np.square(vectors).sum(axis=1))
 
 
-def baseline(signatures, count, load, identities=None):
+def baseline(signatures, count, load, identities=None, grouped=False):
     """What is stored of live signatures; {} where none of them has a watched output, or for few images.
 
     Of signatures on two images only how far the `score` reaches is stored: half of the pairs are of one identity, which
@@ -73,18 +74,21 @@ def baseline(signatures, count, load, identities=None):
              count: held-out images, of which at most the first MOST_IMAGES are asked about.
              load: (places) -> float32 [n,H,W,C] of them.
              identities: [count], by which pairs are made; None = pairs of neighbours.
+             grouped: whether what is asked about will be of other identities.
     """
     count, found = min(count, MOST_IMAGES), {}
     if count < LEAST:
         return {}
+    identities = None if identities is None else np.asarray(identities)[:count]
+    groups = identities if grouped else None
     for name, entry in signatures.items():
         if "images" not in entry:
             continue
         places = [np.arange(count)]
         if entry["images"] == 2:
-            places.append(_partners(np.arange(count) if identities is None else np.asarray(identities)[:count]))
+            places.append(_partners(np.arange(count) if identities is None else identities))
         outputs = _answers(entry["function"], load, places)
-        facts = outputs and _facts(outputs, pairs=entry["images"] == 2)
+        facts = outputs and facts_of(outputs, entry["images"] == 2, groups)
         if facts:
             found[name] = facts
     return {"images": count, "default": next(iter(signatures)), "signatures": found} if found else {}
@@ -115,13 +119,19 @@ def _answers(function, load, places):
     return {key: np.concatenate([part[key] for part in parts]) for key in wanted}
 
 
-def _facts(outputs, pairs):
+def facts_of(outputs, pairs=False, groups=None):
+    """{figure: facts} of the answers of one signature.
+
+    Args:    outputs: {output: array [n, ...]}.  pairs: whether each answer is about two images.
+             groups: [n], equal for rows that may be alike; None = every row stands for itself.
+    """
     facts = {}
     for figure, (output, read) in measured(outputs).items():
         values = outputs[output]
         if figure in FLAGS:
             if not pairs:
-                facts[figure] = {"count": len(values), "share": float(values.mean())}
+                facts[figure] = {"count": len(values), "share": float(values.mean()),
+                                 "effective": _effective(values, groups)}
             continue
         centre = {}
         if read is None:
@@ -133,9 +143,9 @@ def _facts(outputs, pairs):
         else:
             values = read(values)
         values = np.asarray(values, np.float64)
-        values = values[np.isfinite(values)]
-        if len(values) >= LEAST:
-            facts[figure] = {**_spread(values, pairs), **centre}
+        sound = np.isfinite(values)
+        if sound.sum() >= LEAST:
+            facts[figure] = {**_spread(values[sound], pairs, None if groups is None else groups[sound]), **centre}
     return facts
 
 
@@ -145,11 +155,28 @@ def _directions(vectors):
     return vectors[sound] / lengths[sound, None]
 
 
-def _spread(values, pairs):
+def _effective(hits, groups):
+    """How many independent rows know a share as well as these do, at least one a group.
+
+    The variance of the share over groups (as of clusters drawn together) against that of single rows.
+    """
+    count, share = len(hits), np.mean(hits)
+    if groups is None or not 0 < share < 1:
+        return float(count if groups is None else len(np.unique(groups)))
+    _, numbers = np.unique(groups, return_inverse=True)
+    sums = np.bincount(numbers, hits - share)
+    if len(sums) < 2:
+        return 1.0
+    variance = np.square(sums).sum() * len(sums) / (len(sums) - 1) / count ** 2
+    return float(np.clip(share * (1 - share) / max(variance, 1e-12), len(sums), count))
+
+
+def _spread(values, pairs, groups):
     # Values that occurred: how many of n others fall outside of two of them does not depend on what is measured.
     quantiles = np.quantile(values, LEVELS, method="inverted_cdf")
-    above = {} if pairs else {"above": float((values > quantiles[LEVELS.index(0.5)]).mean())}
-    return {"count": len(values), "quantiles": dict(zip(map(str, LEVELS), map(float, quantiles))), **above}
+    above = values > quantiles[LEVELS.index(0.5)]
+    return {"count": len(values), "quantiles": dict(zip(map(str, LEVELS), map(float, quantiles))),
+            "effective": _effective(above, groups), **({} if pairs else {"above": float(above.mean())})}
 
 
 def read_baseline(file):
@@ -180,6 +207,8 @@ def _require_sound(figure, fact):
         raise ValueError(f"unknown figure {figure}")
     if not (isinstance(fact["count"], int) and fact["count"] > 0):
         raise ValueError(f"count {fact['count']} of {figure}")
+    if not 0 < fact["effective"] <= fact["count"]:
+        raise ValueError(f"{fact['effective']} effective images of {figure}")
     shares = [fact["share"]] if figure in FLAGS else [fact["above"]] if "above" in fact else []
     if not all(0 <= share <= 1 for share in shares):
         raise ValueError(f"share {shares} of {figure}")

@@ -20,11 +20,13 @@ from saved_models.baseline import FLAGS, distances, measured
 WINDOW = 256  # rows
 LEAVES, RETURNS = 1e-6, 1e-2
 NOTICE_SECONDS = 60.0
+LEAST_KNOWN = 10  # independent held-out images; with what fewer say nothing is compared
 FORMS = ("_tensor", "_landmarks", "_examples")  # of a signature: the same answers to images given otherwise
 EDGES = {
     "score": (-10.0, -5.0, -2.0, *(number / 10 for number in range(-10, 11)), 2.0, 5.0, 10.0),
     "confidence": tuple(number / 20 for number in range(1, 21)),
-    "distance": tuple(number / 20 for number in range(1, 41)),
+    "distance": (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0,
+                 1.25, 1.5, 2.0),
 }
 
 
@@ -102,16 +104,17 @@ class Number:
         self.edges = EDGES[name]
         self.buckets, self.sum = [0] * (len(self.edges) + 1), 0.0
         self.shares, self._low, self._high, self._median = {}, None, None, None
-        if stored:
-            count, quantiles = stored["count"], stored["quantiles"]
+        if stored and stored["effective"] >= LEAST_KNOWN:
+            known, quantiles = stored["effective"], stored["quantiles"]
             self._low, self._high, self._median = quantiles["0.01"], quantiles["0.99"], quantiles["0.5"]
-            inside = math.ceil(0.99 * count) - math.ceil(0.01 * count)  # gaps between the two, of count + 1
+            # Of the n + 1 gaps between n numbers each gets as many of others; so many lie between the two stored ones.
+            inside = max(math.ceil(0.99 * known) - math.ceil(0.01 * known), 0.5)
             self.shares["outside"] = Share(
-                f"{name} outside [{self._low:.4g}, {self._high:.4g}]", (count + 1 - inside, inside), True, clock
+                f"{name} outside [{self._low:.4g}, {self._high:.4g}]", (known + 1 - inside, inside), True, clock
             )
             if "above" in stored:
                 self.shares["above_median"] = Share(
-                    f"{name} above {self._median:.4g}", _beta(stored["above"], count), False, clock
+                    f"{name} above {self._median:.4g}", _beta(stored["above"], known), False, clock
                 )
 
     def add(self, values):
@@ -135,7 +138,8 @@ class Flag:
 
     def __init__(self, name, stored=None, clock=time.monotonic):
         self.rows = self.hits = 0
-        beta = stored and _beta(stored["share"], stored["count"])
+        known = stored["effective"] if stored else 0
+        beta = _beta(stored["share"], known) if known >= LEAST_KNOWN else None
         self.shares = {"flagged": Share(f"share of {name}", beta, False, clock)}
 
     def add(self, values):
@@ -191,7 +195,7 @@ class Figures:
             if read is None:
                 if not facts or len(facts["centre"]) != outputs[output].shape[1]:
                     continue
-                read = _distance(np.asarray(facts["centre"], outputs[output].dtype))
+                read = _distance(np.asarray(facts["centre"], np.float32))
             figure = self._figures.get((signature, name))
             if figure is None:
                 figure = (Flag if name in FLAGS else Number)(name, facts, clock=self._clock)
@@ -208,4 +212,4 @@ class Figures:
 
 
 def _distance(centre):
-    return lambda vectors: distances(vectors, centre)
+    return lambda vectors: distances(vectors.astype(np.float32, copy=False), centre)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from saved_models.baseline import LEVELS, MOST_IMAGES, baseline, distances, measured, read_baseline
+from saved_models.baseline import LEVELS, MOST_IMAGES, baseline, distances, facts_of, measured, read_baseline
 
 IMAGES = np.random.default_rng(0).random((300, 2, 2, 3)).astype(np.float32)
 
@@ -63,7 +63,8 @@ def test_what_is_stored_is_what_the_images_are_answered(found):
     assert facts["above"] == 0.5 and facts["count"] == 300
     assert found["signatures"]["detect"]["decision"]["share"] == pytest.approx((scores > 0.5).mean())
     odds = classify(IMAGES)["probabilities"].numpy().max(1)
-    assert found["signatures"]["classify"]["abstain"] == {"count": 300, "share": pytest.approx((odds < 0.5).mean())}
+    assert found["signatures"]["classify"]["abstain"] == {
+        "count": 300, "effective": 300.0, "share": pytest.approx((odds < 0.5).mean())}
     assert found["signatures"]["classify"]["confidence"]["quantiles"]["0.99"] == pytest.approx(np.sort(odds)[296])
 
 
@@ -118,6 +119,20 @@ def test_answers_that_are_no_numbers_are_left_out():
     assert found["strange"]["score"]["count"] == (IMAGES[:, 0, 0, 0] > 0.3).sum()
 
 
+def test_images_that_are_answered_alike_count_as_one():
+    random, groups = np.random.default_rng(0), np.repeat(np.arange(30), 10)
+
+    def effective(score):
+        return facts_of({"score": score}, groups=groups)["score"]["effective"]
+
+    assert 150 < effective(random.normal(size=300)) <= 300
+    assert effective(np.repeat(random.normal(size=30), 10)) == pytest.approx(30, abs=1)
+    assert 30 < effective(np.repeat(random.normal(size=30), 10) + random.normal(size=300)) < 150
+    assert facts_of({"abstain": np.zeros(300, bool)}, groups=groups)["abstain"]["effective"] == 30
+    assert facts_of({"abstain": np.arange(300) < 5}, groups=np.zeros(300))["abstain"]["effective"] == 1
+    assert facts_of({"score": random.normal(size=300)})["score"]["effective"] == 300
+
+
 def test_which_outputs_are_read():
     rows = np.zeros(3, np.float32)
     assert {name: output for name, (output, _) in measured(
@@ -142,6 +157,7 @@ def test_what_was_stored_is_read_again(found, tmp_path):
     lambda found: found["signatures"]["detect"]["score"].pop("count"),
     lambda found: found["signatures"]["detect"]["score"].update(count=0),
     lambda found: found["signatures"]["detect"]["score"].update(above=1.5),
+    lambda found: found["signatures"]["detect"]["score"].update(effective=301),
     lambda found: found["signatures"]["detect"]["score"]["quantiles"].update({str(LEVELS[0]): 9.0}),
     lambda found: found["signatures"]["detect"]["score"]["quantiles"].update({str(LEVELS[0]): float("nan")}),
     lambda found: found["signatures"]["detect"]["decision"].update(share="much"),

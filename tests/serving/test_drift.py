@@ -5,12 +5,12 @@ import pytest
 from absl import logging
 from scipy import stats
 
-from saved_models.baseline import _facts, distances
+from saved_models.baseline import distances, facts_of
 from serving.drift import LEAVES, NOTICE_SECONDS, WINDOW, Figures, Flag, Number, Share, band
 
 
 def stored_of(**outputs):
-    return _facts({name: np.asarray(values) for name, values in outputs.items()}, pairs=False)
+    return facts_of({name: np.asarray(values) for name, values in outputs.items()})
 
 
 def warnings_of(figures, key, stream, monkeypatch, rows=1):
@@ -52,6 +52,24 @@ def test_numbers_as_at_export_hardly_ever_warn(draw, held_out):
             windows += 1
         alarms += len(list(filter(None, told)))
     assert windows > 1000 and alarms == 0
+
+
+def test_other_identities_than_those_held_out_hardly_ever_warn():
+    random, alarms = np.random.default_rng(7), 0
+
+    def draw(identities, each):
+        """Images of an identity are alike."""
+        means = random.normal(size=(identities, 1))
+        return (means + random.normal(0, 0.3, (identities, each))).ravel()
+
+    groups = np.repeat(np.arange(20), 20)
+    for _ in range(40):
+        number = Number("score", facts_of({"score": draw(20, 20)}, groups=groups)["score"])
+        for _ in range(25):
+            alarms += len(list(filter(None, number.add(draw(WINDOW, 1).tolist()))))
+        number = Number("score", facts_of({"score": draw(400, 1)}, groups=np.arange(400))["score"])
+        assert any(number.add((draw(WINDOW, 1) + 1.2).tolist())), "many identities are still worth something"
+    assert alarms == 0
 
 
 @pytest.mark.parametrize("share", [0.0, 0.03, 0.5])
@@ -141,6 +159,13 @@ def test_a_model_without_stored_answers_is_counted_and_never_compared(monkeypatc
     kinds = {(signature, name): figure for signature, name, figure in figures.all()}
     assert set(kinds) == {("search", "score"), ("search", "unknown")}
     assert sum(kinds["search", "score"].buckets) == 2 and kinds["search", "unknown"].hits == 1
+
+
+def test_with_few_identities_nothing_is_compared():
+    facts = facts_of({"score": np.arange(60.0), "decision": np.arange(60) > 30}, groups=np.arange(60) // 20)
+    assert facts["score"]["effective"] == facts["decision"]["effective"] == 3
+    assert Number("score", facts["score"]).shares == {}
+    assert Flag("decision", facts["decision"]).shares["flagged"].expected is None
 
 
 def test_an_embedding_of_another_length_is_passed_over(monkeypatch):
