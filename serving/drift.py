@@ -88,10 +88,10 @@ class Share:
         if now - self._told < NOTICE_SECONDS:
             return ""
         self._told, self.out = now, not self.out
-        usual = f"{self._hits / WINDOW:.1%} of the last {WINDOW}, {self.expected:.1%} of the held-out images at export"
-        if self.out:
-            return f"{self.what} has left its band: {usual}."
-        return f"{self.what} is back in its band: {usual}."
+        return (
+            f"{self.what} {'has left' if self.out else 'is back in'} its band: {self._hits / WINDOW:.1%} of the last "
+            f"{WINDOW} answers, {self.expected:.1%} of the held-out images at export."
+        )
 
 
 class Number:

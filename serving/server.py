@@ -387,6 +387,7 @@ def main(argv):
         raise ValueError(
             "`monitoring_config_file` is set but `rest_api_port` is not, where the metrics are shown; set it as well."
         )
+    monitoring_path = page_path(values.monitoring_config_file)
     models = _models_from_flags(values)
     tf.config.threading.set_intra_op_parallelism_threads(values.tensorflow_intra_op_parallelism)
     tf.config.threading.set_inter_op_parallelism_threads(values.tensorflow_inter_op_parallelism)
@@ -411,7 +412,7 @@ def main(argv):
         credentials=_credentials(values.ssl_config_file),
         health=values.enable_grpc_healthcheck_service,
         channel_arguments=_channel_arguments(values.grpc_channel_arguments),
-        monitoring_path=page_path(values.monitoring_config_file),
+        monitoring_path=monitoring_path,
         rest_port=values.rest_api_port or None,
         rest_threads=values.rest_api_num_threads,
         rest_timeout=values.rest_api_timeout_in_ms / 1e3,

@@ -19,7 +19,7 @@ from tensorflow_serving.apis import (
 from tensorflow_serving.config import model_server_config_pb2
 
 from saved_models.baseline import FILE, baseline
-from serving import monitoring
+from serving import monitoring, server
 from serving.batching import Batching
 from serving.calls import Answered
 from serving.config import ModelConfig
@@ -28,6 +28,7 @@ from serving.server import Server
 from serving.status import not_found
 from tests.serving.toys import Diagnoser, Toy, png, until
 from tests.serving.wire import X, appear, refused, request
+from tests.tfrecords.here import run_here
 
 
 def read(url):
@@ -62,12 +63,12 @@ def running(tmp_path_factory):
     (folder / "diagnoses" / "1" / "assets" / FILE).write_text(json.dumps(stored))
     models = [ModelConfig(name, str(folder / name)) for name in ("toy", "diagnoses")]
     with Server(models, port=0, rest_port=0, poll_seconds=0.05, load_retries=0, monitoring_path=PATH,
-                batching=Batching(max_batch_size=8)) as server:  # fmt: skip
-        server.folder, server.page = folder, f"http://127.0.0.1:{server.rest_port}{PATH}"
-        with grpc.insecure_channel(server.address) as channel:
-            server.stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-            server.models = model_service_pb2_grpc.ModelServiceStub(channel)
-            yield server
+                batching=Batching(max_batch_size=8)) as running:  # fmt: skip
+        running.folder, running.page = folder, f"http://127.0.0.1:{running.rest_port}{PATH}"
+        with grpc.insecure_channel(running.address) as channel:
+            running.stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            running.models = model_service_pb2_grpc.ModelServiceStub(channel)
+            yield running
 
 
 def test_59_the_page_has_tf_servings_names(running):
@@ -294,3 +295,15 @@ def test_a_request_of_one_image_costs_little():
         monitor(told)
         times.append(time.perf_counter() - started)
     assert min(times) < 100e-6
+
+
+def test_the_page_needs_a_port_for_rest(tmp_path, capsys):
+    file = tmp_path / "monitoring.config"
+    file.write_text("prometheus_config { enable: true }")
+    words = ["--port=0", f"--monitoring_config_file={file}", "--model_base_path=/m"]
+    code, _, error = run_here(server, capsys, *words)
+    assert (code, error) == (1, "error: `monitoring_config_file` is set but `rest_api_port` is not, where the metrics "
+                                "are shown; set it as well.\n")  # fmt: skip
+    file.write_text("prometheus { }")
+    code, _, error = run_here(server, capsys, *words, "--rest_api_port=1")
+    assert code == 1 and "Error parsing text-format tensorflow.serving.MonitoringConfig" in error

@@ -11,7 +11,7 @@ from tests.tfrecords.sources.contract import check
 from tfrecords.read import Records
 from tfrecords.sources import prediction_log
 from tfrecords.sources.prediction_log import PredictionLogSource
-from tfrecords.write import named_source, write
+from tfrecords.write import named_source, report, write
 
 WHEN = 1_764_590_400  # 2025-12-01 12:00 UTC
 
@@ -89,11 +89,13 @@ def test_files_by_pattern_and_list(tmp_path):
 
 
 def test_they_become_records_that_can_be_trained_on(tmp_path):
-    written(tmp_path / "asked-1.tfrecord", asked({"image_bytes": [png(1), b"no image", png(2)]}))
+    written(tmp_path / "asked-1.tfrecord", asked({"image_bytes": [png(1), b"no image", png(2), png(1)]}))
     manifest = write([named_source(f"prediction_log:{tmp_path}")], tmp_path / "data", most_skipped=0.5)
     assert manifest["count"] == 2 and manifest["skipped"]["count"] == 1
     assert manifest["skipped"]["unreadable"][0]["path"] == "asked-1/20251201T120000Z-000000-1"
     assert Records(tmp_path / "data").images([0, 1]) == [png(1), png(2)]
+    said = "\n".join(report(manifest, tmp_path / "data"))
+    assert "repeated         1 images that came before" in said and "left out" not in said
 
 
 @pytest.mark.parametrize("left", [7, 30, -5, -3])  # bytes of the second record: within its head, data, foot
