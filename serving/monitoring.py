@@ -25,6 +25,7 @@ PATH = "/monitoring/prometheus/metrics"
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_PLAIN_0_0_4
 UNKNOWN = "(unknown)"  # of requests that name no model there is
 MOST_NAMES = 1000  # of models that ever were, which get metrics of their own
+MOST_RUNS = 100  # of one request: there are as many in a MultiInference as it has tasks
 MOST_PATHS = 100  # of versions whose loading is told
 LATENCY_EDGES = tuple(10 * 1.8**power for power in range(33))  # microseconds
 QUEUING_EDGES = tuple(100 * 1.2**power for power in range(52))
@@ -130,7 +131,8 @@ class Monitor:
     def _ran(self, key, outputs, seconds):
         """A signature has run for the request of this thread."""
         runs = self._own.__dict__.setdefault("runs", [])
-        runs.append((key, outputs, seconds))
+        if len(runs) < MOST_RUNS:
+            runs.append((key, outputs, seconds))
 
     def _batch_ran(self, seconds, rows, processed):
         self._queuing.observe(seconds * 1e6)

@@ -3,6 +3,7 @@
 import functools
 import glob
 import hashlib
+import itertools
 import os
 import re
 import struct
@@ -71,6 +72,19 @@ class PredictionLogSource:
         for path, file, offset, length, place, digest in self._rows[start:stop]:
             read = functools.partial(_image, file, offset, length, place, digest)
             yield schema.Item(path, read, {}, stamp=digest.hex())
+
+    def requests(self):
+        """(PredictionLog, images in each of its inputs, [(path, number of the image)] of those kept) of each request.
+
+        Images of several inputs are numbered one input after the other. Raises: OSError where they are gone.
+        """
+        for (file, offset, length), rows in itertools.groupby(self._rows, key=lambda row: row[1:4]):
+            with open(file, "rb") as stream:
+                stream.seek(offset)
+                log = _parsed(stream.read(length), file, offset)
+            inputs = log.predict_log.request.inputs
+            several = sum(bool(_INPUT.fullmatch(name)) for name in inputs) or 1
+            yield log, len(_images(log)) // several, [(path, place) for path, _, _, _, place, _ in rows]
 
 
 def _files(location):
