@@ -33,6 +33,7 @@ from keras_apps.run import Run, claim, read_json
 from keras_apps.stopping import TERMINATED, Stopping
 from keras_apps.strategy import NAMES, make_strategy
 from keras_apps.watch import Follow, Profile, WatchCollapse
+from saved_models import baseline
 from saved_models.export import export
 from tfrecords import command
 from tfrecords.shards import write_file
@@ -51,12 +52,25 @@ def export_run(run, loop, result, models):
     assets = {"classes.json": run.names, "calibration.json": calibration,
               "config.json": json.loads(to_json(run.config)),
               "model_card.md": model_card(task, run, result), "metrics.json": result}
+    monitored = held_out_answers(run, signatures)
+    if monitored:
+        assets[baseline.FILE] = monitored
     decoder = run.decoder
     if run.app.exact and run.images.unresized:
         decoder = decoder.exactly(run.images.unmixed)
     if run.app.colourless:
         decoder = decoder.without_colour()
     return export(models, task, signatures, decoder, run.app.served(), assets, requests)
+
+
+def held_out_answers(run, signatures):
+    """What held-out images are answered with: the version's monitoring.json; {} of apps without such answers."""
+    split = run.splits.get("test")
+    if split is None or not any("images" in entry for entry in signatures.values()):
+        return {}
+    split = split.spread(baseline.MOST_IMAGES)
+    return baseline.baseline(signatures, len(split.rows), split.load, split.identities,
+                             grouped=run.app.judged_by == "pairs")
 
 
 def image_requests(run, signatures):

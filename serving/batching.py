@@ -94,6 +94,7 @@ class Scheduler:
     def __init__(self, threads=0, arriving=lambda: 0):
         self.lock = threading.Lock()
         self.arriving = arriving
+        self.watch = None  # (seconds that the oldest request waited, rows, rows with those filled up) -> None
         self._free = threads or os.cpu_count() or 1
         self._queues = collections.OrderedDict()  # those with waiting batches, whose turn is next first
 
@@ -114,6 +115,11 @@ class Scheduler:
                 runner.wake.set()
             if not queue.waiting:
                 del self._queues[queue]
+
+    def waiting_batches(self):
+        """Batches that wait in all queues."""
+        with self.lock:
+            return sum(len(queue.waiting) for queue in self._queues)
 
     def release(self):
         """A batch has run. Under the lock."""
@@ -138,7 +144,7 @@ class _Batch:
     """Slices of tasks that run together: [(task, from row, to row)]."""
 
     def __init__(self):
-        self.slices, self.rows, self.since = [], 0, time.monotonic()
+        self.slices, self.rows, self.since, self.waited = [], 0, time.monotonic(), 0.0
 
     @property
     def tasks(self):
@@ -223,6 +229,7 @@ class Queue:
 
     def begin(self, batch):
         self.waiting.remove(batch)
+        batch.waited = time.monotonic() - batch.since
         for task in batch.tasks:
             task.begun = True
 
@@ -289,6 +296,8 @@ class Queue:
         except StatusError as error:
             return [error] * len(batch.slices)
         try:
+            if self._scheduler.watch:
+                self._scheduler.watch(batch.waited, batch.rows, len(next(iter(inputs.values()))))
             outputs = self._run(inputs)
             return [(outputs, start) for start in _starts(batch.slices)]
         except StatusError as error:

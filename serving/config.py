@@ -6,7 +6,33 @@ import os
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
+from serving.status import not_found
+
 CONFIG_BYTES = 2**20
+
+
+LOG_TYPE = "tfrecord"
+
+
+@dataclasses.dataclass(frozen=True)
+class Logging:
+    """Which share of a model's requests is written to files, and what their names begin with.
+
+    Args:    prefix: absolute path.  rate: share in [0, 1].
+    Raises:  ValueError for others.
+    """
+
+    prefix: str
+    rate: float
+
+    def __post_init__(self):
+        if not os.path.isabs(self.prefix) or self.prefix.endswith("/"):
+            raise ValueError(
+                f"`filename_prefix` of a log is {self.prefix!r} but must be an absolute path that ends in the "
+                "beginning of a file name, such as /var/log/models/requests."
+            )
+        if not 0 <= self.rate <= 1:
+            raise ValueError(f"`sampling_rate` of a log is {self.rate} but must lie in [0, 1]; 0.01 logs 1 of 100.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,6 +42,7 @@ class ModelConfig:
     Args:    name: what clients ask for.  base_path: absolute path or URI that holds the numeric folders.
              policy: "latest" (the `latest` newest), "all" or "specific" (those of `versions` that are there).
              labels: {label: version}; resolved at each request, so the version may come later.
+             logging: Logging of its requests; None = they are not logged.
     Raises:  ValueError for a name, path or policy that cannot be served.
     """
 
@@ -25,6 +52,7 @@ class ModelConfig:
     latest: int = 1
     versions: tuple = ()
     labels: dict = dataclasses.field(default_factory=dict)
+    logging: Logging = None
 
     def __post_init__(self):
         if not self.name:
@@ -118,4 +146,17 @@ def _model_config(model):
         latest=policy.latest.num_versions or 1,
         versions=tuple(policy.specific.versions),
         labels=dict(model.version_labels),
+        logging=_logging(model),
     )
+
+
+def _logging(model):
+    if not model.HasField("logging_config"):
+        return None
+    collector = model.logging_config.log_collector_config
+    if collector.type != LOG_TYPE:
+        raise not_found(f"Cannot find LogCollector::Factory for type: {collector.type}")
+    try:
+        return Logging(collector.filename_prefix, model.logging_config.sampling_config.sampling_rate)
+    except ValueError as error:
+        raise ValueError(f"Model {model.name}: {error}") from None

@@ -80,6 +80,7 @@ class Manager:
         self._reloading = threading.Lock()  # one change of the models after the other
         self._generation, self._seen = 0, -1  # of the models; of those whose folders were looked at
         self._started = False
+        self.watch = None  # (name, number, path, servable or None, seconds) -> None, told of each attempt to load
         self._stopping, self._wake = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="versions", daemon=True)
 
@@ -202,6 +203,20 @@ class Manager:
                 for name, versions in self._versions.items()
                 for version in versions.values()
                 if version.wanted and version.state == State.END and version.error
+            ]
+
+    def config(self, name):
+        """The ModelConfig of a model; None where there is no such model."""
+        return self._models.get(name)
+
+    def loaded(self):
+        """[(name, number)] of the versions that answer."""
+        with self._changed:
+            return [
+                (name, version.number)
+                for name, versions in self._versions.items()
+                for version in versions.values()
+                if version.state == State.AVAILABLE
             ]
 
     @contextlib.contextmanager
@@ -417,7 +432,7 @@ class Manager:
             version.attempts += 1
         started = time.monotonic()
         try:
-            servable, requests = self._read(version.path)
+            servable, requests = self._read(name, version.number, version.path)
         except Exception as error:  # noqa: BLE001 - any broken model must leave the others serving
             self._note_failure(name, version, status_of(error))
             return
@@ -432,10 +447,17 @@ class Manager:
             requests,
         )
 
-    def _read(self, path):
+    def _read(self, name, number, path):
         """A Servable ready to answer, and the number of requests that warmed it up."""
-        servable = Servable(path, self._tags, self._batch, self._most_pixels)
-        return servable, servable.warm_up() if self._warmup else 0
+        started, requests, servable = time.monotonic(), 0, None
+        try:
+            read = Servable(path, self._tags, self._batch, self._most_pixels)
+            requests = read.warm_up() if self._warmup else 0
+            servable = read
+        finally:
+            if self.watch:
+                self.watch(name, number, path, servable, time.monotonic() - started)
+        return servable, requests
 
     def _load_moved(self):
         """Versions whose number lies in another folder since the base path changed: loaded, then exchanged."""
@@ -449,7 +471,7 @@ class Manager:
         for name, version in moved:
             servable, error, path = None, None, version.moved_to
             try:
-                servable, _ = self._read(path)
+                servable, _ = self._read(name, version.number, path)
             except Exception as failure:  # noqa: BLE001 - the version that serves stays
                 error = status_of(failure)
                 logging.error(

@@ -24,7 +24,7 @@ class Requests(futures.ThreadPoolExecutor):
 
     def __init__(self, threads):
         super().__init__(threads, thread_name_prefix="requests")
-        self._lock, self._open, self._arriving = threading.Lock(), 0, 0
+        self._lock, self._open, self._arriving, self._leaving = threading.Lock(), 0, 0, 0
         self._own = threading.local()
 
     def submit(self, work, *args, **kwargs):
@@ -61,9 +61,14 @@ class Requests(futures.ThreadPoolExecutor):
 
     def hold(self, context):
         """Counts a request until its answer has left."""
-        self._count(1)
-        if not context.add_callback(lambda: self._count(-1)):
-            self._count(-1)
+        self._count(1, 1)
+        if not context.add_callback(lambda: self._count(-1, -1)):
+            self._count(-1, -1)
+
+    def at_work(self):
+        """Requests that are worked on or wait for a thread."""
+        with self._lock:
+            return self._open - self._leaving
 
     def are_done(self):
         with self._lock:
@@ -76,9 +81,10 @@ class Requests(futures.ThreadPoolExecutor):
         finally:
             self.arrived()
 
-    def _count(self, change):
+    def _count(self, change, leaving=0):
         with self._lock:
             self._open += change
+            self._leaving += leaving
 
 
 class _Decoding(grpc.ServerInterceptor):

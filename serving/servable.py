@@ -2,6 +2,7 @@
 
 import functools
 import os
+import time
 
 import tensorflow as tf
 from google.protobuf import message as protobuf_message
@@ -29,6 +30,7 @@ class Servable:
         graph = _read_graph(path, tags)
         self.definitions = get_model_metadata_pb2.SignatureDefMap(signature_def=graph.signature_def)
         self.path, self._most_pixels = path, most_pixels
+        self.watch = None  # (key, outputs, seconds) -> None, called in the request's thread when a signature has run
         self._loaded = tf.saved_model.load(path, tags=list(tags))  # keeps variables, tables and assets alive
         self._functions = dict(self._loaded.signatures)
         self._runs = {key: functools.partial(self._run, key) for key in self._functions}
@@ -44,7 +46,11 @@ class Servable:
 
     def run(self, key, inputs, timeout=None):
         """{input: array} -> {output: array} of a signature.   Raises: StatusError."""
-        return self._runs[key](inputs, timeout=timeout)
+        started = time.perf_counter()
+        outputs = self._runs[key](inputs, timeout=timeout)
+        if self.watch:
+            self.watch(key, outputs, time.perf_counter() - started)
+        return outputs
 
     def predict(self, request, tensor_content=False, timeout=None, seen=None):
         """PredictRequest -> PredictResponse without model name and version, which the caller knows.

@@ -28,8 +28,10 @@ from serving.demo_page import DemoPage
 from serving.files import require_place, write_whole
 from serving.galleries import Galleries
 from serving.models import Manager
+from serving.monitoring import Monitor, page_path
 from serving.parameters import read_parameters
 from serving.pixels import MOST_PIXELS
+from serving.request_log import RequestLog
 from serving.rest import Rest
 from serving.rpc import Requests, grpc_server
 from serving.status import Code, StatusError
@@ -49,6 +51,7 @@ class Server:
              batching: Batching of all signatures; None = every request runs by itself.
              own_batching: take the parameters of a version from its batching_params.pbtxt where it has one.
              config_file, config_poll_seconds: where `models` came from, read again so often; 0 = never.
+             monitoring_path: where REST shows the metrics; "" = nowhere.
              rest_port: of REST; None = no REST, 0 = a free one.  rest_threads, rest_timeout, cross_origin: see Rest.
              demo_port: of the web page; None = no page, 0 = a free one.
              credentials: grpc.ServerCredentials of the TCP port; None = nothing is encrypted.
@@ -81,6 +84,7 @@ class Server:
         gallery_changes=False,
         most_pixels=MOST_PIXELS,
         channel_arguments=(),
+        monitoring_path="",
         rest_port=None,
         rest_threads=0,
         rest_timeout=30.0,
@@ -103,20 +107,21 @@ class Server:
             )
         several = max(4 * (os.cpu_count() or 1), SHARED_THREADS if batching else 0)
         self._requests = Requests(threads or several)
-        batch = batching and functools.partial(
-            _queue, batching, own_batching, Scheduler(batching.num_batch_threads, self._requests.arriving),
-            self._requests.arrived,
-        )  # fmt: skip
+        scheduler = batching and Scheduler(batching.num_batch_threads, self._requests.arriving)
+        batch = batching and functools.partial(_queue, batching, own_batching, scheduler, self._requests.arrived)
         self._manager = Manager(
             models, poll_seconds, tags, warmup, load_retries, retry_seconds, allow_labels, batch or None, most_pixels
         )
-        self._calls = Calls(self._manager, tensor_content, strict_methods)
+        self._log = RequestLog(self._manager.config, tags)
+        monitor = Monitor(self._manager, self._requests, scheduler, self._log)
+        self._calls = Calls(self._manager, tensor_content, strict_methods, watchers=(monitor, self._log))
         changing = Galleries(self._manager) if gallery_changes else None
         self._grpc = grpc_server(self._calls, self._requests, health, channel_arguments, changing)
         self._credentials = credentials
         self.rest_port, self._rest = rest_port, None
         self._rest_words = {
-            "threads": rest_threads or 4 * (os.cpu_count() or 1), "timeout": rest_timeout, "cross_origin": cross_origin
+            "threads": rest_threads or 4 * (os.cpu_count() or 1), "timeout": rest_timeout, "cross_origin": cross_origin,
+            "pages": {monitoring_path: monitor.page} if monitoring_path else {},
         }  # fmt: skip
         self.demo_port, self._page = demo_port, None
         self._config = _ConfigFile(config_file, config_poll_seconds, self._manager)
@@ -196,6 +201,7 @@ class Server:
             pass
         self._grpc.stop(0).wait()
         self._requests.shutdown(wait=False, cancel_futures=True)
+        self._log.close()
         return self._manager.stop()
 
     def __enter__(self):
@@ -324,6 +330,9 @@ def define_flags():
     flags.DEFINE_bool(
         "enable_per_model_batching_parameters", False, f"A version's own {MODEL_PARAMETERS} holds for it."
     )
+    flags.DEFINE_string(
+        "monitoring_config_file", "", "MonitoringConfig in text format; metrics lie on the REST port then."
+    )
     flags.DEFINE_string("ssl_config_file", "", "SSLConfig in text format; the port is encrypted then.")
     flags.DEFINE_bool(
         "enable_signature_method_name_check", False, "Classify and Regress take signatures of their method only."
@@ -417,6 +426,11 @@ def main(argv):
         logging.set_verbosity(logging.INFO)
     # TensorFlow notes it of every gradient of a layer such as swish; nobody trains a served model.
     logging.get_absl_logger().addFilter(lambda record: "unsaved custom gradients" not in record.getMessage())
+    if values.monitoring_config_file and not values.rest_api_port:
+        raise ValueError(
+            "`monitoring_config_file` is set but `rest_api_port` is not, where the metrics are shown; set it as well."
+        )
+    monitoring_path = page_path(values.monitoring_config_file)
     models = _models_from_flags(values)
     tf.config.threading.set_intra_op_parallelism_threads(values.tensorflow_intra_op_parallelism)
     tf.config.threading.set_inter_op_parallelism_threads(values.tensorflow_inter_op_parallelism)
@@ -443,6 +457,7 @@ def main(argv):
         gallery_changes=values.enable_gallery_changes,
         most_pixels=values.max_image_pixels or None,
         channel_arguments=_channel_arguments(values.grpc_channel_arguments),
+        monitoring_path=monitoring_path,
         rest_port=values.rest_api_port or None,
         rest_threads=values.rest_api_num_threads,
         rest_timeout=values.rest_api_timeout_in_ms / 1e3,

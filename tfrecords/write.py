@@ -185,7 +185,10 @@ def report(manifest, out, following=True):
         lines.append(f"  without a mask   {sum(masks):,}")
     if manifest["synthetic"]:
         lines.append("  made up          figures on these images say nothing about photographs")
-    ignored = sum(source.get("ignored", 0) for source in manifest["created_from"])
+    repeated = sum(source.get("repeated", 0) for source in manifest["created_from"])
+    if repeated:
+        lines.append(f"  repeated         {repeated:,} images that came before, or are empty")
+    ignored = sum(source.get("ignored", 0) for source in manifest["created_from"]) - repeated
     if ignored:
         lines.append(f"  left out         {ignored:,} images that no pattern, list or box fits")
     skipped = manifest["skipped"]

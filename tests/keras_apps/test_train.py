@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_apps.actions import WriteHistory
 from keras_apps.run import Run, stored_config
+from keras_apps.train import held_out_answers
 from tests.keras_apps.runs import contents, run_evaluate, run_train, small_config, write_data
 from tfrecords.cuts import AlignSource
 from tfrecords.sources.digits import DigitsSource
@@ -90,6 +91,30 @@ def served_equals_averaged(version, run, workdir):
     result = json.loads((workdir / "evaluation.json").read_text())
     for name, value in found.items():
         assert result[name] == pytest.approx(value, abs=1e-4), name
+
+
+def test_what_held_out_images_are_answered_is_exported(tmp_path):
+    run = Run(small_config(), str(write_data(tmp_path, images=14)), tf.distribute.get_strategy())
+
+    def detect(images):
+        return {"score": tf.reduce_mean(images, [1, 2, 3]), "decision": images[:, 0, 0, 0] > 0.5}
+
+    def verify(first, second):
+        return {"score": tf.reduce_mean(first - second, [1, 2, 3])}
+
+    found = held_out_answers(run, {"detect": {"function": detect, "images": 1},
+                                   "verify": {"function": verify, "images": 2}})
+    test = run.splits["test"]
+    images = run.images.load(test.rows)
+    assert found["images"] == len(test.rows) == 42 and set(found["signatures"]) == {"detect", "verify"}
+    detected = found["signatures"]["detect"]
+    assert detected["score"]["quantiles"]["0.5"] == pytest.approx(np.sort(images.mean((1, 2, 3)))[20], abs=1e-6)
+    assert detected["decision"]["share"] == pytest.approx((images[:, 0, 0, 0] > 0.5).mean())
+    # Others will be asked about: what 14 images of one identity say alike is said once.
+    assert 3 <= detected["score"]["effective"] < 42
+    assert held_out_answers(run, {"generate": {"function": None, "inputs": {}}}) == {}
+    run.splits.pop("test")
+    assert held_out_answers(run, {"detect": {"function": detect, "images": 1}}) == {}
 
 
 @pytest.mark.parametrize("change, said", [

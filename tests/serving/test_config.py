@@ -3,6 +3,7 @@
 import pytest
 
 from serving import config
+from serving.status import Code, StatusError
 
 FORM = 'model_config_list {{ config {{ name: "a" base_path: "/a" model_platform: "tensorflow" {} }} }}'
 
@@ -82,3 +83,36 @@ def test_file(tmp_path, monkeypatch):
         config.read_config(file)
     with pytest.raises(OSError, match="absent"):
         config.read_config(tmp_path / "absent")
+
+
+LOGGING = """logging_config {{
+  log_collector_config {{ type: "{}" filename_prefix: "{}" }} sampling_config {{ sampling_rate: {} }}
+}}"""
+
+
+def test_logging():
+    (model,) = config.parse_config(FORM.format(LOGGING.format("tfrecord", "/logs/asked", 0.25)))
+    assert model.logging == config.Logging("/logs/asked", 0.25)
+    assert config.parse_config(FORM.format(""))[0].logging is None
+
+
+@pytest.mark.parametrize("kind", ["", "kafka"])
+def test_a_log_of_another_type_is_not_found(kind):
+    with pytest.raises(StatusError) as caught:
+        config.parse_config(FORM.format(LOGGING.format(kind, "/logs/asked", 0.25)))
+    assert caught.value.code == Code.NOT_FOUND
+    assert caught.value.message == f"Cannot find LogCollector::Factory for type: {kind}"
+
+
+@pytest.mark.parametrize(
+    "prefix, rate, message",
+    [
+        ("logs/asked", 0.5, "Model a: `filename_prefix` of a log is 'logs/asked' but must be an absolute path"),
+        ("/logs/", 0.5, "must be an absolute path that ends in the beginning of a file name"),
+        ("/logs/asked", 1.5, "Model a: `sampling_rate` of a log is 1.5 but must lie in"),
+        ("/logs/asked", "nan", "`sampling_rate` of a log is nan"),
+    ],
+)
+def test_a_log_that_cannot_be(prefix, rate, message):
+    with pytest.raises(ValueError, match=message):
+        config.parse_config(FORM.format(LOGGING.format("tfrecord", prefix, rate)))

@@ -1,0 +1,283 @@
+"""What the server does, as a page of Prometheus' text format: in come requests and loads, out go TF Serving's metrics
+and those of the answers themselves.
+
+TF Serving's names begin with `:tensorflow:`, ours with `few_label_images_`. Labels are bounded: names that no model
+has are counted together, and what belongs to a version goes with it.
+"""
+
+import collections
+import math
+import os
+import threading
+import time
+import weakref
+
+import prometheus_client
+from absl import logging
+from prometheus_client.core import Metric
+from prometheus_client.utils import floatToGoString
+
+from saved_models.baseline import FILE, read_baseline
+from serving.drift import Figures, Flag
+from serving.parameters import read_parameters
+
+PATH = "/monitoring/prometheus/metrics"
+CONTENT_TYPE = prometheus_client.CONTENT_TYPE_PLAIN_0_0_4
+UNKNOWN = "(unknown)"  # of requests that name no model there is
+MOST_NAMES = 1000  # of models that ever were, which get metrics of their own
+MOST_RUNS = 100  # of one request: there are as many in a MultiInference as it has tasks
+MOST_PATHS = 100  # of versions whose loading is told
+LATENCY_EDGES = tuple(10 * 1.8**power for power in range(33))  # microseconds
+QUEUING_EDGES = tuple(100 * 1.2**power for power in range(52))
+ROWS_EDGES = tuple(2.0**power for power in range(15))
+
+
+def page_path(file):
+    """Where the page lies by a MonitoringConfig file; "" = there is none.   Raises: ValueError; OSError."""
+    if not file:
+        return ""
+    config = read_parameters("MonitoringConfig", file, "monitoring_config_file").prometheus_config
+    path = config.path or PATH
+    if not path.startswith("/") or path.lower().startswith("/v1/"):
+        raise ValueError(
+            f"`monitoring_config_file` {file} has the path {path!r} but it must begin with / and lie outside of /v1/; "
+            f"use {PATH}."
+        )
+    return path if config.enable else ""
+
+
+class Monitor:
+    """A watcher of serving.calls.Calls and of what a serving.models.Manager loads.
+
+    Args:    manager: Manager; it is asked for the names of models and the loaded versions.
+             requests: serving.rpc.Requests, or None.  scheduler: serving.batching.Scheduler; None = no batching.
+             log: serving.request_log.RequestLog, or None.
+             clock: seconds.
+    """
+
+    def __init__(self, manager, requests=None, scheduler=None, log=None, clock=time.monotonic):
+        self._manager, self._requests, self._scheduler, self._log = manager, requests, scheduler, log
+        self._clock, self._own = clock, threading.local()
+        self._lock, self._versions = threading.Lock(), {}  # {(name, number): (weak Servable, Figures)}
+        self._loads = collections.OrderedDict()  # {path: [successes, failures, microseconds]}
+        self._names, self._children, self._faulty = set(), {}, False
+        self._registry = prometheus_client.CollectorRegistry(auto_describe=False)
+        self._count = self._made(
+            prometheus_client.Counter, ":tensorflow:serving:request_count", "The total number of requests.",
+            ["model_name", "status"],
+        )  # fmt: skip
+        self._latency = self._made(
+            prometheus_client.Histogram, ":tensorflow:serving:request_latency",
+            "Wall time in microseconds of requests that were answered.", ["model_name", "API", "entrypoint"],
+            buckets=LATENCY_EDGES,
+        )  # fmt: skip
+        self._runtime = self._made(
+            prometheus_client.Histogram, ":tensorflow:serving:runtime_latency",
+            "Wall time in microseconds for the TensorFlow runtime, waiting for a batch included.",
+            ["model_name", "API", "runtime"], buckets=LATENCY_EDGES,
+        )  # fmt: skip
+        self._registry.register(self)
+        manager.watch = self.loaded
+        if scheduler:
+            names = "input_batch_size", "processed_batch_size", "padding_size"
+            self._batches = [
+                self._made(prometheus_client.Histogram, f":tensorflow:serving:batching_session:{name}",
+                           f"Rows: {name.replace('_', ' ')}.", buckets=ROWS_EDGES) for name in names
+            ]  # fmt: skip
+            self._queuing = self._made(
+                prometheus_client.Histogram, ":tensorflow:serving:batching_session:queuing_latency",
+                "Wall time in microseconds that the oldest request of a batch waited.", ["thread_pool_name"],
+                buckets=QUEUING_EDGES,
+            ).labels("batch_threads")  # fmt: skip
+            scheduler.watch = self._batch_ran
+
+    def _made(self, kind, name, text, labels=(), **words):
+        return kind(name, text, labels, registry=self._registry, **words)
+
+    # ---- what happens
+
+    def __call__(self, told):
+        """A request was answered; see serving.calls.Answered. Never raises: the answer must go out."""
+        try:
+            self._answered(told)
+        except Exception:  # noqa: BLE001
+            if not self._faulty:
+                self._faulty = True
+                logging.exception("The monitoring failed on a request; requests are answered all the same.")
+
+    def loaded(self, name, number, path, servable, seconds):
+        """A version was loaded, or was not: then `servable` is None. Called before it answers anything."""
+        with self._lock:
+            counts = self._loads.setdefault(path, [0, 0, 0.0])
+            self._loads.move_to_end(path)
+            counts[servable is None] += 1
+            if servable is not None:
+                counts[2] += seconds * 1e6
+            while len(self._loads) > MOST_PATHS:
+                self._loads.popitem(last=False)
+        if servable is None:
+            return
+        stored = {}
+        try:
+            stored = read_baseline(os.path.join(path, "assets", FILE))
+        except Exception as error:  # noqa: BLE001 - a version serves without it
+            logging.warning("Model %s version %d is not compared with its export: %s", name, number, error)
+        figures = Figures(name, number, stored, self._clock)
+        servable.watch = self._ran
+        with self._lock:
+            self._drop_unloaded()
+            self._versions[name, number] = weakref.ref(servable), figures
+
+    def _ran(self, key, outputs, seconds):
+        """A signature has run for the request of this thread."""
+        runs = self._own.__dict__.setdefault("runs", [])
+        if len(runs) < MOST_RUNS:
+            runs.append((key, outputs, seconds))
+
+    def _batch_ran(self, seconds, rows, processed):
+        self._queuing.observe(seconds * 1e6)
+        for histogram, value in zip(self._batches, (rows, processed, processed - rows)):
+            histogram.observe(value)
+
+    def _answered(self, told):
+        runs = self._own.__dict__.pop("runs", ())
+        request = told.request
+        if told.api == "MultiInference":
+            request = request.tasks[0] if request.tasks else None
+        name = request.model_spec.name if request is not None else ""
+        if told.response is None:
+            if self._manager.config(name) is None:
+                name = UNKNOWN
+            self._count.labels(self._bounded(name), told.error.code.name if told.error else "INTERNAL").inc()
+            return
+        count, latency, runtime = self._children.get((name, told.api, told.entrypoint)) or self._new_children(
+            name, told.api, told.entrypoint
+        )
+        count.inc()
+        latency.observe(told.seconds * 1e6)
+        figures = self._versions.get((name, told.version))
+        for signature, outputs, seconds in runs:
+            runtime.observe(seconds * 1e6)
+            if figures is not None:
+                figures[1].see(signature, outputs)
+
+    def _bounded(self, name):
+        with self._lock:
+            if name not in self._names and len(self._names) >= MOST_NAMES:
+                return UNKNOWN
+            self._names.add(name)
+            return name
+
+    def _new_children(self, name, api, entrypoint):
+        """What counts such requests; to look them up by their labels each time would take as long as all the rest."""
+        label = self._bounded(name)
+        found = (self._count.labels(label, "OK"), self._latency.labels(label, api, entrypoint),
+                 self._runtime.labels(label, api, "TF2"))  # fmt: skip
+        if label == name:
+            self._children[name, api, entrypoint] = found
+        return found
+
+    # ---- the page
+
+    def page(self):
+        """(content type, bytes) of the page."""
+        return CONTENT_TYPE, _text(self._registry)
+
+    def collect(self):
+        """What is not counted but looked up, for the registry."""
+        yield from self._load_metrics()
+        loaded = self._manager.loaded()
+        yield _metric("loaded_versions", "gauge", "Versions that answer.", (
+            ("", {"model_name": name, "version": str(number)}, 1) for name, number in loaded))  # fmt: skip
+        if self._requests:
+            yield _metric("open_requests", "gauge", "Requests that are worked on or wait for it.",
+                          [("", {}, self._requests.at_work())])  # fmt: skip
+        if self._scheduler:
+            yield _metric("queue_depth", "gauge", "Batches that wait to run.",
+                          [("", {}, self._scheduler.waiting_batches())])  # fmt: skip
+        if self._log:
+            yield _metric(":tensorflow:serving:request_log_count", "counter", "Requests sampled for the request log.", (
+                ("", {"model_name": name, "status_code": status}, count)
+                for (name, status), count in self._log.counts().items()))  # fmt: skip
+        yield from self._figure_metrics()
+
+    def _load_metrics(self):
+        with self._lock:
+            loads = {path: tuple(counts) for path, counts in self._loads.items()}
+        yield _metric(":tensorflow:cc:saved_model:load_attempt_count", "counter", "How often versions were loaded.", (
+            ("", {"model_path": path, "status": status}, counts[place]) for path, counts in loads.items()
+            for place, status in enumerate(("success", "fail")) if counts[place]))  # fmt: skip
+        yield _metric(":tensorflow:cc:saved_model:load_latency", "counter",
+                      "Microseconds that versions took to load and warm up.", (
+            ("", {"model_path": path}, counts[2]) for path, counts in loads.items() if counts[0]))  # fmt: skip
+
+    def _figure_metrics(self):
+        numbers = _metric("answers", "histogram", "Score, largest probability, or distance to the training centre.")
+        rows = _metric("flag_rows", "counter", "Rows that had a flag to be set.")
+        flagged = _metric("flagged_rows", "counter", "Rows with a flag: abstain, unknown or decision.")
+        share = _metric("share", "gauge", "Share of the last rows.")
+        stored = _metric("stored_share", "gauge", "The same share of the held-out images at export.")
+        drift = _metric("drift", "gauge", "1 = the share has left the band of what was stored at export.")
+        with self._lock:
+            self._drop_unloaded()
+            versions = list(self._versions.items())
+        for (name, number), (_, figures) in versions:
+            for signature, kind, figure in figures.all():
+                labels = {"model_name": name, "version": str(number), "signature": signature, "figure": kind}
+                with figures.lock():
+                    if isinstance(figure, Flag):
+                        _add(rows, "", labels, figure.rows)
+                        _add(flagged, "", labels, figure.hits)
+                    else:
+                        _add_histogram(numbers, labels, figure)
+                    for what, one in figure.shares.items():
+                        own = {**labels, "share": what}
+                        if one.share is not None:
+                            _add(share, "", own, one.share)
+                        if one.expected is not None:
+                            _add(stored, "", own, one.expected)
+                            _add(drift, "", own, int(one.out))
+        yield from (numbers, rows, flagged, share, stored, drift)
+
+    def _drop_unloaded(self):
+        for key in [key for key, (servable, _) in self._versions.items() if servable() is None]:
+            del self._versions[key]
+
+
+def _metric(name, kind, text, samples=()):
+    metric = Metric(name if name.startswith(":") else f"few_label_images_{name}", text, kind)
+    for suffix, labels, value in samples:
+        _add(metric, suffix, labels, value)
+    return metric
+
+
+def _add(metric, suffix, labels, value):
+    metric.add_sample(metric.name + suffix, labels, value)
+
+
+def _add_histogram(metric, labels, number):
+    total = 0
+    for edge, count in zip((*number.edges, math.inf), number.buckets):
+        total += count
+        _add(metric, "_bucket", {**labels, "le": floatToGoString(edge)}, total)
+    _add(metric, "_sum", labels, number.sum)
+    _add(metric, "_count", labels, total)
+
+
+def _text(registry):
+    """Prometheus' text format. Not the library's own: it would call counters `_total`, as TF Serving does not."""
+    lines = []
+    for metric in registry.collect():
+        lines += [f"# HELP {metric.name} {metric.documentation}", f"# TYPE {metric.name} {metric.type}"]
+        for sample in metric.samples:
+            if sample.name.endswith("_created"):
+                continue
+            name = sample.name.removesuffix("_total") if metric.type == "counter" else sample.name
+            labels = ",".join(f'{key}="{_escaped(value)}"' for key, value in sample.labels.items())
+            lines.append(f"{name}{{{labels}}} {floatToGoString(sample.value)}" if labels
+                         else f"{name} {floatToGoString(sample.value)}")
+    return ("\n".join(lines) + "\n").encode("utf-8", "replace")
+
+
+def _escaped(value):
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
