@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 import grpc
 import tensorflow as tf
@@ -33,6 +34,7 @@ from tfrecords import command
 
 MODEL_PARAMETERS = "batching_params.pbtxt"  # in a version folder
 SHARED_THREADS = 64  # requests answered at a time where they share batches: most of them wait for one
+CONFIG_SECONDS = 60.0  # after which a config file is read again, though what it names is not available yet
 
 
 class Server:
@@ -108,7 +110,7 @@ class Server:
         self._rest_words = {
             "threads": rest_threads or 4 * (os.cpu_count() or 1), "timeout": rest_timeout, "cross_origin": cross_origin
         }  # fmt: skip
-        self._config = _ConfigFile(config_file, config_poll_seconds, self._manager)
+        self._config = _ConfigFile(config_file, config_poll_seconds, self._manager, models)
         self._interrupted = self._serving = False
 
     @property
@@ -174,11 +176,15 @@ class Server:
         self._config.stop()
         if self._rest:
             self._rest.stop()
-        stopped = self._grpc.stop(grace if self._serving else 0)
+        grace = grace if self._serving else 0
+        until = time.monotonic() + grace
+        self._grpc.stop(grace)
         # Idle clients keep their connections to the end of the grace; only requests are worth waiting for.
-        while not self._requests.are_done() and not stopped.wait(0.02):
-            pass
+        while not self._is_idle() and time.monotonic() < until:
+            time.sleep(0.02)
         self._grpc.stop(0).wait()
+        if self._rest:
+            self._rest.close()
         self._requests.shutdown(wait=False, cancel_futures=True)
         return self._manager.stop()
 
@@ -188,6 +194,9 @@ class Server:
 
     def __exit__(self, *_):
         self.stop()
+
+    def _is_idle(self):
+        return self._requests.are_done() and (self._rest is None or self._rest.is_done())
 
     def _bind(self, address, remedy):
         try:
@@ -205,8 +214,8 @@ class Server:
 class _ConfigFile:
     """Serves what a ModelServerConfig file says, whenever it says something else."""
 
-    def __init__(self, path, poll_seconds, manager):
-        self._path, self._poll_seconds, self._manager = path, poll_seconds, manager
+    def __init__(self, path, poll_seconds, manager, models):
+        self._path, self._poll_seconds, self._manager, self._models = path, poll_seconds, manager, models
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="model config", daemon=True)
 
@@ -218,18 +227,20 @@ class _ConfigFile:
         self._stopping.set()
 
     def _run(self):
-        taken = read_config(self._path) if os.path.exists(self._path) else None
+        taken = self._models
         while not self._stopping.wait(self._poll_seconds):
             try:
                 models = read_config(self._path)
                 if models != taken:
-                    taken = models  # a config that cannot be served is told of once
-                    self._manager.reload(models)
+                    taken, before = models, taken  # a config that cannot be served is told of once
+                    self._manager.reload(models, CONFIG_SECONDS)
                     logging.info("The models of %s are served now.", self._path)
             except (ValueError, OSError) as error:
                 logging.error("%s stays as it was: %s", self._path, error)
             except StatusError as error:
                 logging.error("The models of %s are not served, the ones before are: %s", self._path, error.message)
+                if error.code == Code.DEADLINE_EXCEEDED:  # what is missing may still come
+                    taken = before
 
 
 def _queue(batching, own, scheduler, arrived, run, path):
