@@ -2,6 +2,7 @@
 
 import dataclasses
 import http.client
+import importlib.util
 import json
 import pathlib
 import re
@@ -50,9 +51,13 @@ def target(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("conformance")
     code, _, error = toys.run_process("tests.serving.conformance.models", folder / "models", folder / "models")
     assert code == 0, error
-    port = free_port()
+    port, more = free_port(), []
+    if importlib.util.find_spec("serving.monitoring"):
+        (folder / "monitoring.config").write_text("prometheus_config { enable: true }")
+        more = [f"--monitoring_config_file={folder}/monitoring.config"]
     running = toys.start(
         [
+            *more,
             f"--model_config_file={folder}/models/models.config",
             f"--rest_api_port={port}",
             f"--grpc_socket_path={folder}/socket",

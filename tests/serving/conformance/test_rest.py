@@ -2,7 +2,9 @@
 
 import base64
 import http.client
+import importlib.util
 import math
+import re
 
 import pytest
 
@@ -38,12 +40,19 @@ def test_55_malformed_requests(rest, verb, path):
     assert code == 400 and answer["error"].startswith(f"Malformed request: {verb} {path}")
 
 
+def page(target, path):
+    """(HTTP status, text) of what need not be JSON."""
+    connection = http.client.HTTPConnection(target.rest, timeout=20)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
 def test_55_outside_of_v1(target, rest):
-    host, port = target.rest.rsplit(":", 1)
-    connection = http.client.HTTPConnection(host, int(port), timeout=20)
-    connection.request("GET", "/v2/models/half")
-    assert connection.getresponse().status == 404
-    connection.close()
+    assert page(target, "/v2/models/half")[0] == 404
 
 
 def test_56_names_and_versions_in_paths(rest):
@@ -117,3 +126,13 @@ def test_58_status_and_metadata(rest):
     assert code == 200 and answer["model_spec"]["name"] == "half" and answer["model_spec"]["version"] == "123"
     signatures = answer["metadata"]["signature_def"]["signature_def"]
     assert signatures["serving_default"]["inputs"]["x"]["dtype"] == "DT_FLOAT"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("serving.monitoring") is None, reason="no metrics page in this server yet")
+def test_59_metrics_page(target, rest):
+    assert rest("POST", PREDICT, {"instances": [1.0]})[0] == 200
+    status, text = page(target, "/monitoring/prometheus/metrics")
+    assert status == 200 and "# TYPE" in text
+    for name in ("request_count", "request_latency", "runtime_latency"):
+        assert f":tensorflow:serving:{name}" in text
+    assert re.search(r':tensorflow:serving:request_count\{[^}]*model_name="half"[^}]*\} [1-9]', text)
