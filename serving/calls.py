@@ -85,6 +85,9 @@ class Calls:
     def reload(self, request, timeout=None):
         """HandleReloadConfigRequest: answered once the new models are available; the status is in the response, too."""
         if request.config.WhichOneof("config") is not None:  # TF Serving, too, leaves all as it is without one
+            for model in request.config.model_config_list.config:
+                if model.model_platform not in ("", "tensorflow") and self._manager.serves(model.name):
+                    raise invalid(f"Illegal to change a model's platform. For model {model.name}")
             try:
                 models = models_of(request.config)
             except ValueError as error:

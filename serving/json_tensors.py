@@ -121,15 +121,25 @@ def _array(name, value, dtype):
         raise invalid(f"Encountered list at unexpected size: the rows of {name} have unequal lengths") from None
     kinds = {"bool": "b"}.get(expected, "iu" if dtype.is_integer else "iuf")
     if array.size and array.dtype.kind not in kinds:
-        wrong = next((one for one in _leaves(value) if not _is_of(one, kinds)), None)
-        if wrong is None:
-            raise invalid(f"Encountered list at unexpected size: the rows of {name} have unequal lengths")
-        raise invalid(f"JSON Value: {str(wrong)[:100]!r} of input {name} is not of expected type: {expected}")
+        for one in _leaves(value):
+            if not _is_of(one, kinds):
+                raise invalid(f"JSON Value: {str(one)[:100]!r} of input {name} is not of expected type: {expected}")
+        array = _large(name, value, dtype, expected)
     if dtype.is_integer and array.size and not dtype.min <= array.min() <= array.max() <= dtype.max:
         raise invalid(f"JSON Value: {name} holds a number outside of {expected}, {dtype.min} to {dtype.max}")
     if dtype == tf.bfloat16:
         return array_of(tf.cast(array.astype(np.float32), dtype))
     return array.astype(dtype.as_numpy_dtype)
+
+
+def _large(name, value, dtype, expected):
+    """An array of numbers of which some are whole but too large for any integer dtype."""
+    try:
+        if not dtype.is_integer:
+            return np.array(value, np.float64)
+    except OverflowError:
+        pass
+    raise invalid(f"JSON Value: {name} holds a number outside of {expected}")
 
 
 def _leaves(value):

@@ -3,6 +3,7 @@ the state of each.
 """
 
 import contextlib
+import dataclasses
 import gc
 import math
 import os
@@ -30,12 +31,21 @@ class _Version:
     def __init__(self, number, path):
         self.number, self.path = number, path
         self.moved_to = path  # another folder where a changed base path holds this number as well
+        self.replacement = None  # (folder, Servable or None where it holds no good one) of what is to take its place
         self.state, self.error = State.START, None
         self.servable, self.users = None, 0
         self.wanted, self.attempts, self.retry_at = True, 0, 0.0
 
     def is_settled(self):
         return self.state not in (State.START, State.LOADING)
+
+    def is_moving(self):
+        """Whether its other folder is still to be loaded."""
+        return self.moved_to != self.path and (self.replacement is None or self.replacement[0] != self.moved_to)
+
+    def exchange(self):
+        self.path, servable = self.replacement
+        self.servable, self.replacement = servable or self.servable, None
 
 
 class Manager:
@@ -79,6 +89,7 @@ class Manager:
         self._changed = threading.Condition()  # guards the versions, tells of their changes
         self._reloading = threading.Lock()  # one change of the models after the other
         self._generation, self._seen = 0, -1  # of the models; of those whose folders were looked at
+        self._holding = False  # nothing is unloaded or exchanged before it is known that the new models serve
         self._started = False
         self.watch = None  # (name, number, path, servable or None, seconds) -> None, told of each attempt to load
         self._stopping, self._wake = threading.Event(), threading.Event()
@@ -105,13 +116,16 @@ class Manager:
         self._wait(lambda: self._seen >= 0 and all(version.is_settled() for version in self._all()), None)
         self._started = True
 
+    def serves(self, name):
+        return name in self._models
+
     def require_labels(self):
         """Raises: StatusError for a label of a version that does not serve, unless that is allowed."""
         with self._changed:
             self._require_labels({}, self._models)
 
     def reload(self, models, timeout=None):
-        """Serve these models instead. Those that stay or come have a version that serves before any other goes.
+        """Serve these models instead. All that is new serves before anything goes and before any label moves.
 
         Args:   models: [ModelConfig].  timeout: seconds for the new versions to become available; None = no limit.
         Raises: StatusError; then everything stays as it was.
@@ -123,7 +137,12 @@ class Manager:
         new = {model.name: model for model in models}
         with self._reloading:
             before = self._models
-            self._serve({**before, **new})  # what is not named any more serves until the others do
+            labelled = {
+                name: dataclasses.replace(model, labels=before[name].labels) if name in before else model
+                for name, model in new.items()
+            }
+            self._holding, taken = True, False
+            self._serve({**before, **labelled})  # what is not named any more serves until the others do
             try:
                 if not self._wait(lambda: self._all_served(new), timeout):
                     with self._changed:
@@ -133,10 +152,21 @@ class Manager:
                     )
                 with self._changed:
                     self._require_labels(before, new)
-            except StatusError:
-                self._serve(before)
-                raise
-            self._serve(new)
+                taken = True
+            finally:
+                self._settle(new if taken else before, taken)
+
+    def _settle(self, models, taken):
+        """Ends a reload: what was loaded to replace another takes its place, or is dropped."""
+        with self._changed:
+            for version in self._all():
+                if taken and version.replacement and version.replacement[0] == version.moved_to:
+                    version.exchange()
+                if version.replacement:
+                    version.replacement = version.error = None
+                version.moved_to = version.path
+            self._holding = False
+            self._serve(models)
 
     def _serve(self, models):
         """Changes which models there are; the next look at the folders begins at once."""
@@ -162,10 +192,10 @@ class Manager:
         for name in models:
             wanted = [version for version in self._versions[name].values() if version.wanted]
             ready = [version for version in wanted if version.state == State.AVAILABLE]
-            waiting |= not ready or any(not one.is_settled() or one.moved_to != one.path for one in wanted)
-            if wanted and not ready:
-                failed += [f"{name} version {one.number}: {first_sentence(one.error.message)}" for one in wanted
-                           if one.state == State.END and one.error]  # fmt: skip
+            waiting |= not ready or any(not one.is_settled() or one.is_moving() for one in wanted)
+            failed += [f"{name} version {one.number}: {first_sentence(one.error.message)}" for one in wanted
+                       if one.error and (one.state == State.END and not ready
+                                         or one.replacement and one.replacement[1] is None)]  # fmt: skip
         if failed:
             raise StatusError(
                 Code.UNKNOWN, f"{len(failed)} servable(s) did not become available: {{{'; '.join(failed)}}}"
@@ -177,7 +207,8 @@ class Manager:
             for label, number in model.labels.items():
                 version = self._versions[name].get(number)
                 new = name not in before or label not in before[name].labels
-                if version is not None and version.state == State.AVAILABLE or new and self._allow_labels:
+                serves = version is not None and version.state == State.AVAILABLE and version.wanted
+                if serves or new and self._allow_labels:
                     continue
                 raise StatusError(
                     Code.FAILED_PRECONDITION,
@@ -299,7 +330,10 @@ class Manager:
             raise not_found(f"Servable not found for request: Latest({spec.name})")
         if number is not None and number not in available:
             raise not_found(f"Servable not found for request: Specific({spec.name}, {number})")
-        return available[max(available) if number is None else number]
+        if number is None:  # one that is not wanted any more answers until there is another, but no longer
+            wanted = [one for one, version in available.items() if version.wanted]
+            number = max(wanted or available)
+        return available[number]
 
     def _number(self, spec):
         """The version a ModelSpec asks for, None = the newest."""
@@ -373,9 +407,9 @@ class Manager:
                         version.wanted = version.wanted and version.number in wanted
                 for number in wanted:
                     version = versions.get(number)
-                    # Seen again after it was gone or out of the policy: a fresh start, also after an error.
+                    # Seen again after it was gone, out of the policy or elsewhere: a fresh start, also after an error.
                     gone = version is not None and version.state in (State.END, State.UNLOADING)
-                    if version is None or gone and not version.wanted:
+                    if version is None or gone and (not version.wanted or version.path != found[number]):
                         versions[number] = _Version(number, found[number])
                     elif version.state == State.AVAILABLE:
                         version.wanted, version.moved_to = True, found[number]
@@ -395,13 +429,14 @@ class Manager:
         if time.monotonic() - self._noticed.get(model.name, -math.inf) < NOTICE_SECONDS:
             return
         self._noticed[model.name] = time.monotonic()
-        what = "none of the versions that its policy names" if found else "no numeric version folder"
+        if found:
+            what = f"{model.base_path} holds none of the versions that its policy names"
+        elif not tf.io.gfile.isdir(model.base_path):
+            what = f"Could not find base path {model.base_path} for servable {model.name}"
+        else:
+            what = f"{model.base_path} holds no numeric version folder"
         logging.warning(
-            "Model %s: %s holds %s; %s.",
-            model.name,
-            model.base_path,
-            what,
-            "the loaded version stays" if serving else "waiting for one",
+            "Model %s: %s; %s.", model.name, what, "the loaded version stays" if serving else "waiting for one"
         )
 
     def _forget(self, versions):
@@ -466,7 +501,7 @@ class Manager:
                 (name, version)
                 for name, versions in self._versions.items()
                 for version in versions.values()
-                if version.state == State.AVAILABLE and version.wanted and version.moved_to != version.path
+                if version.state == State.AVAILABLE and version.wanted and version.is_moving()
             ]
         for name, version in moved:
             servable, error, path = None, None, version.moved_to
@@ -478,8 +513,10 @@ class Manager:
                     "Model %s version %d in %s cannot be loaded: %s", name, version.number, path, error.message
                 )
             with self._changed:
-                version.path, version.error = path, error
-                version.servable = servable or version.servable
+                if version.moved_to == path:
+                    version.replacement, version.error = (path, servable), error
+                    if not self._holding:
+                        version.exchange()
                 self._changed.notify_all()
         if moved:
             gc.collect()
@@ -508,6 +545,8 @@ class Manager:
     def _unload_unwanted(self):
         unloaded = False
         with self._changed:
+            # What is wanted is known of the folders as the models name them now, and nothing goes during a reload.
+            may_go = not self._holding and self._seen == self._generation
             for name, versions in self._versions.items():
                 replaced = any(
                     version.wanted and version.state == State.AVAILABLE for version in versions.values()
@@ -515,7 +554,8 @@ class Manager:
                 for version in versions.values():
                     if version.wanted:
                         continue
-                    if version.state == State.AVAILABLE and (replaced or name not in self._models):
+                    gone = replaced or name not in self._models
+                    if version.state == State.AVAILABLE and gone and may_go:
                         version.state = State.UNLOADING
                         logging.info("Model %s version %d is being unloaded.", name, version.number)
                     elif not version.is_settled():  # its folder went before it could be loaded

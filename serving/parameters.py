@@ -72,7 +72,7 @@ def read_parameters(kind, path, flag):
             f"`{flag}` names `{path}`, which is larger than the {PARAMETER_BYTES:,} bytes that a {kind} may have; "
             "check the path."
         )
-    with open(path, encoding="utf-8") as stream:
+    with open(path, encoding="utf-8", errors="replace") as stream:  # what is no text cannot be parsed either
         return parse_parameters(kind, stream.read(), f"`{flag}` {path}: ")
 
 
@@ -81,7 +81,7 @@ def parse_parameters(kind, text, place=""):
     message = _CLASSES[kind]()
     try:
         text_format.Parse(text, message)
-    except (text_format.ParseError, UnicodeDecodeError) as error:
+    except text_format.ParseError as error:
         told = " ".join(str(error).split()).replace(f"{_PACKAGE}.", "tensorflow.serving.")
         raise ValueError(f"{place}Error parsing text-format tensorflow.serving.{kind}: {told}") from error
     return message

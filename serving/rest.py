@@ -4,10 +4,11 @@
     GET  /v1/models/NAME[/versions/V|/labels/L][/metadata]
 """
 
+import functools
 import json
 import re
+import socket
 import threading
-import urllib.parse
 
 from absl import logging
 from google.protobuf import json_format
@@ -20,6 +21,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 from waitress import server as waitress_server
+from waitress import wasyncore
 
 from serving import json_tensors
 from serving.status import Code, StatusError, invalid
@@ -48,7 +50,7 @@ _HTTP = {
 
 
 class Rest:
-    """The HTTP server; answers from `start` to `stop`.
+    """The HTTP server; answers from `start` to `stop`, and what came before until `close`.
 
     Args:    calls: serving.calls.Calls.  requests: serving.rpc.Requests, which counts what is under way.
              host, port: to listen on; port 0 = a free one.  threads: requests answered at a time.
@@ -63,8 +65,9 @@ class Rest:
                  body_bytes=BODY_BYTES):  # fmt: skip
         self._calls, self._requests, self._timeout = calls, requests, timeout
         self._cross_origin, self._pages = cross_origin, pages or {}
+        self._stopping = False
         self._server = waitress_server.create_server(
-            self._answer, host=host, port=port, threads=threads, ident=None, max_request_body_size=body_bytes,
+            self._answer, sockets=[_bound(host, port)], threads=threads, ident=None, max_request_body_size=body_bytes,
             max_request_header_size=HEAD_BYTES, connection_limit=CONNECTIONS, channel_timeout=IDLE_SECONDS,
             backlog=1024, clear_untrusted_proxy_headers=True, asyncore_use_poll=True,
         )  # fmt: skip
@@ -78,8 +81,34 @@ class Rest:
         self._thread.start()
 
     def stop(self):
-        """No new requests. Those under way are answered while the caller waits for `requests` to be done."""
-        self._server.close()
+        """No new requests: the port is closed and what comes on open connections is refused."""
+        self._stopping = True
+        self._in_loop(functools.partial(wasyncore.dispatcher.close, self._server))
+
+    def is_done(self):
+        """Whether every request that came whole is answered and its answer has left."""
+        channels = list(self._server.active_channels.values())
+        return not any(channel.requests or channel.total_outbufs_len for channel in channels)
+
+    def close(self):
+        """Ends every connection, answered or not."""
+
+        def end():
+            for channel in list(self._server.active_channels.values()):
+                channel.handle_close()
+            wasyncore.close_all(self._server._map)  # the loop ends with its last socket
+
+        self._server.task_dispatcher.set_thread_count(0)
+        self._in_loop(end)
+        if self._thread.is_alive():
+            self._thread.join(timeout=5.0)
+
+    def _in_loop(self, work):
+        """Sockets are closed in the thread that waits for them: elsewhere their numbers may be another's by then."""
+        if self._thread.is_alive():
+            self._server.trigger.pull_trigger(work)
+        else:
+            work()
 
     def _answer(self, environ, start_response):
         """The WSGI application."""
@@ -90,8 +119,12 @@ class Rest:
         return [body]
 
     def _answered(self, environ, headers):
-        verb, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
+        # WSGI hands over the bytes of a path, its escapes undone, as if they were Latin-1.
+        path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
+        verb = environ["REQUEST_METHOD"]
         try:
+            if self._stopping:
+                raise StatusError(Code.UNAVAILABLE, "The server is stopping")
             if verb == "GET" and path in self._pages:
                 return "200 OK", *self._pages[path]()
             if verb == "OPTIONS" and self._cross_origin:
@@ -173,14 +206,21 @@ class Rest:
         }
 
 
+def _bound(host, port):
+    """One socket, also where a name such as localhost stands for several addresses.   Raises: OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = min(found, key=lambda one: one[0] != socket.AF_INET)
+    return socket.create_server(address[:2], family=family)
+
+
 def _spec(name, version, label):
-    spec = model_pb2.ModelSpec(name=urllib.parse.unquote(name))
+    spec = model_pb2.ModelSpec(name=name)
     if version is not None:
         if int(version[:20]) >= 2**63 or len(version) > 19:
             raise invalid(f"Failed to convert version: {version[:40]} to numeric.")
         spec.version.value = int(version)
     elif label is not None:
-        spec.version_label = urllib.parse.unquote(label)
+        spec.version_label = label
     return spec
 
 

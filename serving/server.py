@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 import grpc
 import tensorflow as tf
@@ -39,6 +40,7 @@ from tfrecords import command
 
 MODEL_PARAMETERS = "batching_params.pbtxt"  # in a version folder
 SHARED_THREADS = 64  # requests answered at a time where they share batches: most of them wait for one
+CONFIG_SECONDS = 60.0  # after which a config file is read again, though what it names is not available yet
 
 
 class Server:
@@ -124,7 +126,7 @@ class Server:
             "pages": {monitoring_path: monitor.page} if monitoring_path else {},
         }  # fmt: skip
         self.demo_port, self._page = demo_port, None
-        self._config = _ConfigFile(config_file, config_poll_seconds, self._manager)
+        self._config = _ConfigFile(config_file, config_poll_seconds, self._manager, models)
         self._interrupted = self._serving = False
 
     @property
@@ -193,13 +195,18 @@ class Server:
         """No new requests; those under way get `grace` seconds. Returns whether nothing is left running."""
         self._interrupted = True
         self._config.stop()
-        for http in filter(None, (self._rest, self._page)):
+        pages = [http for http in (self._rest, self._page) if http]
+        for http in pages:
             http.stop()
-        stopped = self._grpc.stop(grace if self._serving else 0)
+        grace = grace if self._serving else 0
+        until = time.monotonic() + grace
+        self._grpc.stop(grace)
         # Idle clients keep their connections to the end of the grace; only requests are worth waiting for.
-        while not self._requests.are_done() and not stopped.wait(0.02):
-            pass
+        while not self._is_idle() and time.monotonic() < until:
+            time.sleep(0.02)
         self._grpc.stop(0).wait()
+        for http in pages:
+            http.close()
         self._requests.shutdown(wait=False, cancel_futures=True)
         self._log.close()
         return self._manager.stop()
@@ -210,6 +217,9 @@ class Server:
 
     def __exit__(self, *_):
         self.stop()
+
+    def _is_idle(self):
+        return self._requests.are_done() and all(http.is_done() for http in (self._rest, self._page) if http)
 
     def _bind(self, address, remedy):
         try:
@@ -238,8 +248,8 @@ def _listening(host, port, what, flag):
 class _ConfigFile:
     """Serves what a ModelServerConfig file says, whenever it says something else."""
 
-    def __init__(self, path, poll_seconds, manager):
-        self._path, self._poll_seconds, self._manager = path, poll_seconds, manager
+    def __init__(self, path, poll_seconds, manager, models):
+        self._path, self._poll_seconds, self._manager, self._models = path, poll_seconds, manager, models
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="model config", daemon=True)
 
@@ -251,18 +261,20 @@ class _ConfigFile:
         self._stopping.set()
 
     def _run(self):
-        taken = read_config(self._path) if os.path.exists(self._path) else None
+        taken = self._models
         while not self._stopping.wait(self._poll_seconds):
             try:
                 models = read_config(self._path)
                 if models != taken:
-                    taken = models  # a config that cannot be served is told of once
-                    self._manager.reload(models)
+                    taken, before = models, taken  # a config that cannot be served is told of once
+                    self._manager.reload(models, CONFIG_SECONDS)
                     logging.info("The models of %s are served now.", self._path)
             except (ValueError, OSError) as error:
                 logging.error("%s stays as it was: %s", self._path, error)
             except StatusError as error:
                 logging.error("The models of %s are not served, the ones before are: %s", self._path, error.message)
+                if error.code == Code.DEADLINE_EXCEEDED:  # what is missing may still come
+                    taken = before
 
 
 def _queue(batching, own, scheduler, arrived, run, path):

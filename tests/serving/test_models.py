@@ -1,9 +1,11 @@
 """Versions over time, as a server in this process answers while its folders change."""
 
 import concurrent.futures
+import contextlib
 import os
 import shutil
 import socket
+import threading
 import time
 
 import grpc
@@ -23,7 +25,7 @@ from serving.models import Manager
 from serving.server import Server
 from serving.status import StatusError
 from tests.serving.toys import Toy, until
-from tests.serving.wire import NF, State, X, appear, broken, refused, request, states
+from tests.serving.wire import FP, NF, State, X, appear, broken, refused, request, states
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,7 @@ def models(channel):
     return model_service_pb2_grpc.ModelServiceStub(channel)
 
 
-def test_39_new_version_is_picked_up_and_requests_under_way_finish(folder, stub, models, tmp_path):
+def test_new_version_is_picked_up_and_requests_under_way_finish(folder, stub, models, tmp_path):
     folder = folder / "moving"
     for name in ("tmp", "v7", "-3", "1.5", "99999999999999999999999"):  # no versions
         (folder / name).mkdir()
@@ -89,7 +91,7 @@ def bad_warmup(path):
         writer.write(log.SerializeToString())
 
 
-def test_35_broken_versions_leave_the_old_one_serving(folder, stub, models):
+def test_broken_versions_leave_the_old_one_serving(folder, stub, models):
     folder = folder / "steady"
     expected = {
         2: (broken, 15, "Can't parse"),
@@ -121,14 +123,6 @@ def test_35_broken_versions_leave_the_old_one_serving(folder, stub, models):
     )
     assert until(lambda: states(models, "steady")[1].state == 50)
     assert stub.Predict(request({"x": X}, model="steady")).outputs["y"].float_val == [51.0, 52.5]
-
-
-def test_35_version_that_cannot_be_loaded_at_start_up(tmp_path):
-    (tmp_path / "m").mkdir()
-    broken(tmp_path / "m" / "4")
-    running = Server([ModelConfig("m", str(tmp_path / "m"))], port=0, load_retries=0)
-    with pytest.raises(StatusError, match=r"1 servable\(s\) did not become available: {m version 4: Can't"):
-        running.start()
 
 
 def test_retries_show_their_reason_and_end_in_a_timeout(tmp_path):
@@ -183,3 +177,184 @@ def test_a_name_is_listed_once():
 def test_times_and_counts_are_not_negative(arguments, flag):
     with pytest.raises(ValueError, match=f"`{flag}` is .* but must not be negative"):
         Manager([ModelConfig("a", "/a")], **arguments)
+
+# ---- Reload ----
+
+
+@pytest.fixture(scope="module")
+def offsets(tmp_path_factory):
+    """offsets(number): a saved version with y = x / 2 + number."""
+    folder, saved = tmp_path_factory.mktemp("offsets"), {}
+
+    def of(number):
+        if number not in saved:
+            saved[number] = folder / str(number)
+            Toy(number).save(saved[number], "serving_default")
+        return saved[number]
+
+    return of
+
+
+@pytest.fixture
+def put(tmp_path, offsets):
+    """put("a/2", 20): version 2 of model folder a, with that offset."""
+
+    def at(place, offset):
+        folder, name = tmp_path / os.path.dirname(place), os.path.basename(place)
+        folder.mkdir(parents=True, exist_ok=True)
+        appear(folder, name, lambda path: shutil.copytree(offsets(offset), path))
+        return str(folder)
+
+    return at
+
+
+@contextlib.contextmanager
+def managing(*models, **words):
+    manager = Manager(models, **{"poll_seconds": 0.02, "load_retries": 0, **words})
+    manager.start()
+    manager.wait_until_settled()
+    try:
+        yield manager
+    finally:
+        manager.stop()
+
+
+def offset(manager, model, **words):
+    message = request({"x": [0.0]}, model=model, **words)
+    with manager.lease(message.model_spec) as (_, servable):
+        return servable.predict(message).outputs["y"].float_val[0]
+
+
+@contextlib.contextmanager
+def asked_all_the_time(manager, *asks):
+    """Threads that ask; the answers they got, each once and in the order of their coming, and every error."""
+    stopping, answers, begun = threading.Event(), [[] for _ in asks], threading.Semaphore(0)
+
+    def ask(place):
+        while not stopping.is_set():
+            try:
+                answer = offset(manager, *asks[place][:1], **asks[place][1])
+            except Exception as error:  # noqa: BLE001 - the test tells of it
+                answer = error
+            if answer not in answers[place][-1:]:
+                answers[place].append(answer)
+            begun.release()
+
+    threads = [threading.Thread(target=ask, args=[place], daemon=True) for place in range(len(asks))]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(10 * len(asks)):
+            assert begun.acquire(timeout=20)
+        yield answers
+        for _ in range(10 * len(asks)):  # some after what the test did
+            assert begun.acquire(timeout=20)
+    finally:
+        stopping.set()
+        for thread in threads:
+            thread.join(20)
+
+
+def test_no_request_fails_while_versions_labels_and_paths_change(put):
+    a, b = put("a/1", 1), put("b/2", 2)
+    put("c/2", 3)
+    first = ModelConfig("m", a, labels={"stable": 1})
+    with managing(first) as manager, asked_all_the_time(manager, ("m", {}), ("m", {"label": "stable"})) as answers:
+        manager.reload([ModelConfig("m", b, labels={"stable": 2})])
+        manager.reload([ModelConfig("m", os.path.join(os.path.dirname(b), "c"), labels={"stable": 2})])
+        assert offset(manager, "m") == offset(manager, "m", label="stable") == 3.0
+    assert answers == [[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]
+
+
+def test_labels_are_promoted_and_rolled_back(put):
+    a = put("a/1", 1)
+    put("a/2", 2)
+
+    def labelled(**labels):
+        return [ModelConfig("m", a, "all", labels=labels)]
+
+    with managing(*labelled(stable=1, canary=2)) as manager:
+        with asked_all_the_time(manager, ("m", {"label": "stable"})) as answers:
+            manager.reload(labelled(stable=2))
+            with pytest.raises(StatusError, match="Unrecognized servable version label: canary"):
+                offset(manager, "m", label="canary")
+            manager.reload(labelled(stable=1))
+            with pytest.raises(StatusError, match='label "stable" to version 3 .* not currently available') as caught:
+                manager.reload(labelled(stable=3))
+            assert caught.value.code == FP
+        assert answers == [[1.0, 2.0, 1.0]]
+
+
+def test_label_of_a_version_that_the_same_reload_drops(put):
+    a = put("a/1", 1)
+    put("a/2", 2)
+    with managing(ModelConfig("m", a, "all", labels={"stable": 1})) as manager:
+        with pytest.raises(StatusError, match="not currently available"):
+            manager.reload([ModelConfig("m", a, labels={"stable": 1})])
+        assert offset(manager, "m", label="stable") == 1.0
+
+
+def test_a_reload_that_fails_changes_nothing(put, tmp_path):
+    a, c = put("a/1", 1), put("c/1", 7)
+    put("a/2", 2)
+    (tmp_path / "bad").mkdir()
+    broken(tmp_path / "bad" / "1")
+    bad = str(tmp_path / "bad")
+    before = [ModelConfig("m", a, "specific", versions=(1,), labels={"stable": 1}), ModelConfig("n", c)]
+    with managing(*before) as manager:
+        asks = ("m", {}), ("m", {"version": 1}), ("m", {"label": "stable"}), ("n", {})
+        with asked_all_the_time(manager, *asks[1:]) as answers:
+            with pytest.raises(StatusError, match=r"1 servable\(s\) did not become available: {x version 1: Can't"):
+                manager.reload([ModelConfig("m", a, "specific", versions=(2,)), ModelConfig("x", bad)])
+            with pytest.raises(StatusError, match=r"{n version 1: Can't parse"):
+                manager.reload([before[0], ModelConfig("n", bad)])  # the same number in another folder
+            with pytest.raises(StatusError, match="within 0.2 s: model y .no version loaded yet"):
+                manager.reload([before[0], ModelConfig("y", str(tmp_path / "y"))], timeout=0.2)
+        assert answers == [[1.0], [1.0], [7.0]]
+        assert until(lambda: offset(manager, "m") == 1.0)
+        for name in "xy":
+            with pytest.raises(StatusError, match=rf"Latest\({name}\)"):
+                offset(manager, name)
+        assert [status.error_code for status in (one.status for one in statuses(manager, "n"))] == [0]
+
+
+def statuses(manager, model):
+    return manager.statuses(model_pb2.ModelSpec(name=model))
+
+
+def test_a_removed_model_is_gone_at_once_and_may_come_back(put):
+    a, b = put("a/1", 1), put("b/1", 2)
+    with managing(ModelConfig("a", a), ModelConfig("b", b)) as manager:
+        manager.reload([ModelConfig("a", a)])
+        with pytest.raises(StatusError, match=r"Latest\(b\)") as caught:
+            offset(manager, "b")
+        assert caught.value.code == NF and [status.state for status in statuses(manager, "b")] == [State.END]
+        manager.reload([ModelConfig("a", a), ModelConfig("b", b)])
+        assert offset(manager, "b") == 2.0 and offset(manager, "a") == 1.0
+
+
+def test_a_model_that_failed_for_good_may_be_mended_by_another_path(put, tmp_path):
+    (tmp_path / "bad").mkdir()
+    broken(tmp_path / "bad" / "1")
+    with managing(ModelConfig("a", put("a/1", 1)), ModelConfig("m", str(tmp_path / "bad"))) as manager:
+        assert statuses(manager, "m")[0].state == State.END
+        manager.reload([ModelConfig("m", put("good/1", 4))])
+        assert offset(manager, "m") == 4.0
+
+
+def test_a_request_under_way_outlives_the_removal_of_its_model(put):
+    with managing(ModelConfig("a", put("a/1", 1))) as manager:
+        message = request({"x": [0.0]}, model="a")
+        with manager.lease(message.model_spec) as (_, servable):
+            manager.reload([])
+            assert [status.state for status in statuses(manager, "a")] == [State.UNLOADING]
+            assert servable.predict(message).outputs["y"].float_val == [1.0]
+        assert [status.state for status in statuses(manager, "a")] == [State.END]
+
+
+def test_reloads_from_many_threads_follow_each_other(put):
+    a, b = put("a/1", 1), put("b/1", 2)
+    with managing(ModelConfig("m", a)) as manager, concurrent.futures.ThreadPoolExecutor(4) as pool:
+        with asked_all_the_time(manager, ("m", {})) as answers:
+            list(pool.map(lambda path: manager.reload([ModelConfig("m", path)]), [a, b] * 4))
+        assert set(answers[0]) <= {1.0, 2.0} and offset(manager, "m") in (1.0, 2.0)

@@ -1,7 +1,6 @@
 """One loaded version: warm-up, tags, what other tools saved."""
 
 import grpc
-import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
@@ -52,17 +51,6 @@ def test_warmup(folder, monkeypatch):
     path.write_bytes(b"this is no TFRecord file at all")
     with pytest.raises(status.StatusError, match="Please verify your warmup data is in TFRecord format"):
         loaded.warm_up()
-
-
-def test_40_saved_by_keras(tmp_path):
-    model = tf.keras.Sequential(
-        [tf.keras.layers.Dense(2, kernel_initializer="ones", input_shape=(3,), name="d")]
-    )
-    tf.saved_model.save(model, str(tmp_path / "1"))
-    loaded = servable.Servable(str(tmp_path / "1"))
-    ((alias, info),) = loaded.definitions.signature_def["serving_default"].inputs.items()
-    response = loaded.predict(request({alias: np.ones((2, 3), np.float32)}))
-    assert list(response.outputs["d"].float_val) == [3.0] * 4 and info.tensor_shape.dim[1].size == 3
 
 
 def test_tags(folder):

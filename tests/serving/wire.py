@@ -1,6 +1,7 @@
 """What the tests send to a server and read from it, with nothing but tensorflow-serving-api."""
 
 import concurrent.futures
+import contextlib
 import os
 import time
 
@@ -35,6 +36,13 @@ def request(inputs, model="toy", signature="", version=None, label=None, outputs
     return predict_pb2.PredictRequest(model_spec=spec, inputs=inputs, output_filter=outputs)
 
 
+@contextlib.contextmanager
+def stub_of(running):
+    """PredictionService of a server in this process."""
+    with grpc.insecure_channel(running.address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        yield prediction_service_pb2_grpc.PredictionServiceStub(channel)
+
+
 def refused(call, message):
     with pytest.raises(grpc.RpcError) as caught:
         call(message, timeout=20)
@@ -61,8 +69,9 @@ def appear(folder, number, build):
 
 
 def broken(path):
-    path.mkdir()
-    (path / "saved_model.pb").write_bytes(b"\xff not a protocol buffer")
+    os.mkdir(path)
+    with open(os.path.join(path, "saved_model.pb"), "wb") as stream:
+        stream.write(b"\xff not a protocol buffer")
 
 
 def ends_after_the_last_answer(running, number, model, offset):
