@@ -30,6 +30,9 @@ class Endpoint:
     """
 
     def __init__(self, server, tls=None, tls_cert=None, tls_key=None, compression=None, retries=RETRIES):
+        for name, value in (("tls_ca", tls), ("tls_cert", tls_cert), ("tls_key", tls_key)):
+            if value == "":  # as of a variable of the shell that is not set: never go on without encryption
+                raise ValueError(f"`{name}` is empty but must be the path of a PEM file; give one or leave it away.")
         if bool(tls_cert) != bool(tls_key):
             given, missing = ("tls_cert", "tls_key") if tls_cert else ("tls_key", "tls_cert")
             raise ValueError(
@@ -185,6 +188,7 @@ def define_flags():
 
 def connection(values):
     """The Connection that the flags describe."""
+    tls = values.tls if values.tls_ca is None else values.tls_ca
     return Connection(
-        values.server, values.tls_ca or values.tls, values.tls_cert, values.tls_key, values.compression, values.retries
+        values.server, tls, values.tls_cert, values.tls_key, values.compression, values.retries
     )

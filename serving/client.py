@@ -382,7 +382,7 @@ class Client(Questions):
                     fault = restoring_fault(image, image_size(asked), scale)
                     restored.append(self._fault(fault, name) if fault else carried(asked, image))
         except ServingError as error:
-            if error.code != "RESOURCE_EXHAUSTED" or len(sent) > 1:
+            if error.code != "RESOURCE_EXHAUSTED" or len(sent) > 1 or not channel.too_large(error.message):
                 raise
             # More than the server's memory or a message holds, which is 2 GB: smaller images may well be restored.
             return [error_of(error.code, error.message, error.asked, names[0])]

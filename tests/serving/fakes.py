@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import itertools
 import socket
 import threading
 
@@ -72,6 +73,20 @@ class Failing(prediction_service_pb2_grpc.PredictionServiceServicer, model_servi
             self.gate(name, context)
         if failure:
             context.abort(*failure)
+
+
+def three_and_no_fourth():
+    """A gate that the first three requests pass together, late enough for a fourth to be seen if one is sent."""
+    together, fourth, turns = threading.Barrier(3), threading.Event(), itertools.count()
+
+    def gate(*_):
+        if next(turns) < 3:
+            together.wait(20)
+            fourth.wait(0.3)
+        else:
+            fourth.set()
+
+    return gate
 
 
 @contextlib.contextmanager

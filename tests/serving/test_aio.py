@@ -13,7 +13,7 @@ from serving import aio, channel, client
 from serving.aio import AsyncClient, AsyncConnection
 from serving.client import Client
 from tests.serving import certificates
-from tests.serving.fakes import Failing, Relay, serving
+from tests.serving.fakes import Failing, Relay, serving, three_and_no_fourth
 from tests.serving.toys import png
 
 RED, GREEN, BLUE = png(255, 0, 0), png(0, 255, 0), png(0, 0, 255)
@@ -82,8 +82,7 @@ def test_search_gives_text(monkeypatch):
 
 
 def test_the_requests_of_all_calls_together_are_bounded():
-    together = threading.Barrier(3)  # broken unless three are there at a time
-    fake = Failing(gate=lambda *_: together.wait(20))
+    fake = Failing(gate=three_and_no_fourth())
 
     async def ask(asked):
         return await asyncio.gather(

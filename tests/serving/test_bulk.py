@@ -11,7 +11,7 @@ import pytest
 
 from serving import bulk, channel, client, client_command, folders
 from serving.client import Client
-from tests.serving.fakes import Failing, serving
+from tests.serving.fakes import Failing, serving, three_and_no_fourth
 from tests.serving.toys import png, run_process
 from tests.tfrecords.here import run_here
 
@@ -79,8 +79,7 @@ def test_answers_come_in_order_whichever_was_first(fake):
 
 
 def test_no_more_than_the_window_is_asked_and_read(fake):
-    together, turns = threading.Barrier(3), itertools.count()
-    fake.gate = lambda *_: together.wait(20) if next(turns) < 3 else None
+    fake.gate = three_and_no_fourth()
     taken = itertools.count()
     images = (bytes(next(taken) + 1) for _ in range(10**9))
     answers = bulk.answers(fake.client, "embed", images, in_flight=3, batch=2)

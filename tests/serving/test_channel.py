@@ -75,11 +75,12 @@ def test_images_that_are_too_large_are_named_and_not_sent_again(monkeypatch):
 def test_a_full_queue_is_no_images_fault():
     fake = Failing(*[FULL] * 99)
     with serving(fake) as address, Client(address, retries=1) as asked:
-        for ask in (lambda: asked.embed([RED, RED]), lambda: list(asked.each("embed", [RED, RED]))):
+        for ask in (lambda: asked.embed([RED, RED]), lambda: list(asked.each("embed", [RED, RED])),
+                    lambda: list(asked.restore_each([RED], 2))):  # fmt: skip
             with pytest.raises(client.ResourceExhausted, match="Concurrent RPC limit exceeded") as caught:
                 ask()
             assert caught.value.image is None
-    assert fake.asked == {"Predict": 4}
+    assert fake.asked == {"Predict": 6}
 
 
 def test_retries_end_and_the_servers_last_words_are_told():
@@ -259,11 +260,15 @@ def test_the_command_takes_certificates(pem, tmp_path, capsys):
         assert code == 0 and '"embedding"' in out, error
         code, out, error = run_here(client, capsys, *words, f"--server={address}", "--wait=0", "--retries=0")
         assert (code, out, error.count("\n")) == (1, "", 1) and "UNAVAILABLE" in error
+        code, out, error = run_here(client, capsys, *words[:3], "--tls_ca=", f"--server={address}", "--wait=0")
+        assert (code, out) == (1, "") and error.startswith("error: `tls_ca` is empty")
 
 
 @pytest.mark.parametrize("settings, error, told", [
     ({"tls_cert": "{pem}/client.pem"}, ValueError, "`tls_cert` is {pem}/client.pem but `tls_key` is missing; a certif"),
     ({"tls_key": "{pem}/client.key"}, ValueError, "`tls_key` is {pem}/client.key but `tls_cert` is missing; a certif"),
+    ({"tls": ""}, ValueError, "`tls_ca` is empty but must be the path of a PEM file; give one or leave it away."),
+    ({"tls_cert": "", "tls_key": "x"}, ValueError, "`tls_cert` is empty but must be the path of a PEM file; give"),
     ({"tls": "{pem}/none.pem"}, OSError, "`tls_ca` is {pem}/none.pem but cannot be read: No such file or directory;"),
     ({"tls": __file__}, ValueError, f"`tls_ca` is {__file__} but holds no PEM block; give a file with"),
     ({"compression": "zip"}, ValueError, "`compression` is 'zip' but must be gzip, deflate or none; correct it."),
