@@ -7,7 +7,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from serving import inference
 from serving.config import models_of
-from serving.status import StatusError, invalid
+from serving.status import Code, StatusError, invalid
 
 
 @dataclasses.dataclass
@@ -42,6 +42,7 @@ class Calls:
     def __init__(self, manager, tensor_content=False, strict_methods=False, watchers=()):
         self._manager, self._tensor_content, self._strict = manager, tensor_content, strict_methods
         self._watchers = tuple(watchers)
+        self._log_prefixes = set()
 
     def predict(self, request, timeout=None, fill=None, tensor_content=None, entrypoint="GRPC"):
         """Args: fill: called with the servable before its inputs are read; they may depend on what it declares."""
@@ -92,10 +93,22 @@ class Calls:
                 models = models_of(request.config)
             except ValueError as error:
                 raise invalid(str(error)) from None
+            self._require_known_logs(models)
             self._manager.reload(models, timeout)
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()
         return response
+
+    def _require_known_logs(self, models):
+        """Whoever may ask may not say where on this machine files are written: only the config file does."""
+        self._log_prefixes |= {model.logging.prefix for model in self._manager.configs() if model.logging}
+        for model in models:
+            if model.logging and model.logging.prefix not in self._log_prefixes:
+                raise StatusError(
+                    Code.PERMISSION_DENIED,
+                    f"`filename_prefix` of model {model.name} is {model.logging.prefix}, where no log has been yet; a "
+                    "new one is named in --model_config_file.",
+                )
 
     def _inferred(self, api, infer, request, timeout, entrypoint):
         return self._asked(

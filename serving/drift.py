@@ -6,7 +6,6 @@ rows of a window is beta-binomial; the band leaves out tails of LEAVES each. Wha
 band of RETURNS, and each share tells of itself at most once in NOTICE_SECONDS.
 """
 
-import bisect
 import itertools
 import math
 import threading
@@ -16,6 +15,7 @@ import numpy as np
 from absl import logging
 
 from saved_models.baseline import FLAGS, distances, measured
+from serving.histogram import Histogram
 
 WINDOW = 256  # rows
 LEAVES, RETURNS = 1e-6, 1e-2
@@ -101,8 +101,7 @@ class Number:
     """
 
     def __init__(self, name, stored=None, clock=time.monotonic):
-        self.edges = EDGES[name]
-        self.buckets, self.sum = [0] * (len(self.edges) + 1), 0.0
+        self.histogram = Histogram(EDGES[name])
         self.shares, self._low, self._high, self._median = {}, None, None, None
         if stored and stored["effective"] >= LEAST_KNOWN:
             known, quantiles = stored["effective"], stored["quantiles"]
@@ -120,10 +119,7 @@ class Number:
     def add(self, values):
         """Args: values: list of floats.   Returns: [what to log]."""
         for value in values:
-            place = bisect.bisect_left(self.edges, value) if value == value else len(self.edges)
-            self.buckets[place] += 1
-            if value - value == 0:  # neither NaN nor infinite
-                self.sum += value
+            self.histogram.add(value)
         if not self.shares:
             return ()
         low, high, median = self._low, self._high, self._median

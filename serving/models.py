@@ -240,6 +240,10 @@ class Manager:
         """The ModelConfig of a model; None where there is no such model."""
         return self._models.get(name)
 
+    def configs(self):
+        """[ModelConfig] of all models."""
+        return list(self._models.values())
+
     def loaded(self):
         """[(name, number)] of the versions that answer."""
         with self._changed:

@@ -19,10 +19,13 @@ from prometheus_client.utils import floatToGoString
 
 from saved_models.baseline import FILE, read_baseline
 from serving.drift import Figures, Flag
+from serving.histogram import Histogram
 from serving.parameters import read_parameters
 
 PATH = "/monitoring/prometheus/metrics"
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_PLAIN_0_0_4
+OF_SERVING = ":tensorflow:serving:"
+BATCH_SIZES = "input_batch_size", "processed_batch_size", "padding_size"
 UNKNOWN = "(unknown)"  # of requests that name no model there is
 MOST_NAMES = 1000  # of models that ever were, which get metrics of their own
 MOST_RUNS = 100  # of one request: there are as many in a MultiInference as it has tasks
@@ -60,39 +63,16 @@ class Monitor:
         self._clock, self._own = clock, threading.local()
         self._lock, self._versions = threading.Lock(), {}  # {(name, number): (weak Servable, Figures)}
         self._loads = collections.OrderedDict()  # {path: [successes, failures, microseconds]}
-        self._names, self._children, self._faulty = set(), {}, False
+        self._counts = {}  # {(model, status): requests}
+        self._latency, self._runtime = {}, {}  # {(model, API, entrypoint)}, {(model, API)}: Histogram
+        self._batches = [Histogram(ROWS_EDGES) for _ in BATCH_SIZES]
+        self._queuing = Histogram(QUEUING_EDGES)
+        self._names, self._faulty = set(), False
         self._registry = prometheus_client.CollectorRegistry(auto_describe=False)
-        self._count = self._made(
-            prometheus_client.Counter, ":tensorflow:serving:request_count", "The total number of requests.",
-            ["model_name", "status"],
-        )  # fmt: skip
-        self._latency = self._made(
-            prometheus_client.Histogram, ":tensorflow:serving:request_latency",
-            "Wall time in microseconds of requests that were answered.", ["model_name", "API", "entrypoint"],
-            buckets=LATENCY_EDGES,
-        )  # fmt: skip
-        self._runtime = self._made(
-            prometheus_client.Histogram, ":tensorflow:serving:runtime_latency",
-            "Wall time in microseconds for the TensorFlow runtime, waiting for a batch included.",
-            ["model_name", "API", "runtime"], buckets=LATENCY_EDGES,
-        )  # fmt: skip
         self._registry.register(self)
         manager.watch = self.loaded
         if scheduler:
-            names = "input_batch_size", "processed_batch_size", "padding_size"
-            self._batches = [
-                self._made(prometheus_client.Histogram, f":tensorflow:serving:batching_session:{name}",
-                           f"Rows: {name.replace('_', ' ')}.", buckets=ROWS_EDGES) for name in names
-            ]  # fmt: skip
-            self._queuing = self._made(
-                prometheus_client.Histogram, ":tensorflow:serving:batching_session:queuing_latency",
-                "Wall time in microseconds that the oldest request of a batch waited.", ["thread_pool_name"],
-                buckets=QUEUING_EDGES,
-            ).labels("batch_threads")  # fmt: skip
             scheduler.watch = self._batch_ran
-
-    def _made(self, kind, name, text, labels=(), **words):
-        return kind(name, text, labels, registry=self._registry, **words)
 
     # ---- what happens
 
@@ -135,9 +115,10 @@ class Monitor:
             runs.append((key, outputs, seconds))
 
     def _batch_ran(self, seconds, rows, processed):
-        self._queuing.observe(seconds * 1e6)
-        for histogram, value in zip(self._batches, (rows, processed, processed - rows)):
-            histogram.observe(value)
+        with self._lock:
+            self._queuing.add(seconds * 1e6)
+            for histogram, value in zip(self._batches, (rows, processed, processed - rows)):
+                histogram.add(value)
 
     def _answered(self, told):
         runs = self._own.__dict__.pop("runs", ())
@@ -146,35 +127,35 @@ class Monitor:
             request = request.tasks[0] if request.tasks else None
         name = request.model_spec.name if request is not None else ""
         if told.response is None:
-            if self._manager.config(name) is None:
-                name = UNKNOWN
-            self._count.labels(self._bounded(name), told.error.code.name if told.error else "INTERNAL").inc()
+            self._failed(name if self._manager.config(name) is not None else UNKNOWN, told.error)
             return
-        count, latency, runtime = self._children.get((name, told.api, told.entrypoint)) or self._new_children(
-            name, told.api, told.entrypoint
-        )
-        count.inc()
-        latency.observe(told.seconds * 1e6)
         figures = self._versions.get((name, told.version))
-        for signature, outputs, seconds in runs:
-            runtime.observe(seconds * 1e6)
-            if figures is not None:
+        with self._lock:
+            label = name if name in self._names else self._bounded(name)
+            self._counts[label, "OK"] = self._counts.get((label, "OK"), 0) + 1
+            self._of(self._latency, label, told.api, told.entrypoint).add(told.seconds * 1e6)
+            for _, _, seconds in runs:
+                self._of(self._runtime, label, told.api).add(seconds * 1e6)
+        if figures is not None:
+            for signature, outputs, _ in runs:
                 figures[1].see(signature, outputs)
 
-    def _bounded(self, name):
+    def _failed(self, name, error):
         with self._lock:
-            if name not in self._names and len(self._names) >= MOST_NAMES:
-                return UNKNOWN
-            self._names.add(name)
-            return name
+            key = self._bounded(name), error.code.name if error else "INTERNAL"
+            self._counts[key] = self._counts.get(key, 0) + 1
 
-    def _new_children(self, name, api, entrypoint):
-        """What counts such requests; to look them up by their labels each time would take as long as all the rest."""
-        label = self._bounded(name)
-        found = (self._count.labels(label, "OK"), self._latency.labels(label, api, entrypoint),
-                 self._runtime.labels(label, api, "TF2"))  # fmt: skip
-        if label == name:
-            self._children[name, api, entrypoint] = found
+    def _bounded(self, name):
+        if name not in self._names and len(self._names) >= MOST_NAMES:
+            return UNKNOWN
+        self._names.add(name)
+        return name
+
+    @staticmethod
+    def _of(histograms, *labels):
+        found = histograms.get(labels)
+        if found is None:
+            found = histograms[labels] = Histogram(LATENCY_EDGES)
         return found
 
     # ---- the page
@@ -185,6 +166,7 @@ class Monitor:
 
     def collect(self):
         """What is not counted but looked up, for the registry."""
+        yield from self._request_metrics()
         yield from self._load_metrics()
         loaded = self._manager.loaded()
         yield _metric("loaded_versions", "gauge", "Versions that answer.", (
@@ -193,6 +175,7 @@ class Monitor:
             yield _metric("open_requests", "gauge", "Requests that are worked on or wait for it.",
                           [("", {}, self._requests.at_work())])  # fmt: skip
         if self._scheduler:
+            yield from self._batch_metrics()
             yield _metric("queue_depth", "gauge", "Batches that wait to run.",
                           [("", {}, self._scheduler.waiting_batches())])  # fmt: skip
         if self._log:
@@ -200,6 +183,32 @@ class Monitor:
                 ("", {"model_name": name, "status_code": status}, count)
                 for (name, status), count in self._log.counts().items()))  # fmt: skip
         yield from self._figure_metrics()
+
+    def _request_metrics(self):
+        counts = _metric(f"{OF_SERVING}request_count", "counter", "The total number of requests.")
+        latency = _metric(f"{OF_SERVING}request_latency", "histogram",
+                          "Wall time in microseconds of requests that were answered.")  # fmt: skip
+        runtime = _metric(f"{OF_SERVING}runtime_latency", "histogram",
+                          "Wall time in microseconds for the runtime, waiting for a batch included.")  # fmt: skip
+        with self._lock:
+            for (name, status), count in self._counts.items():
+                _add(counts, "", {"model_name": name, "status": status}, count)
+            for (name, api, entrypoint), histogram in self._latency.items():
+                _add_histogram(latency, {"model_name": name, "API": api, "entrypoint": entrypoint}, histogram)
+            for (name, api), histogram in self._runtime.items():
+                _add_histogram(runtime, {"model_name": name, "API": api, "runtime": "TF2"}, histogram)
+        yield from (counts, latency, runtime)
+
+    def _batch_metrics(self):
+        waited = _metric(f"{OF_SERVING}batching_session:queuing_latency", "histogram",
+                         "Wall time in microseconds that the oldest request of a batch waited.")  # fmt: skip
+        sizes = [_metric(f"{OF_SERVING}batching_session:{name}", "histogram", f"Rows: {name.replace('_', ' ')}.")
+                 for name in BATCH_SIZES]  # fmt: skip
+        with self._lock:
+            _add_histogram(waited, {"thread_pool_name": "batch_threads"}, self._queuing)
+            for metric, histogram in zip(sizes, self._batches):
+                _add_histogram(metric, {}, histogram)
+        yield from (waited, *sizes)
 
     def _load_metrics(self):
         with self._lock:
@@ -229,7 +238,7 @@ class Monitor:
                         _add(rows, "", labels, figure.rows)
                         _add(flagged, "", labels, figure.hits)
                     else:
-                        _add_histogram(numbers, labels, figure)
+                        _add_histogram(numbers, labels, figure.histogram)
                     for what, one in figure.shares.items():
                         own = {**labels, "share": what}
                         if one.share is not None:
@@ -255,12 +264,12 @@ def _add(metric, suffix, labels, value):
     metric.add_sample(metric.name + suffix, labels, value)
 
 
-def _add_histogram(metric, labels, number):
+def _add_histogram(metric, labels, histogram):
     total = 0
-    for edge, count in zip((*number.edges, math.inf), number.buckets):
+    for edge, count in zip((*histogram.edges, math.inf), histogram.buckets):
         total += count
         _add(metric, "_bucket", {**labels, "le": floatToGoString(edge)}, total)
-    _add(metric, "_sum", labels, number.sum)
+    _add(metric, "_sum", labels, histogram.sum)
     _add(metric, "_count", labels, total)
 
 
@@ -270,12 +279,9 @@ def _text(registry):
     for metric in registry.collect():
         lines += [f"# HELP {metric.name} {metric.documentation}", f"# TYPE {metric.name} {metric.type}"]
         for sample in metric.samples:
-            if sample.name.endswith("_created"):
-                continue
-            name = sample.name.removesuffix("_total") if metric.type == "counter" else sample.name
             labels = ",".join(f'{key}="{_escaped(value)}"' for key, value in sample.labels.items())
-            lines.append(f"{name}{{{labels}}} {floatToGoString(sample.value)}" if labels
-                         else f"{name} {floatToGoString(sample.value)}")
+            lines.append(f"{sample.name}{{{labels}}} {floatToGoString(sample.value)}" if labels
+                         else f"{sample.name} {floatToGoString(sample.value)}")
     return ("\n".join(lines) + "\n").encode("utf-8", "replace")
 
 

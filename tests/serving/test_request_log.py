@@ -7,7 +7,13 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_log_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    model_management_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_log_pb2,
+    prediction_service_pb2_grpc,
+)
 
 from serving import request_log
 from serving.calls import Answered
@@ -16,7 +22,7 @@ from serving.request_log import PAUSE_SECONDS, RequestLog
 from serving.server import Server
 from serving.status import not_found
 from tests.serving.toys import Toy, png, until
-from tests.serving.wire import X, refused, request
+from tests.serving.wire import NF, X, refused, request
 
 
 def records(folder):
@@ -78,6 +84,35 @@ def test_a_server_logs_what_it_was_asked_and_answered(tmp_path):
     assert second.log_metadata.model_spec.signature_name == "serving_default"
     (name,) = names(logs)
     assert name.startswith("asked-") and name.endswith("-000001.tfrecord")
+
+
+def test_a_reload_changes_what_is_logged_but_not_to_where(tmp_path):
+    Toy(2.0).save(tmp_path / "toy" / "1", "serving_default")
+    before = [ModelConfig("toy", str(tmp_path / "toy"), logging=Logging(f"{tmp_path}/logs/asked", 0.0))]
+    with Server(before, port=0, load_retries=0) as server, grpc.insecure_channel(server.address) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        reload = model_service_pb2_grpc.ModelServiceStub(channel).HandleReloadConfigRequest
+
+        def config(kind="tfrecord", prefix=f"{tmp_path}/logs/asked", rate=None):
+            message = model_management_pb2.ReloadConfigRequest()
+            model = message.config.model_config_list.config.add(
+                name="toy", base_path=str(tmp_path / "toy"), model_platform="tensorflow")  # fmt: skip
+            if rate is not None:
+                model.logging_config.log_collector_config.type = kind
+                model.logging_config.log_collector_config.filename_prefix = prefix
+                model.logging_config.sampling_config.sampling_rate = rate
+            return message
+
+        assert refused(reload, config("kafka", rate=1.0)) == (NF, "Cannot find LogCollector::Factory for type: kafka")
+        code, text = refused(reload, config(prefix=f"{tmp_path}/elsewhere/asked", rate=1.0))
+        assert code == grpc.StatusCode.PERMISSION_DENIED and "elsewhere/asked, where no log has been yet" in text
+        stub.Predict(request({"x": X}), timeout=20)
+        reload(config(), timeout=20)
+        stub.Predict(request({"x": X}), timeout=20)
+        reload(config(rate=1.0), timeout=20)
+        stub.Predict(request({"x": [7.0]}), timeout=20)
+    (log,) = records(tmp_path / "logs")
+    assert list(log.predict_log.request.inputs["x"].float_val) == [7.0]
 
 
 def test_requests_are_drawn_evenly(tmp_path):
