@@ -144,7 +144,7 @@ class Manager:
             self._holding, taken = True, False
             self._serve({**before, **labelled})  # what is not named any more serves until the others do
             try:
-                if not self._wait(lambda: self._all_served(new), timeout):
+                if not self._wait(lambda: self._all_served(before, new), timeout):
                     with self._changed:
                         missing = "; ".join(self._unavailable(new))
                     raise StatusError(
@@ -184,17 +184,21 @@ class Manager:
             self._generation += 1
         self._wake.set()
 
-    def _all_served(self, models):
-        """Whether each of these models serves what its config wants.   Raises: StatusError where one cannot."""
+    def _all_served(self, before, models):
+        """Whether what is new in these models serves.   Raises: StatusError where it cannot."""
         if self._seen < self._generation:
             return False
         failed, waiting = [], False
-        for name in models:
+        for name, model in models.items():
+            if model == before.get(name):  # whatever is wrong with it was so before
+                continue
             wanted = [version for version in self._versions[name].values() if version.wanted]
-            ready = [version for version in wanted if version.state == State.AVAILABLE]
-            waiting |= not ready or any(not one.is_settled() or one.is_moving() for one in wanted)
+            # Where only labels change, the version before a broken one is as good as it was.
+            kept = name in before and dataclasses.replace(before[name], labels=model.labels) == model
+            serves = self._serving(name) if kept else any(one.state == State.AVAILABLE for one in wanted)
+            waiting |= not serves or any(not one.is_settled() or one.is_moving() for one in wanted)
             failed += [f"{name} version {one.number}: {first_sentence(one.error.message)}" for one in wanted
-                       if one.error and (one.state == State.END and not ready
+                       if one.error and (one.state == State.END and not serves
                                          or one.replacement and one.replacement[1] is None)]  # fmt: skip
         if failed:
             raise StatusError(
@@ -205,16 +209,20 @@ class Manager:
     def _require_labels(self, before, models):
         for name, model in models.items():
             for label, number in model.labels.items():
-                version = self._versions[name].get(number)
                 new = name not in before or label not in before[name].labels
-                serves = version is not None and version.state == State.AVAILABLE and version.wanted
-                if serves or new and self._allow_labels:
+                if number in self._serving(name) or new and self._allow_labels:
                     continue
                 raise StatusError(
                     Code.FAILED_PRECONDITION,
                     f'Request to assign label "{label}" to version {number} of model {name}, which is not currently '
                     "available for inference",
                 )
+
+    def _serving(self, name):
+        """{number: version} of those that serve and go on to: the wanted ones, or others as long as there are none."""
+        available = [version for version in self._versions[name].values() if version.state == State.AVAILABLE]
+        wanted = [version for version in available if version.wanted]
+        return {version.number: version for version in wanted or available}
 
     def wait_until_available(self, timeout=None):
         """Until every model has a version that serves.   Raises: TimeoutError that says what is missing."""
@@ -334,10 +342,7 @@ class Manager:
             raise not_found(f"Servable not found for request: Latest({spec.name})")
         if number is not None and number not in available:
             raise not_found(f"Servable not found for request: Specific({spec.name}, {number})")
-        if number is None:  # one that is not wanted any more answers until there is another, but no longer
-            wanted = [one for one, version in available.items() if version.wanted]
-            number = max(wanted or available)
-        return available[number]
+        return available[max(self._serving(spec.name)) if number is None else number]
 
     def _number(self, spec):
         """The version a ModelSpec asks for, None = the newest."""

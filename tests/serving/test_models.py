@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import os
+import pathlib
 import shutil
 import socket
 import threading
@@ -261,6 +262,7 @@ def test_no_request_fails_while_versions_labels_and_paths_change(put):
     first = ModelConfig("m", a, labels={"stable": 1})
     with managing(first) as manager, asked_all_the_time(manager, ("m", {}), ("m", {"label": "stable"})) as answers:
         manager.reload([ModelConfig("m", b, labels={"stable": 2})])
+        assert until(lambda: [of[-1] for of in answers] == [2.0, 2.0])
         manager.reload([ModelConfig("m", os.path.join(os.path.dirname(b), "c"), labels={"stable": 2})])
         assert offset(manager, "m") == offset(manager, "m", label="stable") == 3.0
     assert answers == [[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]]
@@ -278,6 +280,7 @@ def test_labels_are_promoted_and_rolled_back(put):
             manager.reload(labelled(stable=2))
             with pytest.raises(StatusError, match="Unrecognized servable version label: canary"):
                 offset(manager, "m", label="canary")
+            assert until(lambda: answers[0][-1] == 2.0)
             manager.reload(labelled(stable=1))
             with pytest.raises(StatusError, match='label "stable" to version 3 .* not currently available') as caught:
                 manager.reload(labelled(stable=3))
@@ -358,3 +361,33 @@ def test_reloads_from_many_threads_follow_each_other(put):
         with asked_all_the_time(manager, ("m", {})) as answers:
             list(pool.map(lambda path: manager.reload([ModelConfig("m", path)]), [a, b] * 4))
         assert set(answers[0]) <= {1.0, 2.0} and offset(manager, "m") in (1.0, 2.0)
+
+
+def test_a_broken_newest_version_hinders_neither_other_models_nor_labels(put):
+    a, b = put("a/1", 1), put("b/1", 2)
+    with managing(ModelConfig("m", a, labels={"old": 1})) as manager:
+        appear(pathlib.Path(a), 2, broken)
+        assert until(lambda: len(statuses(manager, "m")) == 2 and statuses(manager, "m")[0].state == State.END)
+        manager.reload([ModelConfig("m", a, labels={"old": 1}), ModelConfig("n", b)])
+        assert offset(manager, "m") == 1.0 and offset(manager, "n") == 2.0
+        manager.reload([ModelConfig("m", a, labels={"stable": 1})])
+        assert offset(manager, "m", label="stable") == 1.0
+        with pytest.raises(StatusError, match="not currently available"):
+            manager.reload([ModelConfig("m", a, labels={"stable": 2})])
+
+
+def test_a_model_that_still_waits_for_its_folder_hinders_no_other(put, tmp_path):
+    late = ModelConfig("late", str(tmp_path / "late"))
+    with managing(late) as manager:
+        manager.reload([late, ModelConfig("a", put("a/1", 1))], timeout=20)
+        assert offset(manager, "a") == 1.0
+        put("late/1", 3)
+        assert until(lambda: statuses_or_none(manager, "late"))
+        assert offset(manager, "late") == 3.0
+
+
+def statuses_or_none(manager, model):
+    try:
+        return [one for one in statuses(manager, model) if one.state == State.AVAILABLE]
+    except StatusError:
+        return None

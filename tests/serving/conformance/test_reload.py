@@ -149,7 +149,7 @@ def test_34_new_labels_may_be_early_where_that_is_allowed(own, target, tmp_path)
 
 def test_35_load_error_ends_a_reload_and_shows_in_the_status(reload, folders, target, models):
     (folders / "bad").mkdir()
-    broken(folders / "bad" / "4")
+    appear(folders / "bad", 4, broken)
     try:
         code, text = refused_reload(reload, bad=entry("bad", f"{target.base}/bad"))
         assert code == UNKNOWN and "1 servable(s) did not become available" in text
