@@ -39,7 +39,7 @@ from tests.tfrecords.here import run_here
         (gallery, ["build", "--k=many"], "`--k` is `many` but must be an integer."),
         (gallery, ["build", "--threshold=high"], "`--threshold` is `high` but must be a number."),
         (gallery, ["build", "photos"], "`photos` is one file but build takes a folder or zip"),
-        (gallery, ["buld", "--images=x"], "`buld` is not a command; use one of build, enrol, remove."),
+        (gallery, ["buld", "--images=x"], "`buld` is not a command; use one of build, enrol, remove, erase."),
     ],
 )
 def test_a_mistake_is_one_sentence(capsys, module, arguments, text):
