@@ -343,6 +343,9 @@ def test_the_exported_ensemble_answers_as_the_run_did(whole, data):
     wanted = np.array([[float(row["p_three"]), float(row["p_eight"])] for row in rows])
     np.testing.assert_allclose(found["probabilities"], wanted, atol=2e-4)
     assert [label.decode() for label in found["label"].numpy()] == [row["answer"] for row in rows]
+    stored = json.loads((version / "assets" / "monitoring.json").read_text())["signatures"]
+    assert {name: set(facts) for name, facts in stored.items()} == {
+        "classify": {"confidence", "abstain"}, "embed": {"distance"}}
     assert found["classes"].numpy()[0].tolist() == [b"three", b"eight"]
     np.testing.assert_array_equal(found["abstain"], [bool(int(row["abstain"])) for row in rows])
     assert (found["uncertainty"].numpy() >= 0).all() and (found["disagreement"].numpy() >= 0).all()
