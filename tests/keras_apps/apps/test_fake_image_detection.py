@@ -563,6 +563,12 @@ def test_the_exported_detector_answers_as_the_live_network(live, served, version
     np.testing.assert_allclose(found["score"], score, atol=1e-4)
     calibration = json.loads((version / "assets" / "calibration.json").read_text())
     np.testing.assert_array_equal(found["decision"], found["score"] >= np.float32(calibration["threshold"]))
+    stored = json.loads((version / "assets" / "monitoring.json").read_text())["signatures"]["detect"]
+    answers = served.signatures["detect"](image_bytes=tf.constant(live.records.images(test.rows)))
+    assert len(test.rows) == stored["score"]["count"]
+    assert stored["decision"]["share"] == pytest.approx(answers["decision"].numpy().mean(), abs=1.5 / len(test.rows))
+    middle = np.sort(answers["score"])[(len(test.rows) - 1) // 2]
+    assert stored["score"]["quantiles"]["0.5"] == pytest.approx(middle, abs=1e-3)
     assert set(found["threshold"].numpy()) == {np.float32(calibration["threshold"])}
     wanted = 1 / (1 + np.exp(-calibration["scale"] * found["score"].numpy() - calibration["bias"]))
     np.testing.assert_allclose(found["probability"], wanted, atol=1e-4)

@@ -517,6 +517,7 @@ def test_the_exported_generator_answers_with_the_images_of_the_live_one(trained,
     numbers = loaded.signatures["generate_tensor"](seed=seeds)["image_tensor"].numpy()
     np.testing.assert_allclose(numbers, made * 255, atol=1e-3)
     assert sorted(set(loaded.signatures) - {"serving_default"}) == ["generate", "generate_tensor"]
+    assert not (version / "assets" / "monitoring.json").exists(), "what is made of noise is compared with nothing"
     card = (version / "assets" / "model_card.md").read_text()
     assert "`dcgan(width=8)` against `dcgan(width=8)` with `logistic()`" in card and "show nobody" in card
     warm = (version / "assets.extra" / "tf_serving_warmup_requests").stat().st_size

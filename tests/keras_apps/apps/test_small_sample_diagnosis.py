@@ -343,6 +343,9 @@ def test_the_exported_ensemble_answers_as_the_run_did(whole, data):
     wanted = np.array([[float(row["p_three"]), float(row["p_eight"])] for row in rows])
     np.testing.assert_allclose(found["probabilities"], wanted, atol=2e-4)
     assert [label.decode() for label in found["label"].numpy()] == [row["answer"] for row in rows]
+    stored = json.loads((version / "assets" / "monitoring.json").read_text())["signatures"]
+    assert {name: set(facts) for name, facts in stored.items()} == {
+        "classify": {"confidence", "abstain"}, "embed": {"distance"}}
     assert found["classes"].numpy()[0].tolist() == [b"three", b"eight"]
     examples = records.serialized([records.paths(np.arange(len(records))).index(row["path"]) for row in rows])
     told = model.signatures["classify_examples"](inputs=tf.constant(examples.tolist()))
