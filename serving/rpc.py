@@ -16,6 +16,7 @@ from serving.status import Code, StatusError
 
 LARGEST_MESSAGE = 2**31 - 1
 WAITING_CALLS = 1024  # more are refused with RESOURCE_EXHAUSTED at once instead of filling the memory
+NO_DEADLINE = 1e8  # gRPC tells of the end of its calendar where there is none, which no lock can wait for
 RELOAD_SECONDS = 0.2  # before its deadline a reload that is not done gives up, so that its answer says why
 
 
@@ -128,6 +129,8 @@ def _answered(requests, work, spared=0.0):
     def answer(request, context):
         requests.hold(context)
         left = context.time_remaining()
+        if left is not None and left > NO_DEADLINE:
+            left = None
         if not context.is_active():  # it waited for a thread longer than its client waits for it
             context.abort(Code.DEADLINE_EXCEEDED, "The request's deadline passed before its turn came.")
         try:

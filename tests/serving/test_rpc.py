@@ -172,7 +172,7 @@ def test_deadlines_are_handed_on_and_those_that_passed_are_not_worked_on(asked, 
     first.result(timeout=20)
     assert until(requests.are_done) and len(calls.waited) == 1
     stub.GetModelStatus(message)
-    assert calls.waited[1] is None or calls.waited[1] > 10**6  # no deadline
+    assert calls.waited[1] is None  # no deadline
 
 
 def test_what_nobody_foresaw_is_internal_and_tells_nothing(asked, calls):

@@ -2,7 +2,10 @@
 
 import concurrent.futures
 import contextlib
+import http.client
+import json
 import os
+import socket
 import time
 
 import grpc
@@ -11,6 +14,7 @@ import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import (
     get_model_status_pb2,
+    input_pb2,
     model_pb2,
     predict_pb2,
     prediction_service_pb2_grpc,
@@ -43,6 +47,28 @@ def stub_of(running):
         yield prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
 
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return listening.getsockname()[1]
+
+
+def asking(address):
+    """ask(verb, path, body) -> (HTTP status, JSON); a body that is no str or bytes is written as JSON."""
+
+    def ask(verb, path, body=None):
+        connection = http.client.HTTPConnection(address, timeout=30)
+        try:
+            data = body if body is None or isinstance(body, (str, bytes)) else json.dumps(body)
+            connection.request(verb, path, data, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            text = answer.read()
+        finally:
+            connection.close()
+        return answer.status, json.loads(text) if text else None
+
+    return ask
+
+
 def refused(call, message):
     with pytest.raises(grpc.RpcError) as caught:
         call(message, timeout=20)
@@ -55,6 +81,14 @@ def states(models, model, version=None):
         spec.version.value = version
     answer = models.GetModelStatus(get_model_status_pb2.GetModelStatusRequest(model_spec=spec), timeout=20)
     return {status.version: status for status in answer.model_version_status}
+
+
+def examples(*values):
+    """An Input of tf.Examples with the feature "x"."""
+    found = input_pb2.Input()
+    for value in values:
+        found.example_list.examples.add().features.feature["x"].float_list.value.append(value)
+    return found
 
 
 def shape(*sizes):

@@ -1,12 +1,9 @@
 """The server that the conformance tests ask: one of their own, or that of --target."""
 
 import dataclasses
-import http.client
 import importlib.util
-import json
 import pathlib
 import re
-import socket
 
 import grpc
 import pytest
@@ -15,6 +12,7 @@ from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc
 
 from tests.serving import toys
 from tests.serving.conformance import models as conformance_models
+from tests.serving.wire import asking, free_port
 
 
 def pytest_addoption(parser):
@@ -76,11 +74,6 @@ def target(request, tmp_path_factory):
         assert toys.stop(running) == 0
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return listening.getsockname()[1]
-
-
 @pytest.fixture(scope="session")
 def channel(target):
     options = [("grpc.max_receive_message_length", -1)]
@@ -127,21 +120,6 @@ def rest(target):
     if target.rest is None:
         pytest.skip("asks by REST: give --target_rest=host:port")
     return asking(target.rest)
-
-
-def asking(address):
-    def ask(verb, path, body=None):
-        connection = http.client.HTTPConnection(address, timeout=30)
-        try:
-            data = body if body is None or isinstance(body, (str, bytes)) else json.dumps(body)
-            connection.request(verb, path, data, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            text = answer.read()
-        finally:
-            connection.close()
-        return answer.status, json.loads(text) if text else None
-
-    return ask
 
 
 def reloading(models, text, timeout=60):

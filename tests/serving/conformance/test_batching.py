@@ -13,9 +13,8 @@ from serving import batching, server
 from serving.batching import Batching
 from serving.config import ModelConfig
 from serving.server import Server
-from tests.serving.conformance.conftest import asking, free_port
 from tests.serving.toys import until
-from tests.serving.wire import FP, IA, refused, request
+from tests.serving.wire import FP, IA, asking, free_port, refused, request
 from tests.tfrecords.here import run_here
 
 
@@ -82,7 +81,7 @@ def values(response, output="y"):
 
 
 def test_41_outputs_are_split_back_and_padding_is_invisible(stub, busy, queued):
-    calls = ask(stub, [[2.0]], [[4.0], [6.0]])
+    calls = ask(stub, [[2.0]]) + [stub.Predict.future(held([[4.0], [6.0]]))]  # one of them without a deadline
     assert queued.acquire(timeout=10) and queued.acquire(timeout=10)
     assert values(busy()) == [2.5]
     one, two = [call.result() for call in calls]

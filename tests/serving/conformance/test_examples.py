@@ -7,14 +7,7 @@ from tensorflow_serving.apis import classification_pb2, inference_pb2, input_pb2
 from serving.config import ModelConfig
 from serving.server import Server
 from tests.serving.conformance.models import CLASSIFY, REGRESS
-from tests.serving.wire import IA, refused, stub_of
-
-
-def examples(*values):
-    found = input_pb2.Input()
-    for value in values:
-        found.example_list.examples.add().features.feature["x"].float_list.value.append(value)
-    return found
+from tests.serving.wire import IA, examples, refused, stub_of
 
 
 def classify(signature="classify_x", given=None, model="half"):

@@ -6,9 +6,8 @@ import pytest
 from tensorflow_serving.apis import classification_pb2, inference_pb2, model_pb2, regression_pb2, session_service_pb2
 
 from tests.serving.conformance.models import CLASSIFY, REGRESS, appear, log_of, warmup_file
-from tests.serving.conformance.test_examples import examples
 from tests.serving.toys import until
-from tests.serving.wire import X, request, states
+from tests.serving.wire import X, examples, request, states
 
 AVAILABLE, END = 30, 50
 GOOD = log_of("predict", request({"x": X}, model="warm"))
