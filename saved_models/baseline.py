@@ -17,6 +17,7 @@ MOST_IMAGES = 500
 BLOCK = 64                                        # images answered at a time
 LEAST = 20                                        # rows, of fewer nothing is stored
 FILE_BYTES = 16 * 2**20                           # larger than any that is written here
+LEAST_GROUPS = 10
 LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 NUMBERS, FLAGS = ("score", "confidence", "distance"), ("abstain", "unknown", "decision")
 
@@ -168,8 +169,8 @@ def _effective(hits, groups):
         return float(count if groups is None else len(np.unique(groups)))
     _, numbers = np.unique(groups, return_inverse=True)
     sums = np.bincount(numbers, hits - share)
-    if len(sums) < 2:
-        return 1.0
+    if len(sums) < LEAST_GROUPS:                  # the variance of so few would be a guess
+        return float(len(sums))
     variance = np.square(sums).sum() * len(sums) / (len(sums) - 1) / count ** 2
     return float(np.clip(share * (1 - share) / max(variance, 1e-12), len(sums), count))
 

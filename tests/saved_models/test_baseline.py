@@ -131,6 +131,8 @@ def test_images_that_are_answered_alike_count_as_one():
     assert facts_of({"abstain": np.zeros(300, bool)}, groups=groups)["abstain"]["effective"] == 30
     assert facts_of({"abstain": np.arange(300) < 5}, groups=np.zeros(300))["abstain"]["effective"] == 1
     assert facts_of({"score": random.normal(size=300)})["score"]["effective"] == 300
+    # Of few groups nobody knows how alike they are.
+    assert facts_of({"score": random.normal(size=300)}, groups=np.arange(300) % 9)["score"]["effective"] == 9
 
 
 def test_which_outputs_are_read():
