@@ -61,11 +61,13 @@ def answers(stub, model, version=None):
         return None
 
 
-def test_37_rewritten_config_is_picked_up(two):
-    with serving(two, 0.05) as running, stub_of(running) as stub:
+def test_37_rewritten_config_is_picked_up(two, caplog):
+    with caplog.at_level("ERROR"), serving(two, 0.05) as running, stub_of(running) as stub:
         rewrite(two, entry("b", two / "a"))
         assert until(lambda: answers(stub, "b")) and answers(stub, "a")
-        rewrite(two, "config { name: 3 }")  # is told of and changes nothing
+        rewrite(two, "config { name: 3 }")
+        assert until(lambda: [one for one in caplog.records if "stays as it was" in one.getMessage()])
+        assert answers(stub, "a") and answers(stub, "b")
         rewrite(two)
         assert until(lambda: not answers(stub, "b")) and answers(stub, "a")
 
