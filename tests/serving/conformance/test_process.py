@@ -11,9 +11,9 @@ from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2, predictio
 from serving import server
 from serving.config import read_config
 from serving.server import Server
-from tests.serving.conformance.models import Toy, appear, config, entry
+from tests.serving.conformance.models import Toy, config, entry
 from tests.serving.toys import run_process, until
-from tests.serving.wire import NF, X, refused, request, states, stub_of
+from tests.serving.wire import NF, X, appear, refused, request, states, stub_of
 from tests.tfrecords.here import run_here
 
 BAD = "model_config_list { config { name: 3 } }"
