@@ -488,11 +488,10 @@ def main(argv):
             print(f"web page on {server.page_address}", flush=True)
     while not stopping.wait(1.0):
         pass
-    finished = server.stop(grace=5.0)
+    server.stop(grace=5.0)
     logging.info("Stopped.")
-    if not finished:
-        sys.stdout.flush()
-        os._exit(0)  # the interpreter would wait for what is left running
+    sys.stdout.flush()
+    os._exit(0)  # the interpreter would wait for what is left running, and free every model first, which takes seconds
 
 
 def start():

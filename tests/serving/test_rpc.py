@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import ipaddress
 import threading
+import time
 
 import grpc
 import pytest
@@ -165,9 +166,10 @@ def test_deadlines_are_handed_on_and_those_that_passed_are_not_worked_on(asked, 
     message = get_model_status_pb2.GetModelStatusRequest()
     first = stub.GetModelStatus.future(message, timeout=100)
     assert calls.begun.acquire(timeout=20) and not requests.are_done()
-    assert 90 < calls.waited[0] <= 100
+    assert 90 < calls.waited[0] < 101  # the server's clock may be a little behind
     code, _ = refused(lambda message, timeout: stub.GetModelStatus(message, timeout=0.1), message)
     assert code == Code.DEADLINE_EXCEEDED  # the only thread is not free
+    time.sleep(0.3)  # the server's own timer tells it a little later
     calls.go.set()
     first.result(timeout=20)
     assert until(requests.are_done) and len(calls.waited) == 1

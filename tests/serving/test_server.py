@@ -12,24 +12,13 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import (
-    model_service_pb2_grpc,
-    prediction_service_pb2_grpc,
-)
+from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from serving import server
-from serving.config import ModelConfig
+from serving.config import ModelConfig, read_config
 from serving.servable import Servable
 from tests.serving.toys import ROOT, Toy, start, stop, until
-from tests.serving.wire import (
-    IA,
-    NF,
-    X,
-    appear,
-    ends_after_the_last_answer,
-    refused,
-    request,
-)
+from tests.serving.wire import IA, NF, X, appear, ends_after_the_last_answer, refused, request, stub_of
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +30,6 @@ def channel(served):
 @pytest.fixture(scope="module")
 def stub(channel):
     return prediction_service_pb2_grpc.PredictionServiceStub(channel)
-
-
-@pytest.fixture(scope="module")
-def models(channel):
-    return model_service_pb2_grpc.ModelServiceStub(channel)
 
 
 # ---- Predict ----
@@ -79,10 +63,7 @@ def test_message_above_grpcs_own_default_size(served):
     np.testing.assert_array_equal(tf.make_ndarray(answer.outputs["y"]), x / 2 + 3)
 
 
-# ---- Metadata and status ----
-
-
-def test_model_without_a_version_is_waited_for(served, stub, models):
+def test_model_without_a_version_is_waited_for(served, stub):
     assert refused(stub.Predict, request({"x": X}, model="none_yet"))[0] == NF
     assert "Model none_yet: " in served.log.read_text() and "waiting for one" in served.log.read_text()
     (served.models / "none_yet").mkdir()
@@ -148,3 +129,33 @@ def test_unforeseen_failure_is_internal_and_the_server_lives(tmp_path, monkeypat
                 code, text = refused(stub.Predict, request({"x": X}, model="a"))
             assert code == grpc.StatusCode.INTERNAL and "division" not in text
             assert stub.Predict(request({"x": X}, model="a")).outputs["y"].float_val == [2.0, 3.5]
+
+
+def test_config_file_whose_folder_comes_later_is_read_again(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(server, "CONFIG_SECONDS", 0.1)
+    file, late = tmp_path / "models.config", tmp_path / "late"
+    Toy(1.0).save(tmp_path / "a" / "1", "serving_default")
+    form = 'config {{ name: "{0}" base_path: "{1}/{0}" model_platform: "tensorflow" }}'
+
+    def write(*names):
+        listed = " ".join(form.format(name, tmp_path) for name in names)
+        (tmp_path / "new").write_text(f"model_config_list {{ {listed} }}")
+        (tmp_path / "new").rename(file)
+
+    def serves(name):
+        try:
+            return stub.Predict(request({"x": X}, model=name), timeout=20)
+        except grpc.RpcError:
+            return None
+
+    write("a")
+    words = {"port": 0, "poll_seconds": 0.05, "config_file": str(file), "config_poll_seconds": 0.05}
+    with server.Server(read_config(file), **words) as running, stub_of(running) as stub:
+        write("a", "late")
+        assert until(lambda: [one for one in caplog.records if "are not served" in one.getMessage()])
+        assert serves("a") and not serves("late")
+        late.mkdir()
+        appear(late, 1, lambda path: Toy(2.0).save(path, "serving_default"))
+        assert until(lambda: serves("late"))
+        write("late")
+        assert until(lambda: not serves("a")) and serves("late")

@@ -103,9 +103,8 @@ def appear(folder, number, build):
 
 
 def broken(path):
-    os.mkdir(path)
-    with open(os.path.join(path, "saved_model.pb"), "wb") as stream:
-        stream.write(b"\xff not a protocol buffer")
+    path.mkdir()
+    (path / "saved_model.pb").write_bytes(b"\xff not a protocol buffer")
 
 
 def ends_after_the_last_answer(running, number, model, offset):

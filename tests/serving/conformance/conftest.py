@@ -107,14 +107,6 @@ def folders(target):
 
 
 @pytest.fixture
-def shared(target, tmp_path):
-    """A folder for files that a model and its test both see."""
-    if not target.own:
-        pytest.skip("the model and the test watch the same files, which a target elsewhere does not see")
-    return tmp_path
-
-
-@pytest.fixture
 def rest(target):
     """ask(verb, path, body) -> (HTTP status, JSON); a body that is no str or bytes is written as JSON."""
     if target.rest is None:

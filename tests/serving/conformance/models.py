@@ -154,13 +154,6 @@ def set_methods(path, methods):
         stream.write(message.SerializeToString())
 
 
-def appear(folder, name, build):
-    """A version folder as an export makes it: whole or not at all."""
-    hidden = os.path.join(str(folder), f".new-{name}")
-    build(hidden)
-    os.rename(hidden, os.path.join(str(folder), str(name)))
-
-
 def warmup_file(path, records):
     """Gives a version folder the requests to replay.   Args: records: bytes each; or the bytes of the file itself."""
     os.makedirs(os.path.join(str(path), os.path.dirname(WARMUP)), exist_ok=True)

@@ -11,9 +11,9 @@ from tensorflow_serving.apis import get_model_metadata_pb2, model_pb2, predictio
 from serving import server
 from serving.config import read_config
 from serving.server import Server
-from tests.serving.conformance.models import Toy, appear, config, entry
+from tests.serving.conformance.models import Toy, config, entry
 from tests.serving.toys import run_process, until
-from tests.serving.wire import NF, X, refused, request, states, stub_of
+from tests.serving.wire import NF, X, appear, refused, request, states, stub_of
 from tests.tfrecords.here import run_here
 
 BAD = "model_config_list { config { name: 3 } }"
@@ -61,11 +61,13 @@ def answers(stub, model, version=None):
         return None
 
 
-def test_37_rewritten_config_is_picked_up(two):
-    with serving(two, 0.05) as running, stub_of(running) as stub:
+def test_37_rewritten_config_is_picked_up(two, caplog):
+    with caplog.at_level("ERROR"), serving(two, 0.05) as running, stub_of(running) as stub:
         rewrite(two, entry("b", two / "a"))
         assert until(lambda: answers(stub, "b")) and answers(stub, "a")
-        rewrite(two, "config { name: 3 }")  # is told of and changes nothing
+        rewrite(two, "config { name: 3 }")
+        assert until(lambda: [one for one in caplog.records if "stays as it was" in one.getMessage()])
+        assert answers(stub, "a") and answers(stub, "b")
         rewrite(two)
         assert until(lambda: not answers(stub, "b")) and answers(stub, "a")
 

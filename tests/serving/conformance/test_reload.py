@@ -11,9 +11,9 @@ from serving import server
 from serving.config import ModelConfig
 from serving.server import Server
 from serving.status import StatusError
-from tests.serving.conformance.models import Toy, appear, config, entries, entry
+from tests.serving.conformance.models import Toy, config, entries, entry
 from tests.serving.toys import run_process, until
-from tests.serving.wire import FP, IA, NF, X, broken, refused, request, states, stub_of
+from tests.serving.wire import FP, IA, NF, X, appear, broken, refused, request, states, stub_of
 from tests.tfrecords.here import run_here
 
 UNKNOWN = grpc.StatusCode.UNKNOWN

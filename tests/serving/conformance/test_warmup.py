@@ -5,13 +5,12 @@ import shutil
 import pytest
 from tensorflow_serving.apis import classification_pb2, inference_pb2, model_pb2, regression_pb2, session_service_pb2
 
-from tests.serving.conformance.models import CLASSIFY, REGRESS, appear, log_of, warmup_file
+from tests.serving.conformance.models import CLASSIFY, REGRESS, log_of, warmup_file
 from tests.serving.toys import until
-from tests.serving.wire import X, examples, request, states
+from tests.serving.wire import X, appear, examples, request, states
 
 AVAILABLE, END = 30, 50
 GOOD = log_of("predict", request({"x": X}, model="warm"))
-NUMBERS = iter(range(2, 1000))  # a version that failed does not serve, so that every test adds a newer one
 
 
 @pytest.fixture
@@ -19,7 +18,7 @@ def load(folders, models):
     """load(records, source) -> the status of a new version of `warm` with these warm-up requests."""
 
     def add(records, source="moving/1"):
-        number = next(NUMBERS)
+        number = 1 + max(int(path.name) for path in (folders / "warm").iterdir() if path.name.isdigit())
 
         def build(path):
             shutil.copytree(folders / source, path)
