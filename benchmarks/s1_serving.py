@@ -1,10 +1,14 @@
 """S1: embeddings asked for by 32 clients at once, beside litserve and mlserver with the same network."""
 
 import asyncio
+import atexit
 import base64
+import contextlib
 import functools
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -32,7 +36,8 @@ class _Server:
         self.path, self.port = pathlib.Path(self.folder.name), _free_port()
         np.savez(self.path / "arrays.npz", **arrays)
         (self.path / "peer.py").write_text(textwrap.dedent(self.SCRIPT))
-        self.process = subprocess.Popen(self.command(), cwd=ROOT, stdout=subprocess.DEVNULL)
+        self.process = subprocess.Popen(self.command(), cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True)
+        atexit.register(self.close)
 
     def command(self):
         return [sys.executable, str(self.path / "peer.py"), str(self.path), str(self.port)]
@@ -48,12 +53,11 @@ class _Server:
                     raise RuntimeError(f"the server ended with code {self.process.poll()} or did not start") from None
                 time.sleep(0.1)
 
-    def __del__(self):
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
+    def close(self):
+        """Ends the server and what it has started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
         self.folder.cleanup()
 
 
@@ -68,7 +72,7 @@ class Litserve(_Server):
 
         class Api(litserve.LitAPI):
             def setup(self, device):
-                self.embed = work.network(dict(np.load(pathlib.Path(sys.argv[1]) / "arrays.npz"))).embed
+                self.network = work.network(dict(np.load(pathlib.Path(sys.argv[1]) / "arrays.npz")))
 
             def decode_request(self, request):
                 return np.frombuffer(base64.b64decode(request["image"]), np.uint8).reshape(work.SIDE, work.SIDE, 3)
@@ -77,7 +81,7 @@ class Litserve(_Server):
                 return np.stack(inputs)
 
             def predict(self, images):
-                return self.embed(images)["embedding"].numpy()
+                return self.network.embed(images)["embedding"].numpy()
 
             def unbatch(self, output):
                 return list(output)
@@ -138,12 +142,12 @@ class Mlserver(_Server):
         class Runtime(mlserver.MLModel):
             async def load(self):
                 folder = pathlib.Path(__file__).parent
-                self.embed = work.network(dict(np.load(folder / "arrays.npz"))).embed
+                self.network = work.network(dict(np.load(folder / "arrays.npz")))
                 return True
 
             async def predict(self, payload):
                 images = NumpyCodec.decode_input(payload.inputs[0])
-                vectors = self.embed(images)["embedding"].numpy()
+                vectors = self.network.embed(images)["embedding"].numpy()
                 outputs = [NumpyCodec.encode_output("embedding", vectors)]
                 return mlserver.types.InferenceResponse(model_name=self.name, outputs=outputs)
     """

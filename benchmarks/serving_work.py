@@ -3,6 +3,7 @@
 Loaded in our environment and in those of the peers: what only one of them has is imported where it is used.
 """
 
+import atexit
 import pathlib
 import subprocess
 import sys
@@ -148,6 +149,7 @@ class Served:
         else:
             words = ["benchmarks.serving_work", f"{folder}/port"]
         self.process = subprocess.Popen([sys.executable, "-m", *words], cwd=ROOT, stdout=subprocess.DEVNULL)
+        atexit.register(self.close)
         try:
             port = port_when_written(folder / "port", self.process)
             self.client = GrpcClient(f"localhost:{port}", self.METHOD, predict_messages(arrays["images"]))
@@ -176,10 +178,6 @@ class Served:
         self.process.kill()
         self.process.wait()
         self.folder.cleanup()
-
-    def __del__(self):
-        if hasattr(self, "process"):
-            self.close()
 
 
 def port_when_written(path, process):

@@ -29,11 +29,12 @@ def peers_python(lock="requirements.txt", folder=None):
 
 
 def _make(folder, python, lock, stamp):
+    # A lock is whole, and mlserver needs a newer protobuf than TensorFlow asks for, with which that works all the same.
     print(f"making {folder.name} from {lock.name} (about a minute, 1.3 GB)", file=sys.stderr, flush=True)
     shutil.rmtree(folder, ignore_errors=True)
     try:
         for words in ([sys.executable, "-m", "venv", str(folder)],
-                      [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(lock)]):
+                      [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r", str(lock)]):
             done = subprocess.run(words, capture_output=True, text=True)
             if done.returncode:
                 said = (done.stderr or done.stdout).strip().splitlines() or [f"code {done.returncode}"]

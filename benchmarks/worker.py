@@ -21,6 +21,7 @@ from benchmarks.row import load
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 OURS = "ours"
+CLOSING_SECONDS = 20
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS",
             "TF_NUM_INTEROP_THREADS")
 
@@ -54,13 +55,16 @@ class Worker:
         self.close()
 
     def close(self):
-        self._process.kill()
-        self._process.wait()
-        self._process.stdout.close()
         try:
-            self._process.stdin.close()
-        except BrokenPipeError:     # a question it died of is still in the buffer
+            self._process.stdin.close()     # it ends what it has started, and itself
+        except BrokenPipeError:             # a question it died of is still in the buffer
             pass
+        try:
+            self._process.wait(CLOSING_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
 
     def result(self):
         return self._ask("result")
