@@ -34,7 +34,8 @@ def _make(folder, python, lock, stamp):
     shutil.rmtree(folder, ignore_errors=True)
     try:
         for words in ([sys.executable, "-m", "venv", str(folder)],
-                      [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r", str(lock)]):
+                      [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
+                       "-r", str(lock)]):
             done = subprocess.run(words, capture_output=True, text=True)
             if done.returncode:
                 said = (done.stderr or done.stdout).strip().splitlines() or [f"code {done.returncode}"]
