@@ -186,8 +186,9 @@ def test_two_replicas_train_export_and_are_judged_by_one(tmp_path):
 
 @pytest.mark.parametrize("kind, signatures", [
     ("bands:classes=6,images=48,size=32", {"embed_tensor", "verify_tensor"}),
-    ("identities:identities=6,images=6,size=32",
-     {f"{name}{form}" for name in ("embed", "verify") for form in ("", "_tensor", "_landmarks")}),
+    pytest.param("identities:identities=6,images=6,size=32",
+                 {f"{name}{form}" for name in ("embed", "verify") for form in ("", "_tensor", "_landmarks")},
+                 marks=pytest.mark.slow),
 ])
 def test_other_images_are_trained_on_and_exported(tmp_path, kind, signatures):
     source = SyntheticSource.parse(kind)

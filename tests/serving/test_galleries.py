@@ -156,6 +156,7 @@ def test_the_command_changes_a_running_server(running, asked, tmp_path, capsys):
     assert code == 1 and "`--gallery` is of a folder but --server=" in error
 
 
+@pytest.mark.slow        # each change is verified in a process of its own
 def test_the_command_erases_in_a_folder(tmp_path, capsys):
     Encoder().save(tmp_path / "toy" / "1", "embed")
     entries = [(name, f"{name}/0", png(*colour)) for name, colour in (
