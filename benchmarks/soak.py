@@ -93,8 +93,8 @@ def soak(minutes, share, change_seconds, tell=print):
 
     arrays = work.inputs(0, 0)
     requests = work.predict_messages(arrays["images"])
-    vectors = np.concatenate([work.network(arrays).embed(image[None])["embedding"].numpy()
-                              for image in arrays["images"]])
+    network = work.network(arrays)
+    vectors = np.concatenate([network.embed(image[None])["embedding"].numpy() for image in arrays["images"]])
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         (folder / "model").mkdir()
