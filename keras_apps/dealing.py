@@ -20,7 +20,8 @@ def select(images, config, answerable):
     """
     records = images.records
     names, labels = classes_of(records, config.classes)
-    precise = (labels < 0) | answerable(config, names)[labels]
+    can_be_answers = answerable(config, names)
+    precise = (labels < 0) | can_be_answers[labels]
     masks = dict(zip(SIDES, sides_of(records, config, labels, names)))
     known = labels >= 0
     units = records.column("case") if records.has("case") else np.full(records.count, -1)
@@ -40,7 +41,7 @@ def select(images, config, answerable):
         if len(rows):
             one = splits.Split(images, rows, labels[rows], names, False)
             found[side] = one.sound() if side == "train" else one.spread(config.data.test_images)
-    _require_each(records, names, found, answerable(config, names))
+    _require_each(records, names, found, can_be_answers)
     train = np.isin(np.arange(records.count), found["train"].rows)
     classes = np.where(train, labels, -1).astype(np.int32)
     rest = np.flatnonzero(seen & ~train)

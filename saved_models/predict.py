@@ -11,6 +11,7 @@ of length 1 of a small network differ by 6e-8 between --batch=1 and 64, and by n
 
 import collections
 import concurrent.futures
+import contextlib
 import functools
 import hashlib
 import itertools
@@ -345,7 +346,7 @@ class _Work:
     def run(self, show):
         done = sum(entry["count"] + entry["skipped"]["count"] for entry in self._there.done.values())
         workers = min(8, os.cpu_count() or 1)
-        show = show or (lambda done, total: _Silent())
+        show = show or (lambda done, total: contextlib.nullcontext(lambda count: None))
         threads = concurrent.futures.ThreadPoolExecutor
         with show(done, len(self._images.rows)) as advance, threads(workers) as reading, \
                 threads(self._in_flight) as asking:
@@ -440,14 +441,6 @@ def _joined(name, parts):
         shapes = sorted({str(list(part.shape[1:])) for part in parts})
         raise ValueError(f"the output `{name}` has rows of {len(shapes)} shapes, such as {' and '.join(shapes[:2])}, "
                          "which make no array; leave it out by --outputs.") from None
-
-
-class _Silent:
-    def __enter__(self):
-        return lambda count: None
-
-    def __exit__(self, *_):
-        pass
 
 
 class Shown:

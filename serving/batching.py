@@ -258,6 +258,8 @@ class Queue:
     def _leave(self, task):
         """Nothing of a task waits any more."""
         task.idle = False
+        if not task.left:  # all of its rows ran, as those of nearly every task
+            return
         for batch in [batch for batch in self.waiting if task in batch.tasks]:
             batch.rows -= sum(last - first for own, first, last in batch.slices if own is task)
             batch.slices = [one for one in batch.slices if one[0] is not task]

@@ -16,7 +16,7 @@ class Answered:
 
     api: "Predict", "Classify", "Regress" or "MultiInference".  entrypoint: "GRPC" or "REST".
     response: None where there is an `error`, a StatusError, or, of a defect, None as well.
-    version, servable: that answered; None where none was found.  outputs: {output: array} of a Predict.
+    version, servable: that answered; None where none was found.
     """
 
     api: str
@@ -27,7 +27,6 @@ class Answered:
     seconds: float = 0.0
     version: int = None
     servable: object = None
-    outputs: dict = dataclasses.field(default_factory=dict)
 
 
 class Calls:
@@ -51,7 +50,7 @@ class Calls:
         def answer(told):
             if fill:
                 fill(told.servable)
-            return told.servable.predict(request, content, timeout, told.outputs)
+            return told.servable.predict(request, content, timeout)
 
         return self._asked(Answered("Predict", entrypoint, request), answer)
 
@@ -87,7 +86,7 @@ class Calls:
         """HandleReloadConfigRequest: answered once the new models are available; the status is in the response, too."""
         if request.config.WhichOneof("config") is not None:  # TF Serving, too, leaves all as it is without one
             for model in request.config.model_config_list.config:
-                if model.model_platform not in ("", "tensorflow") and self._manager.serves(model.name):
+                if model.model_platform not in ("", "tensorflow") and self._manager.config(model.name) is not None:
                     raise invalid(f"Illegal to change a model's platform. For model {model.name}")
             try:
                 models = models_of(request.config)
@@ -101,7 +100,7 @@ class Calls:
 
     def _require_known_logs(self, models):
         """Whoever may ask may not say where on this machine files are written: only the config file does."""
-        self._log_prefixes |= {model.logging.prefix for model in self._manager.configs() if model.logging}
+        self._log_prefixes |= {model.logging.prefix for model in self._manager.models() if model.logging}
         for model in models:
             if model.logging and model.logging.prefix not in self._log_prefixes:
                 raise StatusError(

@@ -9,8 +9,6 @@ from tensorflow_serving.config import model_server_config_pb2
 from serving.status import not_found
 
 CONFIG_BYTES = 2**20
-
-
 LOG_TYPE = "tfrecord"
 
 

@@ -68,11 +68,11 @@ class Galleries:
             raise invalid("Missing ModelSpec")
         if spec.WhichOneof("version_choice"):
             raise invalid("A version or label is named but it is the newest version of a gallery that is changed.")
-        self._manager.place(spec)  # a model that is not served gets no lock
+        self._manager.folder(spec)  # a model that is not served gets no lock
         with self._lock:
             own = self._locks.setdefault(spec.name, threading.Lock())
         with own:
-            number, path = self._manager.place(spec)
+            path = self._manager.folder(spec)
             if gallery.read_facts(path) is None:
                 raise StatusError(
                     Code.FAILED_PRECONDITION, f"Model {spec.name} is no gallery; name one built by serving.gallery"

@@ -6,6 +6,7 @@ import grpc
 from tensorflow_serving.apis import predict_pb2
 
 from saved_models.signatures import encoded_image
+from serving.channel import Endpoint
 from serving.errors import Unimplemented, error_of
 from serving.galleries import MOST_IMAGES, SERVICE
 from serving.values import from_proto, to_proto
@@ -24,8 +25,7 @@ class GalleryClient:
 
     def __init__(self, server="localhost:8500", gallery="gallery", timeout=SECONDS, channel=None):
         self._server, self._gallery, self._timeout = server, gallery, timeout
-        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        self._own = grpc.insecure_channel(server, options) if channel is None else None
+        self._own = Endpoint(server).open(grpc) if channel is None else None
         channel = channel or self._own
         self._calls = {
             name: channel.unary_unary(
@@ -66,17 +66,16 @@ class GalleryClient:
 
     def erase(self, identities=(), entries=()):
         """As remove, but for good: the older versions go, and `proof` says what was searched for the vectors."""
-        return self._change("Remove", identities=list(identities), entries=list(entries), erase=True)
+        return self._change("Remove", erase=True, identities=list(identities), entries=list(entries))
 
-    def _change(self, name, **inputs):
+    def _change(self, name, erase=False, **texts):
         request = predict_pb2.PredictRequest()
         request.model_spec.name = self._gallery
-        for key, value in inputs.items():
-            if key != "erase" and len(value):
-                value = [one.encode("utf-8", "surrogateescape") if isinstance(one, str) else one for one in value]
-            elif key != "erase":
-                continue
-            request.inputs[key].CopyFrom(to_proto(key, value))
+        for key, values in filter(lambda pair: pair[1], texts.items()):
+            encoded = [one.encode("utf-8", "surrogateescape") if isinstance(one, str) else one for one in values]
+            request.inputs[key].CopyFrom(to_proto(key, encoded))
+        if erase:
+            request.inputs["erase"].CopyFrom(to_proto("erase", True))
         asked = f"Server {self._server}, gallery {self._gallery}: "
         try:
             response = self._calls[name](request, timeout=self._timeout)

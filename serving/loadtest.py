@@ -27,6 +27,7 @@ from absl import flags
 from tensorflow_serving.apis import predict_pb2
 
 from saved_models.signatures import encoded_image
+from serving.channel import Endpoint
 from serving.client import Client
 from serving.errors import ServingError
 from serving.files import require_place, write_whole
@@ -122,8 +123,7 @@ def load(server, requests, clients=0, rate=0.0, seconds=10.0, warm_up=2.0, timeo
     """
     if (clients > 0) == (rate > 0) or clients < 0 or rate < 0:
         raise ValueError(f"`clients` is {clients} and `rate` {rate} but exactly one of them must be above 0.")
-    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-    with grpc.insecure_channel(server, options) as channel:
+    with Endpoint(server).open(grpc) as channel:
         grpc.channel_ready_future(channel).result(timeout)
         sender = _Sender(channel, requests, timeout, check)
         started = time.monotonic()

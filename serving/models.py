@@ -116,9 +116,6 @@ class Manager:
         self._wait(lambda: self._seen >= 0 and all(version.is_settled() for version in self._all()), None)
         self._started = True
 
-    def serves(self, name):
-        return name in self._models
-
     def require_labels(self):
         """Raises: StatusError for a label of a version that does not serve, unless that is allowed."""
         with self._changed:
@@ -248,10 +245,6 @@ class Manager:
         """The ModelConfig of a model; None where there is no such model."""
         return self._models.get(name)
 
-    def configs(self):
-        """[ModelConfig] of all models."""
-        return list(self._models.values())
-
     def loaded(self):
         """[(name, number)] of the versions that answer."""
         with self._changed:
@@ -276,11 +269,10 @@ class Manager:
                 version.users -= 1
                 self._release(version)
 
-    def place(self, spec):
-        """(number, folder) of the version for a ModelSpec.   Raises: StatusError."""
+    def folder(self, spec):
+        """The folder of the version for a ModelSpec.   Raises: StatusError."""
         with self._changed:
-            version = self._find(spec)
-            return version.number, version.path
+            return self._find(spec).path
 
     def wait_for(self, name, number, timeout=None, alone=False):
         """Until a version serves that was written just now; `alone` = and no other one is loaded any more.

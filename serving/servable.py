@@ -52,10 +52,10 @@ class Servable:
             self.watch(key, outputs, time.perf_counter() - started)
         return outputs
 
-    def predict(self, request, tensor_content=False, timeout=None, seen=None):
+    def predict(self, request, tensor_content=False, timeout=None):
         """PredictRequest -> PredictResponse without model name and version, which the caller knows.
 
-        Args:   timeout: seconds it may wait for its batch.  seen: dict that gets the outputs as arrays.
+        Args:   timeout: seconds it may wait for its batch.
         Raises: StatusError with TF Serving's code and text.
         """
         key, definition = self.signature(request.model_spec.signature_name)
@@ -66,8 +66,6 @@ class Servable:
         if self._most_pixels is not None:
             require_pixels(inputs, self._most_pixels)
         outputs = self.run(key, inputs, timeout)
-        if seen is not None:
-            seen.update(outputs)
         response = predict_pb2.PredictResponse()
         for alias in aliases:
             write_tensor(outputs[alias], response.outputs[alias], tensor_content)

@@ -178,7 +178,7 @@ class Server:
                 raise
             self._serving = True
             self._grpc.start()
-            for http in filter(None, (self._rest, self._page)):
+            for http in self._http:
                 http.start()
             self._config.start()
 
@@ -195,8 +195,7 @@ class Server:
         """No new requests; those under way get `grace` seconds. Returns whether nothing is left running."""
         self._interrupted = True
         self._config.stop()
-        pages = [http for http in (self._rest, self._page) if http]
-        for http in pages:
+        for http in self._http:
             http.stop()
         grace = grace if self._serving else 0
         until = time.monotonic() + grace
@@ -205,7 +204,7 @@ class Server:
         while not self._is_idle() and time.monotonic() < until:
             time.sleep(0.02)
         self._grpc.stop(0).wait()
-        for http in pages:
+        for http in self._http:
             http.close()
         self._requests.shutdown(wait=False, cancel_futures=True)
         self._log.close()
@@ -218,8 +217,13 @@ class Server:
     def __exit__(self, *_):
         self.stop()
 
+    @property
+    def _http(self):
+        """What answers by HTTP: REST and the web page, where there are such."""
+        return [one for one in (self._rest, self._page) if one]
+
     def _is_idle(self):
-        return self._requests.are_done() and all(http.is_done() for http in (self._rest, self._page) if http)
+        return self._requests.are_done() and all(http.is_done() for http in self._http)
 
     def _bind(self, address, remedy):
         try:
