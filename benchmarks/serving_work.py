@@ -140,15 +140,9 @@ class Served:
         folder = pathlib.Path(self.folder.name)
         if model:
             save(arrays, folder / "model" / "1")
-            (folder / "batching").write_text(
-                f"max_batch_size {{ value: {BATCH} }} batch_timeout_micros {{ value: 1000 }} "
-                "num_batch_threads { value: 1 } max_enqueued_batches { value: 100 }")
-            words = ["serving.server", "--port=0", f"--port_file={folder}/port", "--model_name=model",
-                     f"--model_base_path={folder}/model", "--enable_batching",
-                     f"--batching_parameters_file={folder}/batching"]
+            self.process = serve(folder)
         else:
-            words = ["benchmarks.serving_work", f"{folder}/port"]
-        self.process = subprocess.Popen([sys.executable, "-m", *words], cwd=ROOT, stdout=subprocess.DEVNULL)
+            self.process = _start("benchmarks.serving_work", f"{folder}/port")
         atexit.register(self.close)
         try:
             port = port_when_written(folder / "port", self.process)
@@ -178,6 +172,23 @@ class Served:
         self.process.kill()
         self.process.wait()
         self.folder.cleanup()
+
+
+def serve(folder, *more):
+    """Our server in a process, with batching, of the versions in <folder>/model; it writes its port to <folder>/port.
+
+    Args:    more: further flags.
+    """
+    (folder / "batching").write_text(
+        f"max_batch_size {{ value: {BATCH} }} batch_timeout_micros {{ value: 1000 }} "
+        "num_batch_threads { value: 1 } max_enqueued_batches { value: 100 }")
+    return _start("serving.server", "--port=0", f"--port_file={folder}/port", "--model_name=model",
+                  f"--model_base_path={folder}/model", "--enable_batching",
+                  f"--batching_parameters_file={folder}/batching", *more)
+
+
+def _start(*words):
+    return subprocess.Popen([sys.executable, "-m", *words], cwd=ROOT, stdout=subprocess.DEVNULL)
 
 
 def port_when_written(path, process):

@@ -15,7 +15,6 @@ import os
 import pathlib
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -29,7 +28,6 @@ from keras_apps import cells
 from serving.files import require_place, write_whole
 from tfrecords import command
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 CLOSE = 1e-4    # of a coordinate, times the version
 
 
@@ -99,13 +97,7 @@ def soak(minutes, share, change_seconds, tell=print):
         folder = pathlib.Path(folder)
         (folder / "model").mkdir()
         export(arrays, folder / "model", 1)
-        (folder / "batching").write_text(
-            f"max_batch_size {{ value: {work.BATCH} }} batch_timeout_micros {{ value: 1000 }} "
-            "num_batch_threads { value: 1 } max_enqueued_batches { value: 100 }")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "serving.server", "--port=0", f"--port_file={folder}/port", "--model_name=model",
-             f"--model_base_path={folder}/model", "--enable_batching", "--enable_serialization_as_tensor_content",
-             f"--batching_parameters_file={folder}/batching"], cwd=ROOT, stdout=subprocess.DEVNULL)
+        process = work.serve(folder, "--enable_serialization_as_tensor_content")
         try:
             address = f"localhost:{work.port_when_written(folder / 'port', process)}"
             check = Checker(requests, vectors)
