@@ -221,13 +221,6 @@ class Manager:
         wanted = [version for version in available if version.wanted]
         return {version.number: version for version in wanted or available}
 
-    def wait_until_available(self, timeout=None):
-        """Until every model has a version that serves.   Raises: TimeoutError that says what is missing."""
-        if not self._wait(lambda: not self._unavailable(), timeout):
-            with self._changed:
-                reasons = "; ".join(self._unavailable())
-            raise TimeoutError(f"Not every model became available within {timeout} s: {reasons}.")
-
     def failures(self):
         """[("NAME version N: reason", folder)] of the versions that are wanted but failed for good."""
         with self._changed:
@@ -351,11 +344,10 @@ class Manager:
     def _all(self):
         return [version for versions in self._versions.values() for version in versions.values()]
 
-    def _unavailable(self, names=None):
+    def _unavailable(self, names):
         missing = []
-        for name, versions in self._versions.items():
-            if name not in (self._models if names is None else names):
-                continue
+        for name in names:
+            versions = self._versions.get(name, {})
             if not any(version.state == State.AVAILABLE for version in versions.values()):
                 errors = [
                     f"version {version.number}: {version.error.message}"
