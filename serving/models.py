@@ -23,6 +23,7 @@ State = get_model_status_pb2.ModelVersionStatus.State
 
 REMEMBERED_VERSIONS = 1000  # unloaded versions a model still lists
 NOTICE_SECONDS = 10.0  # between two notes that a model has no version yet
+RELOAD_SECONDS = 600.0  # a reload without a limit ends after so long, else it would hold up all others for ever
 
 
 class _Version:
@@ -87,9 +88,9 @@ class Manager:
         self._allow_labels, self._batch, self._most_pixels = allow_labels, batch, most_pixels
         self._noticed = {}  # {name: when its lack of versions was told}
         self._changed = threading.Condition()  # guards the versions, tells of their changes
-        self._reloading = threading.Lock()  # one change of the models after the other
         self._generation, self._seen = 0, -1  # of the models; of those whose folders were looked at
-        self._holding = False  # nothing is unloaded or exchanged before it is known that the new models serve
+        # While a reload is under way: nothing is unloaded or exchanged before it is known that the new models serve.
+        self._holding = False
         self._started = False
         self.watch = None  # (name, number, path, servable or None, seconds) -> None, told of each attempt to load
         self._stopping, self._wake = threading.Event(), threading.Event()
@@ -113,7 +114,7 @@ class Manager:
 
     def wait_until_settled(self):
         """Until each version found by the first look is available or has failed for good, or `interrupt`."""
-        self._wait(lambda: self._seen >= 0 and all(version.is_settled() for version in self._all()), None)
+        self._wait(lambda: self._seen >= 0 and all(version.is_settled() for version in self._all()))
         self._started = True
 
     def require_labels(self):
@@ -121,10 +122,12 @@ class Manager:
         with self._changed:
             self._require_labels({}, self._models)
 
-    def reload(self, models, timeout=None):
+    def reload(self, models, timeout=None, gone=lambda: False):
         """Serve these models instead. All that is new serves before anything goes and before any label moves.
 
-        Args:   models: [ModelConfig].  timeout: seconds for the new versions to become available; None = no limit.
+        Args:   models: [ModelConfig].  timeout: seconds for the reload before this one to end and for the new versions
+                to become available; None = RELOAD_SECONDS.
+                gone: () -> whether nobody waits for the end of it any more; asked often, so it must answer at once.
         Raises: StatusError; then everything stays as it was.
         """
         try:
@@ -132,7 +135,13 @@ class Manager:
         except ValueError as error:
             raise invalid(str(error)) from None
         new = {model.name: model for model in models}
-        with self._reloading:
+        limit = RELOAD_SECONDS if timeout is None else timeout
+        deadline = time.monotonic() + limit
+        with self._changed:
+            self._require(
+                lambda: not self._holding, deadline, gone,
+                lambda: f"The reload before this one is not done after {limit:.1f} s; ask again once it is.",
+            )  # fmt: skip
             before = self._models
             labelled = {
                 name: dataclasses.replace(model, labels=before[name].labels) if name in before else model
@@ -140,18 +149,16 @@ class Manager:
             }
             self._holding, taken = True, False
             self._serve({**before, **labelled})  # what is not named any more serves until the others do
-            try:
-                if not self._wait(lambda: self._all_served(before, new), timeout):
-                    with self._changed:
-                        missing = "; ".join(self._unavailable(new))
-                    raise StatusError(
-                        Code.DEADLINE_EXCEEDED, f"Not every model became available within {timeout:.1f} s: {missing}"
-                    )
-                with self._changed:
-                    self._require_labels(before, new)
-                taken = True
-            finally:
-                self._settle(new if taken else before, taken)
+        try:
+            self._require(
+                lambda: self._all_served(before, new), deadline, gone,
+                lambda: f"Not every model became available within {limit:.1f} s: {'; '.join(self._unavailable(new))}",
+            )  # fmt: skip
+            with self._changed:
+                self._require_labels(before, new)
+            taken = True
+        finally:
+            self._settle(new if taken else before, taken)
 
     def _settle(self, models, taken):
         """Ends a reload: what was loaded to replace another takes its place, or is dropped."""
@@ -164,6 +171,7 @@ class Manager:
                 version.moved_to = version.path
             self._holding = False
             self._serve(models)
+            self._changed.notify_all()  # the next reload begins
 
     def _serve(self, models):
         """Changes which models there are; the next look at the folders begins at once."""
@@ -292,12 +300,11 @@ class Manager:
             others = [one for one in versions.values() if one.number != number and one.state != State.END]
             return version.state == State.AVAILABLE and not (alone and others)
 
-        if not self._wait(serves, timeout):
-            raise StatusError(
-                Code.DEADLINE_EXCEEDED,
-                f"Version {number} of model {name} is written but does not serve after {timeout:.1f} s; it will once "
-                "it is loaded.",
-            )
+        self._require(
+            serves, math.inf if timeout is None else time.monotonic() + timeout, lambda: False,
+            lambda: f"Version {number} of model {name} is written but does not serve after {timeout:.1f} s; it will "
+            "once it is loaded.",
+        )  # fmt: skip
 
     def models(self):
         """[ModelConfig] of the models there are now, by name."""
@@ -357,13 +364,26 @@ class Manager:
                 missing.append(f"model {name} ({errors[-1] if errors else 'no version loaded yet'})")
         return missing
 
-    def _wait(self, condition, timeout):
-        """In short waits, so that `interrupt` ends them. False = timed out."""
-        deadline = math.inf if timeout is None else time.monotonic() + timeout
+    def _require(self, condition, deadline, gone, late):
+        """Until the condition holds.   Raises: StatusError where it does not any more; late: () -> its text at last."""
+        if self._wait(condition, deadline, gone):
+            return
+        if self._stopping.is_set():
+            raise StatusError(Code.UNAVAILABLE, "The server is stopping")
+        if gone():
+            raise StatusError(Code.CANCELLED, "Its client is gone")
         with self._changed:
-            while not condition() and not self._stopping.is_set() and time.monotonic() < deadline:
-                self._changed.wait(min(0.2, max(0.0, deadline - time.monotonic())))
-            return condition() or self._stopping.is_set()
+            raise StatusError(Code.DEADLINE_EXCEEDED, late())
+
+    def _wait(self, condition, deadline=math.inf, gone=lambda: False):
+        """Whether the condition holds at last; the deadline, `interrupt` and a client's leaving end the short waits."""
+        with self._changed:
+            while not (holds := condition()) and not self._stopping.is_set() and not gone():
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                self._changed.wait(min(0.2, left))
+            return holds
 
     def _run(self):
         next_look = 0.0

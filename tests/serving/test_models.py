@@ -8,6 +8,7 @@ import shutil
 import socket
 import threading
 import time
+import types
 
 import grpc
 import numpy as np
@@ -21,10 +22,11 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from serving import models as models_of_server
 from serving.config import ModelConfig
 from serving.models import Manager
 from serving.server import Server
-from serving.status import StatusError
+from serving.status import Code, StatusError
 from tests.serving.toys import Toy, until
 from tests.serving.wire import FP, NF, State, X, appear, broken, refused, request, states
 
@@ -359,6 +361,81 @@ def test_reloads_from_many_threads_follow_each_other(put):
         with asked_all_the_time(manager, ("m", {})) as answers:
             list(pool.map(lambda path: manager.reload([ModelConfig("m", path)]), [a, b] * 4))
         assert set(answers[0]) <= {1.0, 2.0} and offset(manager, "m") in (1.0, 2.0)
+
+
+@contextlib.contextmanager
+def reloading(manager, models, **words):
+    """A reload in a thread of its own that waits for its models, and the error that it ended with."""
+    caught = []
+
+    def reload():
+        with pytest.raises(StatusError) as error:
+            manager.reload(models, **words)
+        caught.append(error.value)
+
+    thread = threading.Thread(target=reload, daemon=True)
+    thread.start()
+    assert until(lambda: {model.name for model in models} <= {model.name for model in manager.models()})
+    yield caught
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_a_reload_waits_for_the_one_before_it_no_longer_than_it_may(put, tmp_path):
+    a, gone = ModelConfig("a", put("a/1", 1)), threading.Event()
+    with managing(a) as manager:
+        with reloading(manager, [a, ModelConfig("never", str(tmp_path / "never"))], gone=gone.is_set):
+            with pytest.raises(StatusError, match="The reload before this one is not done after 0.1 s; ask") as caught:
+                manager.reload([], timeout=0.1)
+            assert caught.value.code == Code.DEADLINE_EXCEEDED
+            gone.set()
+        assert until(lambda: manager.models() == [a]) and offset(manager, "a") == 1.0, "it is not applied later"
+
+
+def test_a_reload_that_waited_has_only_what_is_left_of_its_time(put, tmp_path, monkeypatch):
+    later, gone, begun = [0.0], threading.Event(), threading.Event()
+    clock = types.SimpleNamespace(monotonic=lambda: time.monotonic() + later[0])
+    monkeypatch.setattr(models_of_server, "time", clock)
+    a, never, late = ModelConfig("a", put("a/1", 1)), *(ModelConfig(name, f"{tmp_path}/none") for name in "nl")
+    with concurrent.futures.ThreadPoolExecutor() as pool, managing(a) as manager:
+        with reloading(manager, [never], gone=gone.is_set):
+            second = pool.submit(manager.reload, [late], timeout=500, gone=begun.set)
+            assert begun.wait(20)
+            later[0] += 300
+            gone.set()
+        assert until(lambda: late in manager.models())
+        later[0] += 300
+        error = second.exception(timeout=20)
+        assert error.code == Code.DEADLINE_EXCEEDED and "within 500.0 s: model l (no version" in error.message
+        assert manager.models() == [a] and offset(manager, "a") == 1.0
+
+
+def test_a_reload_ends_with_its_client(put, tmp_path):
+    a, gone = ModelConfig("a", put("a/1", 1)), threading.Event()
+    with managing(a) as manager:
+        with reloading(manager, [ModelConfig("never", str(tmp_path / "never"))], gone=gone.is_set) as caught:
+            assert offset(manager, "a") == 1.0
+            gone.set()
+        assert caught[0].code == Code.CANCELLED and manager.models() == [a]
+        put("a/2", 2)  # versions change again
+        assert until(lambda: [one.state for one in statuses(manager, "a")] == [State.AVAILABLE, State.END])
+
+
+def test_a_reload_without_a_limit_ends_all_the_same(put, tmp_path, monkeypatch):
+    monkeypatch.setattr(models_of_server, "RELOAD_SECONDS", 0.1)
+    a = ModelConfig("a", put("a/1", 1))
+    with managing(a) as manager:
+        with pytest.raises(StatusError, match="within 0.1 s: model never .no version loaded yet"):
+            manager.reload([ModelConfig("never", str(tmp_path / "never"))])
+        assert manager.models() == [a]
+
+
+def test_a_reload_that_the_server_does_not_see_out_is_not_told_to_be_done(put, tmp_path):
+    a = ModelConfig("a", put("a/1", 1))
+    with managing(a) as manager:
+        with reloading(manager, [ModelConfig("never", str(tmp_path / "never"))]) as caught:
+            manager.interrupt()
+        assert caught[0].code == Code.UNAVAILABLE and manager.models() == [a]
 
 
 def test_a_broken_newest_version_hinders_neither_other_models_nor_labels(put):
