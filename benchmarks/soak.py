@@ -6,9 +6,12 @@ The embedded server runs in a process of its own with batching on. What it can d
 then requests come at random times at `load` of that rate, and every `change_seconds` another version is written, the
 newest two of which stay on the disk. Version V answers the network's vectors times V, so that an answer is right only
 if it is that of the version it names. Each half minute says how many were answered, how long they took, and what memory
-the server has. The exit code is 1 where a request failed or an answer was wrong.
+the server has. The exit code is 1 where a request failed, an answer was wrong, fewer versions answered than were
+written, or memory grew: a line through its second half rises, beyond two standard errors, by more than 32 bytes an
+answer, which is the least that malloc gives out.
 """
 
+import concurrent.futures
 import dataclasses
 import json
 import os
@@ -25,10 +28,13 @@ from absl import flags
 
 from benchmarks import serving_work as work
 from keras_apps import cells
+from keras_apps.run import commit
 from serving.files import require_place, write_whole
 from tfrecords import command
 
 CLOSE = 1e-4    # of a coordinate, times the version
+MEASURED_SECONDS, PERIOD_SECONDS = 10.0, 30.0
+LEAST_BYTES = 32    # that malloc gives out: a request that leaves anything behind leaves as much
 
 
 @dataclasses.dataclass
@@ -101,31 +107,27 @@ def soak(minutes, share, change_seconds, tell=print):
         try:
             address = f"localhost:{work.port_when_written(folder / 'port', process)}"
             check = Checker(requests, vectors)
-            most = load(address, requests, clients=32, seconds=10, check=check)
+            most = load(address, requests, clients=32, seconds=MEASURED_SECONDS, check=check)
             if most.errors:
                 raise RuntimeError(f"requests failed before the soak began: {most.errors}")
             rate = share * most.rate
             tell(f"{most.rate:.0f} answers a second by 32 clients; {rate:.0f} a second are asked for now")
-            stop, version = threading.Event(), [1]
 
-            def change():
-                while not stop.wait(change_seconds):
-                    version[0] += 1
-                    export(arrays, folder / "model", version[0])
-                    shutil.rmtree(folder / "model" / str(version[0] - 2), ignore_errors=True)
-            changing = threading.Thread(target=change, daemon=True)
-            changing.start()
-            periods, began = [], time.monotonic()
-            while time.monotonic() - began < minutes * 60:
-                found = load(address, requests, rate=rate, seconds=30, warm_up=0.0, check=check)
-                wrong = found.errors.pop("WRONG_ANSWER", 0)
-                p50, p99 = np.percentile(found.latencies, (50, 99)) * 1e3 if len(found.latencies) else (np.nan,) * 2
-                periods.append(Period(time.monotonic() - began, version[0], len(found.latencies),
-                                      sum(found.errors.values()) + found.unsent, wrong, p50, p99,
-                                      memory_mb(process.pid)))
-                tell(_line(periods[-1]))
-            stop.set()
-            changing.join(60)
+            def change(version):
+                export(arrays, folder / "model", version)
+                shutil.rmtree(folder / "model" / str(version - 2), ignore_errors=True)
+            with Changes(change, change_seconds) as changes:
+                periods, began = [], time.monotonic()
+                while time.monotonic() - began < minutes * 60:
+                    found = load(address, requests, rate=rate, seconds=PERIOD_SECONDS, warm_up=0.0, check=check,
+                                 seed=len(periods))
+                    changes.require_going()
+                    wrong = found.errors.pop("WRONG_ANSWER", 0)
+                    p50, p99 = np.percentile(found.latencies, (50, 99)) * 1e3 if len(found.latencies) else (np.nan,) * 2
+                    periods.append(Period(time.monotonic() - began, changes.version, len(found.latencies),
+                                          sum(found.errors.values()) + found.unsent, wrong, p50, p99,
+                                          memory_mb(process.pid)))
+                    tell(_line(periods[-1]))
             process.send_signal(signal.SIGTERM)
             if process.wait(30):
                 raise RuntimeError(f"the server ended with code {process.returncode}")
@@ -135,26 +137,89 @@ def soak(minutes, share, change_seconds, tell=print):
     return most.rate, rate, periods, sorted(check.versions)
 
 
+class Changes:
+    """Calls change(2), change(3), ... in a thread, one every `seconds`, from entering to leaving.
+
+    Raises: when it is left, or at `require_going`, what `change` raised.
+    """
+
+    def __init__(self, change, seconds):
+        self.version = 1
+        self._change, self._seconds = change, seconds
+        self._stop, self._pool = threading.Event(), concurrent.futures.ThreadPoolExecutor(1)
+
+    def __enter__(self):
+        self._going = self._pool.submit(self._run)
+        return self
+
+    def __exit__(self, kind, *_):
+        self._stop.set()
+        self._pool.shutdown()
+        if kind is None:
+            self._going.result()
+
+    def require_going(self):
+        if self._going.done():
+            self._going.result()
+
+    def _run(self):
+        due = time.monotonic() + self._seconds
+        while not self._stop.wait(max(0.0, due - time.monotonic())):
+            self._change(self.version + 1)
+            self.version += 1
+            due += self._seconds
+
+
+def growth(periods):
+    """(MB by which a line through the second half rises, its standard error, MB it may rise); None of too few."""
+    half = periods[len(periods) // 2:]
+    if len(half) < 4:
+        return None
+    seconds, mb = (np.array([getattr(one, key) for one in half]) for key in ("seconds", "mb"))
+    slope, start = np.polyfit(seconds, mb, 1)
+    beside = seconds - seconds.mean()
+    error = np.sqrt(((mb - start - slope * seconds) ** 2).sum() / (len(half) - 2) / (beside ** 2).sum())
+    took = seconds[-1] - seconds[0]
+    return slope * took, error * took, LEAST_BYTES * sum(one.answers for one in half[1:]) / 2**20
+
+
+def faults(minutes, change_seconds, periods, versions):
+    """[sentence] of each point on which the soak fails."""
+    failed, wrong = (sum(getattr(one, key) for one in periods) for key in ("failed", "wrong"))
+    found = [f"{count} {told}" for count, told in ((failed, "requests failed"), (wrong, "answers were wrong")) if count]
+    wanted = int(minutes * 60 / change_seconds) - 1
+    if len(versions) < wanted:
+        found.append(f"{len(versions)} versions answered but at least {wanted} were to")
+    grown = growth(periods)
+    if grown and grown[0] - 2 * grown[1] > grown[2]:
+        found.append(f"memory grew by {grown[0]:.1f} MB, at most {grown[2]:.1f} MB are flat")
+    return found
+
+
 def _line(one):
     return (f"| {one.seconds:.0f} | {one.version} | {one.answers:,} | {one.failed} | {one.wrong} | {one.p50:.1f} | "
             f"{one.p99:.1f} | {one.mb:.0f} |")
 
 
-def document(most, rate, share, periods, versions, machine):
-    """The log as Markdown."""
+def document(most, rate, share, periods, versions, found, machine, commit):
+    """The log as Markdown.   Args: found: what `faults` says."""
     answers, failed, wrong = (sum(getattr(one, key) for one in periods) for key in ("answers", "failed", "wrong"))
-    half = len(periods) // 2
-    first, second = ([one.mb for one in part] for part in (periods[:half], periods[half:]))
-    grown = np.mean(second) - np.mean(first) if first else float("nan")
+    grown = growth(periods)
+    memory = "Too few half minutes to judge memory by." if grown is None else (
+        f"A line through the second half of the resident memory rises by {grown[0]:.1f} MB (standard error "
+        f"{grown[1]:.1f} MB); flat is, beyond two standard errors, at most {grown[2]:.1f} MB: {LEAST_BYTES} bytes an "
+        "answer, the least that malloc gives out.")
     return "\n".join([
         "# Soak of the embedded server",
         "",
         f"`python -m benchmarks.soak`, {periods[-1].seconds / 60:.0f} minutes on {machine}, server and client on the "
-        f"same cores: one 64 x 64 x 3 image a request, four convolutions, batches of {work.BATCH}.",
+        f"same cores, commit {commit or 'unknown'}: one 64 x 64 x 3 image a request, four convolutions, batches of "
+        f"{work.BATCH}.",
         "",
         f"32 clients get {most:.0f} answers a second; {share:.0%} of that, {rate:.0f} a second, came at random times. "
-        f"{len(versions)} versions answered. **{answers:,} answers, {failed} failed, {wrong} wrong.** Resident memory, "
-        f"second half minus first half: {grown:+.0f} MB of {np.mean(second):.0f} MB.",
+        f"{len(versions)} versions answered. **{answers:,} answers, {failed} failed, {wrong} wrong.** {memory}",
+        "",
+        f"Failed: {'; '.join(found)}." if found else "Passed on every point.",
         "",
         "| second | version | answers | failed | wrong | p50 ms | p99 ms | MB |",
         "|---|---|---|---|---|---|---|---|",
@@ -175,13 +240,14 @@ def main(argv):
     if values.out:
         require_place("out", values.out)
     most, rate, periods, versions = soak(values.minutes, values.load, values.change_seconds)
-    text = document(most, rate, values.load, periods, versions, cells.machine())
+    found = faults(values.minutes, values.change_seconds, periods, versions)
+    text = document(most, rate, values.load, periods, versions, found, cells.machine(), commit())
     if values.out:
         write_whole("out", values.out, lambda stream: stream.write(text.encode()))
-    failed, wrong = sum(one.failed for one in periods), sum(one.wrong for one in periods)
-    print(json.dumps({"answers": sum(one.answers for one in periods), "failed": failed, "wrong": wrong,
-                      "versions": len(versions), "mb": [round(one.mb) for one in periods]}))
-    if failed or wrong:
+    print(json.dumps({"answers": sum(one.answers for one in periods), "failed": sum(one.failed for one in periods),
+                      "wrong": sum(one.wrong for one in periods), "versions": len(versions),
+                      "mb": [round(one.mb) for one in periods], "faults": found}))
+    if found:
         sys.exit(1)
 
 

@@ -53,20 +53,13 @@ version of the model answers. Images that cannot be answered are no lines; they 
 times, never longer than --timeout.
 """
 
-import functools
-import numbers
 import time
 
 import grpc
-import numpy as np
 from absl import flags
-from tensorflow_serving.apis import model_management_pb2
 
-from saved_models.signatures import IMAGE_BYTES
 from serving import channel
-from serving.answers import image_size, png_size, restoring_fault, share_fault
 from serving.channel import RETRIES, Connection
-from serving.config import config_message
 from serving.errors import (
     Aborted,
     AlreadyExists,
@@ -85,31 +78,22 @@ from serving.errors import (
     Unavailable,
     Unimplemented,
     Unknown,
-    error_of,
 )
-from serving.orientation import carried
 from serving.questions import (
     CHUNK,
+    MAPS,
+    MOST_SEED,
     OUTPUTS,
+    RELOAD_SECONDS,
     RESTORE_SECONDS,
     SECONDS,
     Questions,
     Waiting,
     as_list,
-    name_of,
-    read_images,
-    requests_of,
-    row_of,
+    raised,
 )
-from serving.questions import fine_image as _fine_image
 from tfrecords import command
 
-MOST_SEED = 2**63 - 1  # seeds are sent as int64
-RELOAD_SECONDS = 120.0  # to wait until new models are loaded
-# Of several images that are restored by one request, pixels those of the answers: they are waited for together.
-RESTORE_IMAGES, RESTORE_BYTES, RESTORE_PIXELS = 16, 4 * 2**20, 2**24
-OWN_SCALE = 0  # asks a model to restore by the scale it was judged by
-USUAL_SCALE = 4  # by which requests are cut where the model's own is not known
 POLL_SECONDS = 0.2  # between two questions of wait_ready
 ABSENT_SECONDS = 1.5  # a running server sees a version written a moment ago at its next look, after 1 s
 
@@ -212,7 +196,7 @@ class Client(Questions):
 
         Raises: ServingError with the image whose map holds anything else.
         """
-        return self._maps("fake_map", images)
+        return self._map("fake_map", images)
 
     def classify(self, images):
         """What does images[i] show? {"label" str, "decision" int32, "abstain" bool [n], "probabilities" float32 and
@@ -223,7 +207,7 @@ class Client(Questions):
 
         Raises: ServingError with the image whose answer is none.
         """
-        return self._joined_labels(self._classified(images))
+        return self._joined_labels(self._sparing(*self._classified(images)))
 
     def classify_each(self, images):
         """As classify, but one image cannot spoil the others, and only the answers of a request are kept.
@@ -233,17 +217,14 @@ class Client(Questions):
                  only a path is given is read when its turn comes.
         Raises:  ValueError at once; ServingError, by the iterator, for what is wrong with all of them.
         """
-        return ((image, row_of(answer)) for image, answer in self._classified(images))
+        return self.each("classify", images)
 
     def each(self, signature, images):
         """As classify_each, of any signature that answers single images: embed, ask, search, detect or classify.
 
         Returns: iterator of (image, {name: the image's own value}, or the error that speaks against this image alone).
         """
-        ask, images = self._asking(signature), as_list(images)
-        if not images:
-            raise ValueError(f"No image to {signature}; give at least one path or the bytes of one.")
-        return self._sparing(requests_of(images), ask)
+        return self._sparing(*self._every(signature, images))
 
     def asking(self, signature):
         """Asks one request as `each` does: ([(image, its name, bytes or why there are none)]) -> [(image, answer)].
@@ -252,13 +233,6 @@ class Client(Questions):
         """
         return self._together(self._asking(signature))
 
-    def _classified(self, images):
-        """Iterator of (image, {name: values [1, ...]} or its error)."""
-        images = as_list(images)
-        if not images:
-            raise ValueError("No image to classify; give at least one path or the bytes of one.")
-        return self._sparing(requests_of(images), self._classified_together)
-
     def explain(self, images):
         """What speaks for the label that `classify` gives, and where: float32 [n, H, W] in [0, 1], as `fake_map`.
 
@@ -266,20 +240,14 @@ class Client(Questions):
                 else.
         """
         try:
-            return self._maps("explain", images)
+            return self._map("explain", images)
         except FailedPrecondition as error:
             self.require("explain", cause=error)
             raise
 
-    def _maps(self, signature, images):
+    def _map(self, signature, images):
         images = as_list(images)
-        maps = self._ask_images(signature, ("map",), image_bytes=images)["map"]
-        self._require(maps, "map", rank=3, kinds="f")
-        for row, evidence in enumerate(maps):
-            fault = share_fault("map", evidence)
-            if fault:
-                raise self._fault(fault, name_of(images[row], row))
-        return np.clip(maps, 0, 1).astype(np.float32)
+        return self._maps(images, self._ask_images(signature, MAPS, image_bytes=images)["map"])
 
     def generate(self, count, seed=0, label=None):
         """[PNG bytes]: the images of the seeds seed, seed + 1, ..., asked for 32 a request.
@@ -287,29 +255,11 @@ class Client(Questions):
         Args:   label: index of the class, of a model that makes images of a class; None of one that does not.
         Raises: ValueError for a label that is missing or not taken; ServingError for an answer that is no PNG.
         """
-        if count < 1:
-            raise ValueError(f"`count` is {count} but must be at least 1.")
-        if not 0 <= seed <= MOST_SEED - count:
-            raise ValueError(f"`seed` is {seed} but must lie between 0 and {MOST_SEED - count:,} for {count} images.")
-        if label is not None and not 0 <= label < 2**31:
-            raise ValueError(f"`label` is {label} but must be the index of a class, 0 or more; correct it.")
+        conversations = self._generated(count, seed, label)
         signature = self.metadata().get("generate")
         if signature:  # where there is none, the server says so
             self._require_label(label, "label" in signature["inputs"])
-        images = []
-        for start in range(seed, seed + count, CHUNK):
-            seeds = np.arange(start, min(start + CHUNK, seed + count), dtype=np.int64)
-            inputs = {"seed": seeds} | ({} if label is None else {"label": np.full(len(seeds), label, np.int32)})
-            answer = self._talk(self._of_encoded("generate", ("image_bytes",), inputs))["image_bytes"]
-            self._require(answer, "image_bytes", rank=1, kinds="O")
-            for made_of, image in zip(seeds, answer):
-                if len(image) > IMAGE_BYTES or png_size(image) is None:
-                    raise self._fault(
-                        f"output `image_bytes` holds {len(image):,} bytes for seed {made_of} but must hold a PNG of at "
-                        f"most {IMAGE_BYTES:,}"
-                    )
-            images += answer.tolist()
-        return images
+        return [image for conversation in conversations for image in self._talk(conversation)]
 
     def restore(self, images, scale=None):
         """[PNG bytes]: each image made `scale` times as high and wide, in their order; None = the model's own scale.
@@ -319,12 +269,7 @@ class Client(Questions):
         Raises: ValueError for a scale that is no whole number or below 1; which ones the model knows, the server says.
                 ServingError with the image that is refused, or whose answer is no PNG or one of another size.
         """
-        restored = []
-        for _, answer in self.restore_each(images, scale):
-            if isinstance(answer, Exception):
-                raise answer
-            restored.append(answer)
-        return restored
+        return [raised(answer) for _, answer in self.restore_each(images, scale)]
 
     def restore_each(self, images, scale=None):
         """As restore, but one image cannot spoil the others, and only the answers of a request are kept.
@@ -334,14 +279,7 @@ class Client(Questions):
                  read when its turn comes.
         Raises:  ValueError at once; ServingError, by the iterator, for what is wrong with all of them.
         """
-        whole = isinstance(scale, numbers.Integral) and not isinstance(scale, bool)
-        if scale is not None and (not whole or not 1 <= scale < 2**31):  # sent as int32
-            raise ValueError(f"`scale` is {scale!r} but must be a whole number of at least 1, such as 4.")
-        images = as_list(images)
-        if not images:
-            raise ValueError("No image to restore; give at least one path or the bytes of one.")
-        scale = int(scale or OWN_SCALE)
-        return self._sparing(_requests(images, scale), functools.partial(self._restored_together, scale))
+        return self._sparing(*self._restored(images, scale))
 
     def _sparing(self, requests, ask):
         """Iterator of (image, its answer or the error that speaks against it alone), one request after another.
@@ -363,30 +301,6 @@ class Client(Questions):
             return pairs
 
         return together
-
-    def _restored_together(self, scale, sent, trusted):
-        """[PNG bytes or a ServingError] for each of [(name, bytes)], all of them sent in one request."""
-        names, encoded = zip(*sent)
-        rows, restored = iter(sent), []
-        inputs, called = {"image_bytes": list(encoded)}, {"image_bytes": names}
-        scales = {"scale": np.full(len(sent), scale, np.int32)}
-        try:
-            for answer in (yield from self._each("restore", ("image_bytes",), inputs, called, scales, trusted)):
-                if isinstance(answer, ServingError):
-                    next(rows)
-                    restored.append(answer)
-                    continue
-                self._require(answer["image_bytes"], "image_bytes", rank=1, kinds="O")
-                # The other way round a row would be lost.
-                for image, (name, asked) in zip(answer["image_bytes"], rows):
-                    fault = restoring_fault(image, image_size(asked), scale)
-                    restored.append(self._fault(fault, name) if fault else carried(asked, image))
-        except ServingError as error:
-            if error.code != "RESOURCE_EXHAUSTED" or len(sent) > 1 or not channel.too_large(error.message):
-                raise
-            # More than the server's memory or a message holds, which is 2 GB: smaller images may well be restored.
-            return [error_of(error.code, error.message, error.asked, names[0])]
-        return restored
 
     def _talk(self, conversation):
         """What a conversation returns, each question asked by `predict`."""
@@ -421,11 +335,7 @@ class Client(Questions):
 
     def require(self, signature, otherwise="", cause=None):
         """Raises: FailedPrecondition where the model has no such signature; `otherwise` = what follows from that."""
-        known = self.metadata()
-        if signature not in known:
-            said = f", so {otherwise}" if otherwise else f"; it has {', '.join(sorted({*known} - {'serving_default'}))}"
-            told = f"the model has no signature `{signature}`{said}"
-            raise FailedPrecondition("FAILED_PRECONDITION", told, self._asked()) from cause
+        self._require_known(self.metadata(), signature, otherwise, cause)
 
     def status(self):
         """[{"version", "state", "error_code", "error"}], newest first; state: AVAILABLE, LOADING, END ..."""
@@ -459,37 +369,18 @@ class Client(Questions):
         Raises: ValueError for text that is none; ServingError with the server's reason, after which it serves what it
                 served before.
         """
-        config = config_message(models) if isinstance(models, str) else models
-        request = model_management_pb2.ReloadConfigRequest(config=config)
-        asked = f"Server {self._server}: "
+        request, method = self._reload_request(models), self._connection.models.HandleReloadConfigRequest
         try:
-            response = self._connection.call(
-                self._connection.models.HandleReloadConfigRequest, request, timeout, retried=False
-            )
+            response = self._connection.call(method, request, timeout, retried=False)
         except grpc.RpcError as error:
-            raise error_of(error.code().name, error.details() or "no reason given", asked) from error
-        if response.status.error_code:
-            names = {code.value[0]: code.name for code in grpc.StatusCode}
-            code = names.get(response.status.error_code, "UNKNOWN")
-            raise error_of(code, response.status.error_message or "no reason given", asked)
+            raise self._reload_failure(error) from error
+        self._require_reloaded(response)
 
     def _ask_images(self, signature, outputs, **images):
         answers = []
         for conversation in self._conversations(signature, outputs, images):
             answers += self._talk(conversation)
         return self._put_together(outputs, answers)
-
-    def _require_label(self, label, conditional):
-        if conditional and label is None:
-            raise ValueError(
-                f"`label` is missing but model {self._model} makes images of a class; give the index of one, "
-                "--class_index=INDEX in the command."
-            )
-        if not conditional and label is not None:
-            raise ValueError(
-                f"`label` is {label} but model {self._model} knows no classes; leave it away, --class_index in the "
-                "command."
-            )
 
     def _statuses(self, request, timeout=None):
         """The states a look shows; with a timeout it is one look of many, which is not repeated by itself."""
@@ -505,27 +396,6 @@ class Client(Questions):
             return self._connection.call(method, request, seconds, retried)
         except grpc.RpcError as error:
             raise self._failure(error) from error
-
-    @staticmethod
-    def _fine():
-        return _fine_image()
-
-
-def _requests(images, scale):
-    """[(image, its name, bytes or why there are none)] of each request to restore images."""
-    request, shares = [], 0.0
-    for image, called, data in read_images(images):
-        share = 0.0
-        if not isinstance(data, Exception):
-            size = image_size(data)
-            pixels = size[0] * size[1] * (scale or USUAL_SCALE) ** 2 if size else RESTORE_PIXELS
-            share = max(1 / RESTORE_IMAGES, len(data) / RESTORE_BYTES, pixels / RESTORE_PIXELS)
-        if request and shares + share > 1:
-            yield request
-            request, shares = [], 0.0
-        request.append((image, called, data))
-        shares += share
-    yield request
 
 
 # ---- Command ----

@@ -11,8 +11,9 @@ import numpy as np
 from absl import flags
 
 from serving import bulk, folders, labels, targets, vote
+from serving.answers import png_size
 from serving.channel import connection
-from serving.client import ABSENT_SECONDS, CHUNK, Client, png_size
+from serving.client import ABSENT_SECONDS, CHUNK, Client
 from serving.errors import DeadlineExceeded, NotFound, ServingError, Unimplemented
 from serving.files import require_place, write_whole
 from serving.rows import of_all, of_image, plain

@@ -8,11 +8,14 @@ from google.protobuf import message as protobuf_message
 from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import classification_pb2, inference_pb2, regression_pb2
 
+from saved_models.signatures import EXAMPLE_IMAGE
+from serving.pixels import require_number
 from serving.status import Code, StatusError, invalid
 from serving.tensors import text_array
 
 CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
 INPUTS, CLASSES, SCORES, OUTPUTS = "inputs", "classes", "scores", "outputs"
+JOINED_BYTES = 256 * 2**20  # of a context, which each example gets a copy of
 
 
 def classify(servable, request, timeout=None, strict=False):
@@ -146,11 +149,20 @@ def _examples(given):
     examples = getattr(given, kind).examples
     if not examples:
         raise invalid("Input is empty.")
+    context = given.example_list_with_context.context
+    shared = EXAMPLE_IMAGE in context.features.feature
+    # How large each one is our own graphs see for themselves.
+    require_number(EXAMPLE_IMAGE, sum(shared or EXAMPLE_IMAGE in one.features.feature for one in examples))
+    if context.ByteSize() * len(examples) > JOINED_BYTES:
+        raise invalid(
+            f"Input has a context of {context.ByteSize():,} bytes for {len(examples):,} examples but together at most "
+            f"{JOINED_BYTES:,} are taken; send fewer examples."
+        )
     if kind == "example_list_with_context":
         joined = []
         for example in examples:
             whole = type(example)()
-            whole.CopyFrom(given.example_list_with_context.context)
+            whole.CopyFrom(context)
             for name, feature in example.features.feature.items():
                 whole.features.feature[name].CopyFrom(feature)
             joined.append(whole)

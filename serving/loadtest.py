@@ -111,13 +111,14 @@ class _Sender:
             self.done.wait_for(lambda: not self.outstanding, seconds)
 
 
-def load(server, requests, clients=0, rate=0.0, seconds=10.0, warm_up=2.0, timeout=10.0, check=None, rows=1):
+def load(server, requests, clients=0, rate=0.0, seconds=10.0, warm_up=2.0, timeout=10.0, check=None, rows=1, seed=0):
     """Asks `server` for `seconds`, after `warm_up` seconds that do not count.
 
     Args:    requests: [serialised PredictRequest], sent in turn.
              clients: of a closed loop, or 0.  rate: requests a second of an open loop, or 0; one of the two.
              timeout: seconds until a request is given up.  rows: images a request, told in the result.
              check: (request, answer), both bytes -> whether the answer is right; None = every answer is.
+             seed: of the times of an open loop.
     Returns: Load.
     Raises:  ValueError where not exactly one of clients and rate is given.
     """
@@ -131,7 +132,7 @@ def load(server, requests, clients=0, rate=0.0, seconds=10.0, warm_up=2.0, timeo
         if clients:
             _closed(sender, clients)
         else:
-            _open(sender, rate)
+            _open(sender, rate, seed)
         sender.wait(timeout)
         took = max(time.monotonic() - sender.begin, seconds) if rate else seconds
         with sender.lock:
@@ -148,8 +149,8 @@ def _closed(sender, clients):
     time.sleep(max(0.0, sender.end - time.monotonic()))
 
 
-def _open(sender, rate):
-    draw, due = random.Random(0), time.monotonic()
+def _open(sender, rate, seed):
+    draw, due = random.Random(seed), time.monotonic()
     while due < sender.end:
         time.sleep(max(0.0, due - time.monotonic()))
         if sender.outstanding < WAITING:

@@ -1,4 +1,4 @@
-"""How large an encoded image becomes, told by its head, so that no graph decodes what would fill the memory."""
+"""How large encoded images become, told by their heads, so that no graph decodes what would fill the memory."""
 
 import io
 import struct
@@ -8,17 +8,19 @@ from serving.status import invalid
 
 MOST_PIXELS = 50_000_000  # of one image, as tfrecords.decode takes
 TOGETHER = 4  # times as many in one request
+MOST_IMAGES = 4096  # a request: the smallest one becomes as large as the model takes, 224 x 224 are these pixels again
 IMAGES = "image_bytes"  # inputs whose names begin so hold encoded images
 
 
 def require_pixels(inputs, most=MOST_PIXELS):
-    """Raises: StatusError INVALID_ARGUMENT for images of {input: array} that are too large, alone or together.
+    """Raises: StatusError INVALID_ARGUMENT for images of {input: array} that are too many or too large.
 
-    Bytes that are no image of a known format are left to the graph.
+    An image may be too large by itself, or all of an input together. Bytes of no known format are left to the graph.
     """
     for name, images in inputs.items():
         if not name.startswith(IMAGES) or images.dtype != object:
             continue
+        require_number(name, images.size)
         together = 0
         for place, data in enumerate(images.ravel()):
             size = encoded_size(data)
@@ -36,6 +38,14 @@ def require_pixels(inputs, most=MOST_PIXELS):
                 f"the images of `{name}` have {together:,} pixels together but at most {TOGETHER * most:,} are taken "
                 "at once; send fewer or smaller ones."
             )
+
+
+def require_number(name, number):
+    """Raises: StatusError INVALID_ARGUMENT for more encoded images than a request may hold."""
+    if number > MOST_IMAGES:
+        raise invalid(
+            f"`{name}` holds {number:,} images but at most {MOST_IMAGES:,} are taken at once; send several requests."
+        )
 
 
 def encoded_size(data):

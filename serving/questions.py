@@ -4,19 +4,30 @@ A conversation is a generator. It yields a question, (signature, inputs), is sen
 is thrown the ServingError instead, and returns what was wanted.
 """
 
+import functools
 import itertools
+import numbers
 import os
 import time
 
+import grpc
 import numpy as np
 import tensorflow as tf
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2, predict_pb2
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_management_pb2,
+    model_pb2,
+    predict_pb2,
+)
 
-from saved_models.signatures import encoded_image
-from serving.answers import label_fault, without_rounding
+from saved_models.signatures import IMAGE_BYTES, encoded_image
+from serving.answers import image_size, label_fault, png_size, restoring_fault, share_fault, without_rounding
 from serving.channel import too_large, untrusted
+from serving.config import config_message
 from serving.errors import (
     DeadlineExceeded,
+    FailedPrecondition,
     InvalidArgument,
     NotFound,
     ResourceExhausted,
@@ -24,10 +35,17 @@ from serving.errors import (
     Unavailable,
     error_of,
 )
+from serving.orientation import carried
 from serving.values import as_text, describe, from_proto, to_proto
 
+MOST_SEED = 2**63 - 1  # seeds are sent as int64
+# Of several images that are restored by one request, pixels those of the answers: they are waited for together.
+RESTORE_IMAGES, RESTORE_BYTES, RESTORE_PIXELS = 16, 4 * 2**20, 2**24
+OWN_SCALE = 0  # asks a model to restore by the scale it was judged by
+USUAL_SCALE = 4  # by which requests are cut where the model's own is not known
 CHUNK = 32  # images a request: most of the speed of a large batch, little memory
 SECONDS, RESTORE_SECONDS = 10.0, 600.0  # to wait for an answer; a large photo takes a CPU minutes
+RELOAD_SECONDS = 120.0  # to wait until new models are loaded
 # What is asked of each signature that takes one image a row, and of `verify`.
 _DECIDED = ("score", "probability", "decision", "threshold")
 OUTPUTS = {
@@ -37,6 +55,7 @@ OUTPUTS = {
     "search": ("identities", "scores", "entries", "unknown"),
     "detect": _DECIDED,
 }
+MAPS = ("map",)  # of those that say where in the image an answer lies
 # What `classify` answers: {output: (rank, kind of NumPy)}; not every model tells the uncertainty.
 LABELS = {"label": (1, "O"), "decision": (1, "i"), "abstain": (1, "b"), "probabilities": (2, "f"), "classes": (2, "O")}
 UNCERTAINTY = {"uncertainty": (1, "f")}
@@ -130,6 +149,31 @@ class Questions:
             for status in response.model_version_status
         ]
 
+    def _require_known(self, known, signature, otherwise, cause):
+        """See `Client.require`.   Args: known: what `_signatures` gives."""
+        if signature not in known:
+            said = f", so {otherwise}" if otherwise else f"; it has {', '.join(sorted({*known} - {'serving_default'}))}"
+            told = f"the model has no signature `{signature}`{said}"
+            raise FailedPrecondition("FAILED_PRECONDITION", told, self._asked()) from cause
+
+    @staticmethod
+    def _reload_request(models):
+        """Args: models: text or message of a ModelServerConfig.   Raises: ValueError for text that is none."""
+        config = config_message(models) if isinstance(models, str) else models
+        return model_management_pb2.ReloadConfigRequest(config=config)
+
+    def _reload_failure(self, error):
+        """The error for a grpc.RpcError of a reload, which asks no model."""
+        return error_of(error.code().name, error.details() or "no reason given", f"Server {self._server}: ")
+
+    def _require_reloaded(self, response):
+        """Raises: ServingError with the server's reason where it has not loaded the models."""
+        if response.status.error_code:
+            names = {code.value[0]: code.name for code in grpc.StatusCode}
+            code = names.get(response.status.error_code, "UNKNOWN")
+            told = response.status.error_message or "no reason given"
+            raise error_of(code, told, f"Server {self._server}: ")
+
     # ---- Conversations ----
 
     def _conversations(self, signature, outputs, images):
@@ -142,8 +186,7 @@ class Questions:
                 f"`{'` and `'.join(sizes)}` hold {' and '.join(map(str, sizes.values()))} images but "
                 "must hold as many as each other."
             )
-        if not count:
-            raise ValueError(f"No image to {signature}; give at least one path or the bytes of one.")
+        some(next(iter(images.values())), signature)
         return [
             self._of_chunk(signature, outputs, {name: value[start : start + CHUNK] for name, value in images.items()},
                            start)
@@ -176,7 +219,7 @@ class Questions:
         row = {name: value[:1] for name, value in others.items()}
         fine = None
         if not trusted and isinstance(answer, InvalidArgument):
-            fine = yield from self._refusal(signature, dict.fromkeys(encoded, self._fine()), row)
+            fine = yield from self._refusal(signature, dict.fromkeys(encoded, fine_image()), row)
         if answer.message == fine:
             raise answer
         answers = []
@@ -296,6 +339,15 @@ class Questions:
                 classified.append(self._fault(fault, name) if fault else without_rounding(one))
         return classified
 
+    def _classified(self, images):
+        """(requests, what `_spared` asks by) for the labels of images, each as {name: values [1, ...]}."""
+        return requests_of(some(images, "classify")), self._classified_together
+
+    def _every(self, signature, images):
+        """(requests, what `_spared` asks by) for each image's own answer of a signature."""
+        ask = self._asking(signature)
+        return requests_of(some(images, signature)), ask
+
     def _asking(self, signature):
         """What `_spared` asks by, for a signature of single images; its answers are {output: the image's own}."""
         if signature == "classify":
@@ -309,6 +361,63 @@ class Questions:
     def _classified_row(self, sent, trusted):
         answers = yield from self._classified_together(sent, trusted)
         return [row_of(answer) for answer in answers]
+
+    def _generated(self, count, seed, label):
+        """[conversation] of each request for images of the seeds from `seed` on; each returns [PNG bytes]."""
+        if count < 1:
+            raise ValueError(f"`count` is {count} but must be at least 1.")
+        if not 0 <= seed <= MOST_SEED - count:
+            raise ValueError(f"`seed` is {seed} but must lie between 0 and {MOST_SEED - count:,} for {count} images.")
+        if label is not None and not 0 <= label < 2**31:
+            raise ValueError(f"`label` is {label} but must be the index of a class, 0 or more; correct it.")
+        return [
+            self._of_seeds(np.arange(start, min(start + CHUNK, seed + count), dtype=np.int64), label)
+            for start in range(seed, seed + count, CHUNK)
+        ]
+
+    def _of_seeds(self, seeds, label):
+        inputs = {"seed": seeds} | ({} if label is None else {"label": np.full(len(seeds), label, np.int32)})
+        answer = (yield from self._of_encoded("generate", ("image_bytes",), inputs))["image_bytes"]
+        self._require(answer, "image_bytes", rank=1, kinds="O")
+        for seed, image in zip(seeds, answer):
+            if len(image) > IMAGE_BYTES or png_size(image) is None:
+                raise self._fault(
+                    f"output `image_bytes` holds {len(image):,} bytes for seed {seed} but must hold a PNG of at most "
+                    f"{IMAGE_BYTES:,}"
+                )
+        return answer.tolist()
+
+    def _restored(self, images, scale):
+        """(requests, what `_spared` asks by) for images made `scale` times as large; each becomes PNG bytes."""
+        whole = isinstance(scale, numbers.Integral) and not isinstance(scale, bool)
+        if scale is not None and (not whole or not 1 <= scale < 2**31):  # sent as int32
+            raise ValueError(f"`scale` is {scale!r} but must be a whole number of at least 1, such as 4.")
+        images, scale = some(images, "restore"), int(scale or OWN_SCALE)
+        return _restoring(images, scale), functools.partial(self._restored_together, scale)
+
+    def _restored_together(self, scale, sent, trusted):
+        """[PNG bytes or a ServingError] for each of [(name, bytes)], all of them sent in one request."""
+        names, encoded = zip(*sent)
+        rows, restored = iter(sent), []
+        inputs, called = {"image_bytes": list(encoded)}, {"image_bytes": names}
+        scales = {"scale": np.full(len(sent), scale, np.int32)}
+        try:
+            for answer in (yield from self._each("restore", ("image_bytes",), inputs, called, scales, trusted)):
+                if isinstance(answer, ServingError):
+                    next(rows)
+                    restored.append(answer)
+                    continue
+                self._require(answer["image_bytes"], "image_bytes", rank=1, kinds="O")
+                # The other way round a row would be lost.
+                for image, (name, asked) in zip(answer["image_bytes"], rows):
+                    fault = restoring_fault(image, image_size(asked), scale)
+                    restored.append(self._fault(fault, name) if fault else carried(asked, image))
+        except ServingError as error:
+            if error.code != "RESOURCE_EXHAUSTED" or len(sent) > 1 or not too_large(error.message):
+                raise
+            # More than the server's memory or a message holds, which is 2 GB: smaller images may well be restored.
+            return [error_of(error.code, error.message, error.asked, names[0])]
+        return restored
 
     # ---- Checks ----
 
@@ -336,13 +445,30 @@ class Questions:
         return {name: as_text(value) if value.dtype == object else value for name, value in answer.items()}
 
     def _joined_labels(self, pairs):
-        """{name: values [n, ...]} of [(image, answer or error)].   Raises: the first error."""
-        answers = []
-        for _, answer in pairs:
-            if isinstance(answer, Exception):
-                raise answer
-            answers.append(answer)
+        """{name: values [n, ...]} of (image, answer or error).   Raises: the first error."""
+        answers = [raised(answer) for _, answer in pairs]
         return self._put_together([name for name in answers[0] if all(name in answer for answer in answers)], answers)
+
+    def _maps(self, images, maps):
+        """Maps as a client gives them.   Raises: ServingError with the image whose map holds no shares."""
+        self._require(maps, "map", rank=3, kinds="f")
+        for row, evidence in enumerate(maps):
+            fault = share_fault("map", evidence)
+            if fault:
+                raise self._fault(fault, name_of(images[row], row))
+        return np.clip(maps, 0, 1).astype(np.float32)
+
+    def _require_label(self, label, conditional):
+        if conditional and label is None:
+            raise ValueError(
+                f"`label` is missing but model {self._model} makes images of a class; give the index of one, "
+                "--class_index=INDEX in the command."
+            )
+        if not conditional and label is not None:
+            raise ValueError(
+                f"`label` is {label} but model {self._model} knows no classes; leave it away, --class_index in the "
+                "command."
+            )
 
     def _joined(self, name, parts):
         """The answers of all requests as one array."""
@@ -362,10 +488,6 @@ class Questions:
                 f"output `{name}` is {'string' if array.dtype == object else array.dtype} {list(array.shape)} but must "
                 f"be {wanted} {shape}"
             )
-
-    @staticmethod
-    def _fine():
-        return fine_image()
 
 
 EACH = (*(name for name in OUTPUTS if name != "verify"), "classify")  # signatures that answer each image by itself
@@ -419,6 +541,21 @@ def as_list(images):
     return [images] if isinstance(images, (str, bytes, os.PathLike)) else list(images)
 
 
+def some(images, signature):
+    """A list of images.   Raises: ValueError where there is none."""
+    images = as_list(images)
+    if not images:
+        raise ValueError(f"No image to {signature}; give at least one path or the bytes of one.")
+    return images
+
+
+def raised(answer):
+    """An answer.   Raises: the error in its place."""
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
 def name_of(image, row):
     return f"image {row + 1}" if isinstance(image, bytes) else os.fspath(image)
 
@@ -442,3 +579,20 @@ def requests_of(images):
     """Iterator of [(image, its name, bytes or why there are none)], 32 a request, each read when its turn comes."""
     read = read_images(images)
     return iter(lambda: list(itertools.islice(read, CHUNK)), [])
+
+
+def _restoring(images, scale):
+    """[(image, its name, bytes or why there are none)] of each request to restore images."""
+    request, shares = [], 0.0
+    for image, called, data in read_images(images):
+        share = 0.0
+        if not isinstance(data, Exception):
+            size = image_size(data)
+            pixels = size[0] * size[1] * (scale or USUAL_SCALE) ** 2 if size else RESTORE_PIXELS
+            share = max(1 / RESTORE_IMAGES, len(data) / RESTORE_BYTES, pixels / RESTORE_PIXELS)
+        if request and shares + share > 1:
+            yield request
+            request, shares = [], 0.0
+        request.append((image, called, data))
+        shares += share
+    yield request

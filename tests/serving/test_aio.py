@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import inspect
 import itertools
 import threading
 
@@ -9,7 +10,7 @@ import grpc
 import numpy as np
 import pytest
 
-from serving import aio, channel, client
+from serving import aio, channel, client, questions
 from serving.aio import AsyncClient, AsyncConnection
 from serving.client import Client
 from tests.serving import certificates
@@ -67,6 +68,111 @@ def test_it_classifies_and_detects_as_the_other_client_does(served):
         answer = run(served.address, lambda asked, name=name: getattr(asked, name)(images), model)
         with Client(served.address, model) as other:
             same(answer, getattr(other, name)(images))
+
+
+def test_it_has_the_methods_of_the_other_client():
+    public = {name for name in dir(Client) if not name.startswith("_")}
+    assert public - set(dir(AsyncClient)) == {"asking"}, "which threads call"
+    for name in public & set(dir(AsyncClient)):
+        one, other = (inspect.signature(getattr(kind, name)) for kind in (Client, AsyncClient))
+        assert str(one) == str(other), name
+
+
+def test_it_explains_generates_and_restores_as_the_other_client_does(served):
+    images = [RED, GREEN, BLUE] * 15
+    for model, name, words in (
+        ("fake_image_detection", "fake_map", [images]), ("small_sample_diagnosis", "explain", [images]),
+        ("image_generation", "generate", [70, 5]), ("classes", "generate", [3, 0, 2]),
+        ("super_resolution", "restore", [images]), ("super_resolution", "restore", [images[:3], 2]),
+        ("toy", "served_version", []),
+    ):  # fmt: skip
+        answer = run(served.address, lambda asked, name=name, words=words: getattr(asked, name)(*words), model)
+        with Client(served.address, model) as other:
+            np.testing.assert_array_equal(answer, getattr(other, name)(*words))
+
+
+def test_what_it_cannot_do_is_told_as_by_the_other_client(served, monkeypatch):
+    for model, ask, error, told in (
+        ("toy", lambda asked: asked.ask(RED), client.FailedPrecondition, "images ask by its `embed`"),
+        ("toy", lambda asked: asked.explain(RED), client.FailedPrecondition, "no signature `explain`; it has"),
+        ("toy", lambda asked: asked.require("paint"), client.FailedPrecondition, "no signature `paint`; it has"),
+        ("classes", lambda asked: asked.generate(1), ValueError, "`label` is missing but model classes"),
+        ("classes", lambda asked: asked.generate(0), ValueError, "`count` is 0 but must be at least 1"),
+        ("super_resolution", lambda asked: asked.restore(RED, 3), client.InvalidArgument, "must be 1, 2 or 4"),
+        ("super_resolution", lambda asked: asked.restore([]), ValueError, "No image to restore"),
+    ):
+        with pytest.raises(error, match=told):
+            run(served.address, ask, model, version=2 if model == "toy" else None)
+    monkeypatch.setattr(questions, "share_fault", lambda *_: "output `map` holds none")
+    with pytest.raises(client.ServingError, match="output `map` holds none") as caught:
+        run(served.address, lambda asked: asked.fake_map([RED]), "fake_image_detection")
+    assert caught.value.image == "image 1"
+
+
+def test_one_image_spoils_no_other(served, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    images = [RED] * 40 + [tmp_path / "bad.png", tmp_path / "absent.png"] + [GREEN] * 40
+
+    def each(model, ask):
+        async def main(asked):
+            return [pair async for pair in ask(asked)]
+
+        found = run(served.address, main, model)
+        assert [image for image, _ in found] == images
+        failed = [answer for _, answer in found if isinstance(answer, Exception)]
+        assert [type(one) for one in failed] == [client.InvalidArgument, FileNotFoundError]
+        assert failed[0].image == str(tmp_path / "bad.png")
+        return [answer for _, answer in found if not isinstance(answer, Exception)]
+
+    def rows(pairs):
+        return [answer for _, answer in pairs if not isinstance(answer, Exception)]
+
+    with Client(served.address, "small_sample_diagnosis") as other:
+        for one, expected in zip(each("small_sample_diagnosis", lambda asked: asked.classify_each(images)),
+                                 rows(other.classify_each(images)), strict=True):
+            same(one, expected)
+        for one, expected in zip(each("small_sample_diagnosis", lambda asked: asked.each("embed", images)),
+                                 rows(other.each("embed", images)), strict=True):
+            same(one, expected)
+    with Client(served.address, "super_resolution") as other:
+        assert each("super_resolution", lambda asked: asked.restore_each(images)) == rows(other.restore_each(images))
+    for ask in (lambda asked: asked.each("verify", images), lambda asked: asked.classify_each([])):
+        with pytest.raises(ValueError):
+            ask(AsyncClient("localhost:1"))
+
+
+def test_answers_one_by_one_share_the_room_and_are_left_at_will():
+    """In order whichever comes first; who leaves ends the requests under way, and others go on."""
+    fake = Failing(gate=three_and_no_fourth())
+    images = [bytes(number + 1) for number in range(200)]
+
+    async def main(asked):
+        beside = asyncio.ensure_future(asked.embed(images[:64]))
+        found = [answer["embedding"][0] async for _, answer in asked.each("embed", images)]
+        await beside
+        left = asked.each("embed", images)
+        async for _ in left:
+            await asked.embed(RED)      # there is room within the loop
+            break
+        await left.aclose()
+        return found, await asyncio.gather(*(asked.embed(RED) for _ in range(6)))
+
+    with serving(fake) as address:
+        found, after = run(address, main, in_flight=3)
+    assert found == [*range(1, 201)] and fake.most == 3 and len(after) == 6
+
+
+def test_reload_is_asked_once():
+    fake = Failing(GONE)
+    config = 'model_config_list { config { name: "m" base_path: "/m" model_platform: "tensorflow" } }'
+    with serving(fake) as address:
+        with pytest.raises(client.Unavailable, match="^Server [^ ]*: UNAVAILABLE"):
+            run(address, lambda asked: asked.reload(config))
+        assert fake.asked == {"HandleReloadConfigRequest": 1}
+        run(address, lambda asked: asked.reload(config))
+        assert [one.name for one in fake.reloaded[0].model_config_list.config] == ["m"]
+        with pytest.raises(ValueError, match="ModelServerConfig"):
+            run(address, lambda asked: asked.reload("{"))
 
 
 def test_search_gives_text(monkeypatch):

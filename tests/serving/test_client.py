@@ -18,7 +18,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 import serving.gallery
 import serving.server
 from saved_models import gallery, signatures
-from serving import client, client_command, values
+from serving import client, client_command, questions, values
+from serving.answers import image_size, png_size
 from serving.client import Client
 from tests.serving.toys import png, run_process, until
 from tests.tfrecords.here import run_here
@@ -272,11 +273,11 @@ def test_generate_counts_seeds_up_and_sends_32_a_request(generators, monkeypatch
     images = plain.generate(70, seed=5)
     assert [inputs["seed"].tolist() for inputs in asked] == [[*range(5, 37)], [*range(37, 69)], [*range(69, 75)]]
     assert asked[0]["seed"].dtype == np.int64 and all(isinstance(image, bytes) for image in images)
-    assert {client.png_size(image) for image in images} == {(28, 20)} and len(set(images)) == 70
+    assert {png_size(image) for image in images} == {(28, 20)} and len(set(images)) == 70
     assert plain.generate(1, seed=40) == images[35:36]
     assert plain.generate(1, seed=2**63 - 2)
     dark, bright = of_classes.generate(1, label=0), of_classes.generate(1, label=2)
-    assert dark != bright and client.png_size(dark[0]) == (28, 20)
+    assert dark != bright and png_size(dark[0]) == (28, 20)
 
 
 def test_what_cannot_be_generated_is_one_sentence(generators, toy):
@@ -300,7 +301,7 @@ def test_what_cannot_be_generated_is_one_sentence(generators, toy):
 
 
 def test_generated_bytes_that_are_no_png_are_refused(generators, monkeypatch):
-    monkeypatch.setattr(client, "IMAGE_BYTES", len(RED))
+    monkeypatch.setattr(questions, "IMAGE_BYTES", len(RED))
     for image in (b"", RED[:20], b"GIF89a" + RED, RED[:16] + bytes(8) + RED[24:], RED + b"0"):
         answering(monkeypatch, generators[0], image_bytes=np.array([RED, image], object))
         with pytest.raises(client.ServingError, match=rf"holds {len(image)} bytes for seed 8 but must hold a PNG"):
@@ -336,13 +337,13 @@ def encoded(kind, height, width):
 
 def test_restore_takes_paths_bytes_one_or_many(restorer, asked, files):
     made = restorer.restore([files / "red.png", str(files / "green.png"), encoded("JPEG", 5, 7)])
-    assert [client.png_size(image) for image in made] == [(16, 16), (16, 16), (20, 28)]
+    assert [png_size(image) for image in made] == [(16, 16), (16, 16), (20, 28)]
     with Image.open(io.BytesIO(made[1])) as opened:
         assert np.unique(np.asarray(opened).reshape(-1, 3), axis=0).tolist() == [[0, 255, 0]]
     (request,) = asked
     assert request["scale"].dtype == np.int32 and request["scale"].tolist() == [0, 0, 0], "its own"
     assert restorer.restore(GREEN) == made[1:2]
-    assert [client.png_size(image) for image in restorer.restore(files / "red.png", np.int64(2))] == [(8, 8)]
+    assert [png_size(image) for image in restorer.restore(files / "red.png", np.int64(2))] == [(8, 8)]
 
 
 def test_what_is_restored_is_turned_as_the_photo_is(restorer, asked):
@@ -351,18 +352,18 @@ def test_what_is_restored_is_turned_as_the_photo_is(restorer, asked):
     sideways = io.BytesIO()
     Image.new("RGB", (9, 5)).save(sideways, "JPEG", exif=exif)
     upright, turned = restorer.restore([RED, sideways.getvalue()], 2)
-    assert client.png_size(turned) == (10, 18), "as it is stored"
+    assert png_size(turned) == (10, 18), "as it is stored"
     assert [Image.open(io.BytesIO(made)).getexif().get(0x0112) for made in (upright, turned)] == [None, 6]
 
 
 def test_few_images_are_restored_together(restorer, asked, monkeypatch):
-    sizes = [client.png_size(image) for image in restorer.restore([RED] * 20 + [BLUE], scale=1)]
+    sizes = [png_size(image) for image in restorer.restore([RED] * 20 + [BLUE], scale=1)]
     assert sizes == [(4, 4)] * 21 and [len(request["scale"]) for request in asked] == [16, 5]
     asked.clear()
     restorer.restore([RED, encoded("GIF", 3, 5), RED, RED], 2)
     assert [len(request["scale"]) for request in asked] == [1, 1, 2], "how large a GIF is, decoders do not agree on"
     for bound, value in (("RESTORE_PIXELS", 2 * 8 * 8), ("RESTORE_BYTES", 2 * len(RED))):
-        monkeypatch.setattr(client, bound, value)
+        monkeypatch.setattr(questions, bound, value)
         asked.clear()
         restorer.restore([RED] * 5, 2)
         assert [len(request["scale"]) for request in asked] == [2, 2, 1], bound
@@ -376,8 +377,8 @@ def test_few_images_are_restored_together(restorer, asked, monkeypatch):
 ])  # fmt: skip
 def test_the_size_of_an_image_is_that_of_its_head(kind, size):
     data = encoded(kind, 3, 5)
-    assert client.image_size(data) == size
-    assert [client.image_size(data[:cut]) for cut in (0, 2, 10)] == [None] * 3
+    assert image_size(data) == size
+    assert [image_size(data[:cut]) for cut in (0, 2, 10)] == [None] * 3
 
 
 @pytest.mark.parametrize("scale", [0, -4, 2.0, 1.5, "4", True, 2**31])
@@ -419,10 +420,10 @@ def test_a_refusal_that_a_fine_image_would_get_as_well_is_of_the_image_where_oth
 ):
     cut = files / "cut.png"
     cut.write_bytes(RED[:40])
-    monkeypatch.setattr(client, "_fine_image", lambda: RED[:40])
+    monkeypatch.setattr(questions, "fine_image", lambda: RED[:40])
     answers = [answer for _, answer in restorer.restore_each([cut, RED, RED[:40]])]
     assert [getattr(answer, "image", None) for answer in answers] == [str(cut), None, "image 3"]
-    monkeypatch.setattr(client, "RESTORE_IMAGES", 1)
+    monkeypatch.setattr(questions, "RESTORE_IMAGES", 1)
     assert list(restorer.restore_each([RED, cut]))[1][1].image == str(cut)
     with pytest.raises(client.InvalidArgument, match="^Server ") as caught:
         restorer.restore([cut, RED])
@@ -471,11 +472,11 @@ def test_an_image_too_large_for_the_server_spoils_no_other(restorer, monkeypatch
         return Client.predict(restorer, signature, inputs)
 
     monkeypatch.setattr(restorer, "predict", predict)
-    monkeypatch.setattr(client, "RESTORE_IMAGES", 1)
+    monkeypatch.setattr(questions, "RESTORE_IMAGES", 1)
     answers = [answer for _, answer in restorer.restore_each([RED, png(0, 0, 0, size=64), RED])]
     assert answers[0] == answers[2] == png(255, 0, 0, size=16)
     assert str(answers[1]) == "image 2: RESOURCE_EXHAUSTED: Sent message larger than max."
-    monkeypatch.setattr(client, "RESTORE_IMAGES", 16)
+    monkeypatch.setattr(questions, "RESTORE_IMAGES", 16)
     with pytest.raises(client.ServingError, match="^RESOURCE_EXHAUSTED"):
         restorer.restore([png(0, 0, 0, size=64), RED])
 

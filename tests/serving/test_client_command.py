@@ -8,6 +8,7 @@ import tensorflow as tf
 from PIL import Image
 
 from serving import client, client_command, overlay, samples
+from serving.answers import png_size
 from serving.client import Client
 from tests.serving.toys import png, run_process
 from tests.tfrecords.here import run_here
@@ -118,7 +119,7 @@ def photos(tmp_path):
 
 
 def sizes(folder):
-    return {str(path.relative_to(folder)): client.png_size(path.read_bytes()) for path in sorted(folder.rglob("*.*"))}
+    return {str(path.relative_to(folder)): png_size(path.read_bytes()) for path in sorted(folder.rglob("*.*"))}
 
 
 def test_restore_writes_one_image(run, files):
@@ -128,7 +129,7 @@ def test_restore_writes_one_image(run, files):
     code, out, error = run("restore", files / "blue.png", f"--out={files / 'large.png'}", "--json")
     assert json.loads(out) == {"image": str(files / "blue.png"), "out": str(files / "large.png"), "height": 16,
                                "width": 16, "bytes": (files / "large.png").stat().st_size}  # fmt: skip
-    assert client.png_size((files / "large.png").read_bytes()) == (16, 16), "made again"
+    assert png_size((files / "large.png").read_bytes()) == (16, 16), "made again"
 
 
 def test_restore_keeps_the_paths_of_a_folder(run, photos, tmp_path):

@@ -158,6 +158,27 @@ def test_features_of_a_context_are_those_of_examples_that_lack_them():
     assert [[one[name].int64_list.value[0] for name in "xy"] for one in seen] == [[1, 7], [7, 7]]
 
 
+def test_a_small_input_does_not_become_a_huge_one():
+    """Nothing is copied or run for images that are too many, or a context too large for all of its examples."""
+    servable, found = Servable(scores=SCORES), input_pb2.Input()
+    found.example_list.examples.add().features.feature["image"].bytes_list.value.append(b"x")
+    found.example_list.examples.extend(found.example_list.examples[0] for _ in range(4096))
+    shared = input_pb2.Input()
+    shared.example_list_with_context.context.features.feature["image"].bytes_list.value.append(b"x")
+    shared.example_list_with_context.examples.extend([type(shared.example_list_with_context.context)()] * 4097)
+    for one in (found, shared):
+        request = classification_pb2.ClassificationRequest(model_spec=model_pb2.ModelSpec(name="m"), input=one)
+        assert refused(inference.classify, servable, request) == (
+            "`image` holds 4,097 images but at most 4,096 are taken at once; send several requests.")
+    features = shared.example_list_with_context.context.features.feature
+    del features["image"]
+    features["x"].bytes_list.value.append(bytes(2**20))
+    request = classification_pb2.ClassificationRequest(model_spec=model_pb2.ModelSpec(name="m"), input=shared)
+    assert "for 4,097 examples but together at most 268,435,456 are taken" in refused(
+        inference.classify, servable, request)
+    assert not servable.ran
+
+
 def test_multi_inference_refuses_before_anything_runs():
     servable = Servable(scores=SCORES)
     for tasks, code, told in (

@@ -285,6 +285,7 @@ def test_labels_are_promoted_and_rolled_back(put):
             with pytest.raises(StatusError, match='label "stable" to version 3 .* not currently available') as caught:
                 manager.reload(labelled(stable=3))
             assert caught.value.code == FP
+            assert until(lambda: answers[0][-1] == 1.0)
         assert answers == [[1.0, 2.0, 1.0]]
 
 

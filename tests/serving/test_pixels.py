@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.pixels import encoded_size, require_pixels
+from serving.pixels import MOST_IMAGES, encoded_size, require_pixels
 from serving.status import Code, StatusError
 from serving.tensors import text_array
 
@@ -38,6 +38,17 @@ def test_a_huge_head_on_a_small_file():
     data[18:26] = (60_000).to_bytes(4, "little") * 2
     with pytest.raises(StatusError, match="pixels but at most"):
         require_pixels({"image_bytes": text_array([bytes(data)])})
+
+
+def test_a_bomb_by_number():
+    """Each image becomes as large as the model takes, however small it is."""
+    most = np.full([MOST_IMAGES], encoded("PNG", 1, 1), object)
+    require_pixels({"image_bytes": most, "text": np.append(most, b"")})
+    told = "`image_bytes_1` holds 4,097 images but at most 4,096 are taken at once; send several requests"
+    for more in (np.append(most, b""), np.append(most, b"")[:, None]):
+        with pytest.raises(StatusError, match=told) as caught:
+            require_pixels({"image_bytes_1": more})
+        assert caught.value.code == Code.INVALID_ARGUMENT
 
 
 def test_what_is_no_image_is_left_to_the_graph():

@@ -56,7 +56,10 @@ class Encoder(tf.Module):
 
 
 class Toy(Encoder):
-    """Signatures of every kind a request can get wrong, none of them with weights worth mentioning."""
+    """Signatures of every kind a request can get wrong. `offset` tells versions apart: y = x / 2 + offset."""
+
+    KINDS = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16",
+             "uint32", "uint64", "bool", "complex64", "complex128")  # fmt: skip
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
     def half_plus(self, x):
@@ -77,24 +80,7 @@ class Toy(Encoder):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
     def kinds(self, x):
-        names = (
-            "float16",
-            "bfloat16",
-            "float32",
-            "float64",
-            "int8",
-            "int16",
-            "int32",
-            "int64",
-            "uint8",
-            "uint16",
-            "uint32",
-            "uint64",
-            "bool",
-            "complex64",
-            "complex128",
-        )
-        return {name: tf.cast(x, name) for name in names}
+        return {name: tf.cast(x, name) for name in self.KINDS}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="image_bytes")])
     def ask(self, image_bytes):
@@ -102,14 +88,8 @@ class Toy(Encoder):
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.string, name="file")])
     def slow(self, file):
-        """Writes <file>.begun and then answers once <file> exists, so a test decides how long it takes."""
-
-        def missing(_):
-            return tf.equal(tf.size(tf.io.matching_files(file)), 0)
-
-        with tf.control_dependencies([tf.io.write_file(file + ".begun", "")]):
-            looks = tf.while_loop(missing, lambda count: count + 1, [tf.constant(0)])[0]
-        with tf.control_dependencies([looks]):
+        """Writes <file>.begun and answers once <file> exists, so that a test decides how long it takes."""
+        with tf.control_dependencies([awaited(file)]):
             return {"offset": tf.identity(self.offset)}
 
     def functions(self):
@@ -122,6 +102,16 @@ class Toy(Encoder):
             "ask": self.ask,
             **super().functions(),
         }
+
+
+def awaited(file):
+    """Writes <file>.begun; an operation that ends once <file> exists."""
+
+    def missing(_):
+        return tf.equal(tf.size(tf.io.matching_files(file)), 0)
+
+    with tf.control_dependencies([tf.io.write_file(file + ".begun", "")]):
+        return tf.while_loop(missing, lambda count: count + 1, [tf.constant(0)])[0]
 
 
 def _pixels(data):

@@ -1,7 +1,6 @@
 """The server that the conformance tests ask: one of their own, or that of --target."""
 
 import dataclasses
-import importlib.util
 import pathlib
 import re
 
@@ -49,14 +48,12 @@ def target(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("conformance")
     code, _, error = toys.run_process("tests.serving.conformance.models", folder / "models", folder / "models")
     assert code == 0, error
-    port, more = free_port(), []
-    if importlib.util.find_spec("serving.monitoring"):
-        (folder / "monitoring.config").write_text("prometheus_config { enable: true }")
-        more = [f"--monitoring_config_file={folder}/monitoring.config"]
+    port = free_port()
+    (folder / "monitoring.config").write_text("prometheus_config { enable: true }")
     running = toys.start(
         [
-            *more,
             f"--model_config_file={folder}/models/models.config",
+            f"--monitoring_config_file={folder}/monitoring.config",
             f"--rest_api_port={port}",
             f"--grpc_socket_path={folder}/socket",
             "--grpc_channel_arguments=grpc.max_connection_age_ms=600000,grpc.max_concurrent_streams=500",

@@ -13,6 +13,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
+from tests.serving import toys
+
 CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
 METHODS = {"classify_x": CLASSIFY, "classify_names": CLASSIFY, "flat_scores": CLASSIFY, "one_score": CLASSIFY,
            "regress_x": REGRESS, "regress_flat": REGRESS, "two_values": REGRESS}  # fmt: skip
@@ -28,65 +30,26 @@ CONFIG = {
 }
 
 
-class Toy(tf.Module):
-    """Signatures of every kind a Predict can get wrong. `offset` tells versions apart: y = x / 2 + offset."""
-
-    def __init__(self, offset=0.0):
-        super().__init__()
-        self.offset = tf.Variable(float(offset))
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
-    def half_plus(self, x):
-        return {"y": x / 2.0 + self.offset}
-
-    @tf.function(
-        input_signature=[tf.TensorSpec([None, 2], tf.float32, name="a"), tf.TensorSpec([None], tf.int64, name="b")]
-    )
-    def two(self, a, b):
-        return {"row_sums": tf.reduce_sum(a, axis=1), "double": 2 * b, "text": tf.strings.as_string(b)}
+class Toy(toys.Toy):
+    """With a signature whose batches a test holds, and an output that is named as bytes."""
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
     def echo(self, text):
         return {"text": text, "text_bytes": text, "length": tf.strings.length(text)}
-
-    KINDS = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16",
-             "uint32", "uint64", "bool", "complex64", "complex128")  # fmt: skip
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
-    def kinds(self, x):
-        return {name: tf.cast(x, name) for name in self.KINDS}
-
-    @tf.function(input_signature=[tf.TensorSpec([], tf.string, name="file")])
-    def slow(self, file):
-        """Writes <file>.begun and answers once <file> exists, so that a test decides how long it takes."""
-        with tf.control_dependencies([_awaited(file)]):
-            return {"offset": tf.identity(self.offset)}
 
     @tf.function(
         input_signature=[tf.TensorSpec([None], tf.string, name="file"), tf.TensorSpec([None, None], tf.float32, "x")]
     )
     def held(self, file, x):
         """As slow, of a batch whose first row names a file; `rows` is how many rows ran together."""
-        wait = tf.cond(tf.equal(file[0], ""), lambda: 0, lambda: _awaited(file[0]))
+        wait = tf.cond(tf.equal(file[0], ""), lambda: 0, lambda: toys.awaited(file[0]))
         with tf.control_dependencies([wait]):
             size = tf.shape(x)[0]
             return {"y": tf.reduce_sum(x, axis=1) / 2.0 + self.offset, "rows": tf.fill([size], size)}
 
     def functions(self):
-        return {"serving_default": self.half_plus, "two": self.two, "echo": self.echo, "kinds": self.kinds,
-                "slow": self.slow, "held": self.held}  # fmt: skip
-
-    def save(self, path, *names):
-        every = self.functions()
-        tf.saved_model.save(self, str(path), {name: every[name] for name in names or every})
-
-
-def _awaited(file):
-    def missing(_):
-        return tf.equal(tf.size(tf.io.matching_files(file)), 0)
-
-    with tf.control_dependencies([tf.io.write_file(file + ".begun", "")]):
-        return tf.while_loop(missing, lambda count: count + 1, [tf.constant(0)])[0]
+        every = super().functions()
+        return {name: every[name] for name in ("serving_default", "two", "echo", "kinds", "slow")} | {"held": self.held}
 
 
 class HalfPlusTwo(tf.Module):
