@@ -14,7 +14,7 @@ import time
 import numpy as np
 
 SIDE, DIMENSION, BATCH = 64, 128, 32
-WIDTHS = (24, 48, 96, 192)
+WIDTHS = (16, 32, 64, 128)
 IMAGES = 64         # different ones, sent in turn
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -211,7 +211,7 @@ def main(port_file):
     from tensorflow_serving.apis import predict_pb2
 
     from serving.calls import Calls
-    from serving.rpc import Requests, grpc_server
+    from serving.rpc import GrpcServer, Requests
     from serving.tensors import write_tensor
 
     vector = np.full((1, DIMENSION), DIMENSION ** -0.5, np.float32)
@@ -220,18 +220,18 @@ def main(port_file):
         def __init__(self):
             super().__init__(None)
 
-        def predict(self, request, timeout=None):
+        async def predict_awaited(self, request, run):
             response = predict_pb2.PredictResponse()
             response.model_spec.name = request.model_spec.name
             write_tensor(vector, response.outputs["embedding"])
             return response
 
-    server = grpc_server(Empty(), Requests(16))
-    port = server.add_insecure_port("127.0.0.1:0")
+    server = GrpcServer(Empty(), Requests(1))
+    port = server.bind("127.0.0.1:0")
     server.start()
     pathlib.Path(f"{port_file}.new").write_text(str(port))
     pathlib.Path(f"{port_file}.new").rename(port_file)
-    server.wait_for_termination()
+    threading.Event().wait()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,4 @@
-"""Requests to one signature joined into batches: in come inputs of single requests, out go their rows of one answer.
-
-There is no thread of its own and no hand-over for a lone request: the thread of a request whose batch may run runs it,
-and then gives the next batch to a thread that waits for it.
-"""
+"""Requests to one signature joined into batches: in come inputs of single requests, out go their rows of one answer."""
 
 import collections
 import dataclasses
@@ -84,7 +80,7 @@ class Batching:
 
 
 class Scheduler:
-    """The places in which batches of all queues run, queues in turn.
+    """The threads that run the batches of all queues, queues in turn.
 
     Args:    threads: batches that run at a time; 0 = one a CPU.
              arriving: () -> requests under way in the server that may still join some queue; while there are any, a
@@ -95,49 +91,84 @@ class Scheduler:
         self.lock = threading.Lock()
         self.arriving = arriving
         self.watch = None  # (seconds that the oldest request waited, rows, rows with those filled up) -> None
-        self._free = threads or os.cpu_count() or 1
+        self._changed = threading.Condition(self.lock)
+        self._most, self._threads, self._idle, self._closed = threads or os.cpu_count() or 1, [], 0, False
         self._queues = collections.OrderedDict()  # those with waiting batches, whose turn is next first
 
-    def add(self, queue):
-        self._queues.setdefault(queue)
-
-    def dispatch(self):
-        """Gives every batch that may run now to a thread that waits for it. Under the lock."""
-        for queue in list(self._queues):
-            while self._free and (batch := queue.ready()) is not None:
-                runner = next((task for task in batch.tasks if task.idle), None)
-                if runner is None:  # all of them run other batches, and look again afterwards
-                    break
-                queue.begin(batch)
-                self._free -= 1
-                self._queues.move_to_end(queue)
-                runner.idle, runner.duty = False, batch
-                runner.wake.set()
-            if not queue.waiting:
-                del self._queues[queue]
+    def wake(self):
+        """Some thread looks at what waits now; to be called after `Queue.submit`, once for several."""
+        with self.lock:
+            if self._idle:
+                self._changed.notify()
+            elif len(self._threads) < self._most and self._queues and not self._closed:
+                self._threads.append(threading.Thread(target=self._work, name="batches", daemon=True))
+                self._threads[-1].start()
 
     def waiting_batches(self):
         """Batches that wait in all queues."""
         with self.lock:
             return sum(len(queue.waiting) for queue in self._queues)
 
-    def release(self):
-        """A batch has run. Under the lock."""
-        self._free += 1
+    def close(self):
+        """The threads end once nothing waits."""
+        with self.lock:
+            self._closed = True
+            self._changed.notify_all()
+
+    def add(self, queue):
+        """A queue has waiting batches. Under the lock."""
+        self._queues.setdefault(queue)
+
+    def _work(self):
+        while True:
+            with self.lock:
+                while (found := self._next()) is None:
+                    if self._closed and not self._queues:
+                        return
+                    self._idle += 1
+                    self._changed.wait(self._pause())
+                    self._idle -= 1
+            queue, batch = found
+            queue.run(batch)
+            del queue, batch, found  # nothing of an unloaded version stays with a thread that waits
+
+    def _next(self):
+        """(Queue, batch) that may run now; None = there is none."""
+        now = time.monotonic()
+        for queue in list(self._queues):
+            batch = queue.begin(now)
+            if not queue.waiting:
+                del self._queues[queue]
+            if batch is not None:
+                if queue.waiting:
+                    self._queues.move_to_end(queue)
+                if self._idle and self._queues:  # somebody looks after what is left while this batch runs
+                    self._changed.notify()
+                return queue, batch
+        return None
+
+    def _pause(self):
+        """Seconds until the first batch has waited long enough; None = nothing waits."""
+        due = min((queue.due() for queue in self._queues), default=None)
+        return None if due is None else max(0.0, due - time.monotonic())
 
 
 class _Task:
-    """A request in a queue: its inputs, what its thread is to do, and its parts of the answer as they come."""
+    """A request in a queue: its inputs, whom to tell, and its parts of the answer as they come."""
 
-    def __init__(self, inputs, rows, deadline):
-        self.inputs, self.rows, self.deadline = inputs, rows, deadline
+    __slots__ = ("inputs", "rows", "deadline", "tell", "begun", "left", "parts", "error", "future")
+
+    def __init__(self, inputs, rows, deadline, tell):
+        self.inputs, self.rows, self.deadline, self.tell = inputs, rows, deadline, tell
         self.begun = False  # whether a batch with rows of it runs or ran
-        self.idle, self.duty, self.wake = True, None, threading.Event()
         self.left, self.parts, self.error = rows, [], None
+        self.future = None  # whoever is told may keep here what waits for it
 
-    @property
-    def done(self):
-        return self.left == 0 or self.error is not None
+    def outputs(self):
+        """{output: array [n, ...]} of a finished task.   Raises: its error."""
+        if self.error is not None:
+            raise self.error
+        return _joined(self.parts)
 
 
 class _Batch:
@@ -146,13 +177,13 @@ class _Batch:
     def __init__(self):
         self.slices, self.rows, self.since, self.waited = [], 0, time.monotonic(), 0.0
 
-    @property
-    def tasks(self):
-        return [task for task, _, _ in self.slices]
-
     def add(self, task, first, last):
         self.slices.append((task, first, last))
         self.rows += last - first
+
+    def remove(self, task):
+        self.rows -= sum(last - first for own, first, last in self.slices if own is task)
+        self.slices = [one for one in self.slices if one[0] is not task]
 
 
 class Queue:
@@ -164,74 +195,102 @@ class Queue:
     """
 
     def __init__(self, run, batching, scheduler, arrived=lambda: None):
-        self._run, self._batching, self._scheduler, self._arrived = run, batching, scheduler, arrived
+        self._run, self._batching, self.scheduler, self._arrived = run, batching, scheduler, arrived
         self.waiting = collections.deque()
 
     def __call__(self, inputs, timeout=None):
-        """The answer to one request, {output: array [n, ...]}.
+        """The answer to one request, {output: array [n, ...]}, waited for in this thread.
 
-        Args:   inputs: {input: array [n, ...]} of one n.  timeout: seconds the request may wait in the
-                queue; None = as long as it takes.
+        Args, raises: see `submit`.
+        """
+        told = threading.Lock()
+        told.acquire()
+        task = self.submit(inputs, lambda tasks: told.release(), timeout)
+        self._arrived()
+        self.scheduler.wake()
+        if not told.acquire(timeout=-1 if timeout is None else max(timeout, 0.0)):
+            if self.leave(task):
+                raise _late()
+            told.acquire()
+        return task.outputs()
+
+    def submit(self, inputs, tell, timeout=None):
+        """Puts a request into the queue; `Scheduler.wake` is to follow.
+
+        Args:   inputs: {input: array [n, ...]} of one n > 0.
+                tell: called with a list of finished tasks, whose `outputs()` are the answers; once for all those of a
+                batch that have the same. It must neither wait nor ask the queue.
+                timeout: seconds the request may wait in the queue; None = as long as it takes.
         Raises: StatusError with TF Serving's code and text: INVALID_ARGUMENT for more rows than a batch holds,
-                UNAVAILABLE where the queue is full, RESOURCE_EXHAUSTED where the time passed before its turn.
+                UNAVAILABLE where the queue is full. A task's are RESOURCE_EXHAUSTED where the time passed before its
+                turn, or those of the model.
         """
         rows = len(next(iter(inputs.values())))
-        if not rows:
-            return self._run(inputs)
-        task = _Task(inputs, rows, math.inf if timeout is None else time.monotonic() + timeout)
-        with self._scheduler.lock:
+        task = _Task(inputs, rows, math.inf if timeout is None else time.monotonic() + timeout, tell)
+        with self.scheduler.lock:
             self._enqueue(task)
-            self._arrived()
-            self._scheduler.dispatch()
-            pause = self._pause(task)
-        while True:
-            task.wake.wait(pause)
-            with self._scheduler.lock:
-                task.wake.clear()
-                batch, task.duty = task.duty, None
-                if batch is None:
-                    if not task.done and not task.begun and time.monotonic() >= task.deadline:
-                        task.error = StatusError(
-                            Code.RESOURCE_EXHAUSTED, "Run() timeout exceeded while waiting in batching queue"
-                        )
-                    if task.done:
-                        self._leave(task)
-                        break
-                    self._scheduler.dispatch()  # its batch may have waited long enough
-                    pause = self._pause(task)
-                    continue
-            outcome = self._outcome(batch)
-            with self._scheduler.lock:
-                self._scheduler.release()
-                self._tell(batch, outcome)
-                task.idle = not task.done
-                if task.done:
-                    self._leave(task)
-                self._scheduler.dispatch()
-                if task.done:
-                    break
-                pause = self._pause(task)
-        if task.error is not None:
-            raise task.error
-        return _joined(task.parts)
+        return task
+
+    def leave(self, task):
+        """Whether a task was taken out of the queue; False = it runs or has run."""
+        with self.scheduler.lock:
+            if task.begun:
+                return False
+            self._remove(task)
+            return True
+
+    def run(self, batch):
+        """Runs what `begin` gave and tells everyone whose last rows these were."""
+        outcome, told = self._outcome(batch), {}
+        with self.scheduler.lock:
+            for (task, first, last), found in zip(batch.slices, outcome):
+                task.left -= last - first
+                if isinstance(found, Exception):
+                    task.error = task.error or found
+                    task.left -= self._remove(task)  # what waits of it need not run any more
+                elif task.error is None:
+                    outputs, start = found
+                    rows = slice(start, start + last - first)
+                    task.parts.append((first, {name: value[rows] for name, value in outputs.items()}))
+                if task.left == 0:
+                    told.setdefault(task.tell, []).append(task)
+        for tell, tasks in told.items():
+            tell(tasks)
 
     # ---- under the scheduler's lock
 
-    def ready(self):
-        """The first batch where it may run now, else None."""
-        batch = self.waiting[0] if self.waiting else None
+    def due(self):
+        """When the first batch has waited long enough, or a request in it too long."""
+        batch = self.waiting[0]
+        deadlines = (task.deadline for task, _, _ in batch.slices if not task.begun)
+        return min((batch.since + self._batching.batch_timeout, *deadlines))
+
+    def begin(self, now):
+        """The first batch, taken out of the queue, where it may run now; else None."""
+        batch = self._first(now)
         if batch is None:
             return None
         full = len(self.waiting) > 1 or batch.rows >= self._batching.rows
-        if full or time.monotonic() - batch.since >= self._batching.batch_timeout or not self._scheduler.arriving():
-            return batch
-        return None
-
-    def begin(self, batch):
-        self.waiting.remove(batch)
-        batch.waited = time.monotonic() - batch.since
-        for task in batch.tasks:
+        if not full and now - batch.since < self._batching.batch_timeout and self.scheduler.arriving():
+            return None
+        self.waiting.popleft()
+        batch.waited = now - batch.since
+        for task, _, _ in batch.slices:
             task.begun = True
+        return batch
+
+    def _first(self, now):
+        """The first waiting batch without requests whose time has passed; None = nothing waits."""
+        while self.waiting:
+            batch = self.waiting[0]
+            late = [task for task, _, _ in batch.slices if task.deadline <= now and not task.begun]
+            if not late:
+                return batch
+            for task in late:
+                task.error, task.begun = _late(), True
+                self._remove(task)
+                task.tell([task])
+        return None
 
     def _enqueue(self, task):
         own, limit = self._batching, self._batching.rows
@@ -253,41 +312,16 @@ class Queue:
             last = min(task.rows, first + room)
             self.waiting[-1].add(task, first, last)
             first, room = last, 0
-        self._scheduler.add(self)
+        self.scheduler.add(self)
 
-    def _leave(self, task):
-        """Nothing of a task waits any more."""
-        task.idle = False
-        if not task.left:  # all of its rows ran, as those of nearly every task
-            return
-        for batch in [batch for batch in self.waiting if task in batch.tasks]:
-            batch.rows -= sum(last - first for own, first, last in batch.slices if own is task)
-            batch.slices = [one for one in batch.slices if one[0] is not task]
+    def _remove(self, task):
+        """Takes what waits of a task out of the queue; its rows."""
+        before = sum(batch.rows for batch in self.waiting)
+        for batch in list(self.waiting):
+            batch.remove(task)
             if not batch.slices:
                 self.waiting.remove(batch)
-            else:
-                batch.tasks[0].wake.set()  # the first task of a batch is the one that looks after its time
-
-    def _pause(self, task):
-        """Seconds until this thread must look again by itself; None = it is woken."""
-        now, until = time.monotonic(), math.inf if task.begun else task.deadline
-        for batch in self.waiting:
-            due = batch.since + self._batching.batch_timeout
-            if batch.tasks[0] is task and due > now:
-                until = min(until, due)
-        return None if until == math.inf else max(0.0, until - now)
-
-    def _tell(self, batch, outcome):
-        for (task, first, last), found in zip(batch.slices, outcome):
-            if isinstance(found, Exception):
-                task.error = task.error or found
-            else:
-                outputs, start = found
-                rows = slice(start, start + last - first)
-                task.parts.append((first, {name: value[rows] for name, value in outputs.items()}))
-                task.left -= last - first
-            if task.done:
-                task.wake.set()
+        return before - sum(batch.rows for batch in self.waiting)
 
     # ---- without the lock
 
@@ -298,10 +332,13 @@ class Queue:
         except StatusError as error:
             return [error] * len(batch.slices)
         try:
-            if self._scheduler.watch:
-                self._scheduler.watch(batch.waited, batch.rows, len(next(iter(inputs.values()))))
+            if self.scheduler.watch:
+                self.scheduler.watch(batch.waited, batch.rows, len(next(iter(inputs.values()))))
             outputs = self._run(inputs)
+            _require_rows(inputs, outputs)
             return [(outputs, start) for start in _starts(batch.slices)]
+        except _OtherRows as error:
+            return [error] * len(batch.slices)
         except StatusError as error:
             return [error] if len(batch.slices) == 1 else [self._alone(one) for one in batch.slices]
         except Exception as error:  # noqa: BLE001 - whoever waits must be told, whatever happened
@@ -310,7 +347,10 @@ class Queue:
     def _alone(self, one):
         """One request's fault, such as bytes that are no image, is not that of the others in its batch."""
         try:
-            return self._run(self._inputs([one])), 0
+            inputs = self._inputs([one])
+            outputs = self._run(inputs)
+            _require_rows(inputs, outputs)
+            return outputs, 0
         except Exception as error:  # noqa: BLE001
             return error
 
@@ -340,6 +380,24 @@ class Queue:
         fill = b"" if parts[0].dtype == object else 0
         widths = [[(0, 0), *((0, int(most - has)) for most, has in zip(largest, part.shape[1:]))] for part in parts]
         return [np.pad(part, width, constant_values=fill) for part, width in zip(parts, widths)]
+
+
+def _late():
+    return StatusError(Code.RESOURCE_EXHAUSTED, "Run() timeout exceeded while waiting in batching queue")
+
+
+class _OtherRows(StatusError):
+    """Nobody can tell whose rows are whose."""
+
+
+def _require_rows(inputs, outputs):
+    rows = len(next(iter(inputs.values())))
+    if any(value.ndim == 0 or len(value) != rows for value in outputs.values()):
+        raise _OtherRows(
+            Code.FAILED_PRECONDITION,
+            "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input "
+            "tensors",
+        )
 
 
 def _starts(slices):

@@ -1,5 +1,7 @@
 """TF Serving's calls without a transport: in comes a request message, out goes its response or a StatusError."""
 
+import asyncio
+import contextlib
 import dataclasses
 import time
 
@@ -9,6 +11,8 @@ from serving import inference
 from serving.config import models_of
 from serving.status import Code, StatusError, invalid
 
+MOST_RUNS = 100  # of one request: there are as many in a MultiInference as it has tasks
+
 
 @dataclasses.dataclass
 class Answered:
@@ -17,6 +21,7 @@ class Answered:
     api: "Predict", "Classify", "Regress" or "MultiInference".  entrypoint: "GRPC" or "REST".
     response: None where there is an `error`, a StatusError, or, of a defect, None as well.
     version, servable: that answered; None where none was found.
+    runs: [(signature, {output: array}, seconds)] of the signatures that ran for it, the first MOST_RUNS.
     """
 
     api: str
@@ -27,6 +32,12 @@ class Answered:
     seconds: float = 0.0
     version: int = None
     servable: object = None
+    runs: list = dataclasses.field(default_factory=list)
+
+    def ran(self, key, outputs, started):
+        """Notes a signature that has run since `started`, of time.perf_counter()."""
+        if len(self.runs) < MOST_RUNS:
+            self.runs.append((key, outputs, time.perf_counter() - started))
 
 
 class Calls:
@@ -45,14 +56,27 @@ class Calls:
 
     def predict(self, request, timeout=None, fill=None, tensor_content=None, entrypoint="GRPC"):
         """Args: fill: called with the servable before its inputs are read; they may depend on what it declares."""
-        content = self._tensor_content if tensor_content is None else tensor_content
-
-        def answer(told):
+        with self._answering("Predict", request, entrypoint) as told:
             if fill:
                 fill(told.servable)
-            return told.servable.predict(request, content, timeout)
+            asked, started = told.servable.asked(request), time.perf_counter()
+            outputs = told.servable.run(asked.key, asked.inputs, timeout)
+            return self._predicted(told, asked, outputs, started, tensor_content)
 
-        return self._asked(Answered("Predict", entrypoint, request), answer)
+    async def predict_awaited(self, request, run):
+        """A Predict that takes no thread while it waits.
+
+        Args:   run: async (servable, signature, {input: array}) -> {output: array}, what `servable.run` answers.
+        """
+        with self._answering("Predict", request, "GRPC") as told:
+            asked, started = told.servable.asked(request), time.perf_counter()
+            outputs = await run(told.servable, asked.key, asked.inputs)
+            return self._predicted(told, asked, outputs, started)
+
+    def _predicted(self, told, asked, outputs, started, tensor_content=None):
+        told.ran(asked.key, outputs, started)
+        told.response = asked.response(outputs, self._tensor_content if tensor_content is None else tensor_content)
+        return self._named(told)
 
     def classify(self, request, timeout=None, entrypoint="GRPC"):
         return self._inferred("Classify", inference.classify, request, timeout, entrypoint)
@@ -82,8 +106,11 @@ class Calls:
             model_version_status=self._manager.statuses(request.model_spec)
         )
 
-    def reload(self, request, timeout=None):
-        """HandleReloadConfigRequest: answered once the new models are available; the status is in the response, too."""
+    def reload(self, request, timeout=None, gone=lambda: False):
+        """HandleReloadConfigRequest: answered once the new models are available; the status is in the response, too.
+
+        Args:   gone: () -> whether nobody waits for the answer any more.
+        """
         if request.config.WhichOneof("config") is not None:  # TF Serving, too, leaves all as it is without one
             for model in request.config.model_config_list.config:
                 if model.model_platform not in ("", "tensorflow") and self._manager.config(model.name) is not None:
@@ -93,7 +120,7 @@ class Calls:
             except ValueError as error:
                 raise invalid(str(error)) from None
             self._require_known_logs(models)
-            self._manager.reload(models, timeout)
+            self._manager.reload(models, timeout, gone)
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()
         return response
@@ -110,27 +137,48 @@ class Calls:
                 )
 
     def _inferred(self, api, infer, request, timeout, entrypoint):
-        return self._asked(
-            Answered(api, entrypoint, request), lambda told: infer(told.servable, request, timeout, self._strict)
-        )
+        with self._answering(api, request, entrypoint) as told:
+            told.response = infer(_Recorded(told), request, timeout, self._strict)
+            return self._named(told)
 
-    def _asked(self, told, answer):
-        """The answer of the version that a request asks for, which is told to the watchers."""
-        started = time.monotonic()
+    @contextlib.contextmanager
+    def _answering(self, api, request, entrypoint):
+        """Answered of a request, with the version it asks for; told to the watchers at the end."""
+        told, started = Answered(api, entrypoint, request), time.monotonic()
         try:
-            with self._manager.lease(_spec_of(told.request)) as (told.version, told.servable):
-                response = answer(told)
-            for given, own in _specs(told.request, response):
-                _name(own, given, told.version)
-            told.response = response
-            return response
-        except StatusError as error:
-            told.error = error
+            with self._manager.lease(_spec_of(request)) as (told.version, told.servable):
+                yield told
+        except asyncio.CancelledError:
+            told.response, told.error = None, StatusError(Code.CANCELLED, "The client has gone.")
+            raise
+        except Exception as error:
+            told.response, told.error = None, error if isinstance(error, StatusError) else None
             raise
         finally:
             told.seconds = time.monotonic() - started
             for watcher in self._watchers:
                 watcher(told)
+
+    @staticmethod
+    def _named(told):
+        """The response with what it is of."""
+        for given, own in _specs(told.request, told.response):
+            _name(own, given, told.version)
+        return told.response
+
+
+class _Recorded:
+    """A servable whose runs for one request are noted."""
+
+    def __init__(self, told):
+        self._told = told
+        self.signature = told.servable.signature
+
+    def run(self, key, inputs, timeout=None):
+        started = time.perf_counter()
+        outputs = self._told.servable.run(key, inputs, timeout)
+        self._told.ran(key, outputs, started)
+        return outputs
 
 
 def _spec_of(request):

@@ -14,7 +14,6 @@ import json
 import os
 import threading
 
-import grpc
 import numpy as np
 from tensorflow_serving.apis import predict_pb2
 
@@ -37,7 +36,11 @@ class Galleries:
         self._manager = manager
         self._lock, self._locks = threading.Lock(), {}
 
-    def enrol(self, request, timeout=None):
+    def calls(self):
+        """{name: (request, timeout, gone) -> response} of the calls of SERVICE; see serving.calls.Calls.reload."""
+        return {"Enrol": self.enrol, "Remove": self.remove}
+
+    def enrol(self, request, timeout=None, gone=lambda: False):
         """PredictRequest -> PredictResponse.   Raises: StatusError; nothing has changed then."""
         images, identities, entries = (_strings(request, name) for name in ("image_bytes", "identities", "entries"))
         if not 1 <= len(images) == len(identities) == len(entries) <= MOST_IMAGES:
@@ -49,7 +52,7 @@ class Galleries:
         new = [(identity, entry, image) for (identity, entry), image in zip(names, images)]
         return self._changed(request, timeout, lambda path: (gallery.enrol(path, new, check=False), None))
 
-    def remove(self, request, timeout=None):
+    def remove(self, request, timeout=None, gone=lambda: False):
         """PredictRequest -> PredictResponse.   Raises: StatusError; nothing has changed then."""
         identities, entries = ([_name(name, one) for one in _strings(request, name)] for name in
                                ("identities", "entries"))  # fmt: skip
@@ -101,19 +104,6 @@ class Galleries:
         flat = text_array([text.encode("utf-8", "replace") for pair in skipped for text in pair])
         _put(response, "skipped", flat.reshape(-1, 2))
         return response
-
-
-def add_to_server(galleries, answered, server):
-    """Registers the service.   Args: answered: (work) -> handler of a gRPC call, see serving.rpc."""
-    handlers = {
-        name: grpc.unary_unary_rpc_method_handler(
-            answered(work),
-            request_deserializer=predict_pb2.PredictRequest.FromString,
-            response_serializer=predict_pb2.PredictResponse.SerializeToString,
-        )
-        for name, work in (("Enrol", galleries.enrol), ("Remove", galleries.remove))
-    }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
 
 
 def _strings(request, name):

@@ -28,7 +28,6 @@ OF_SERVING = ":tensorflow:serving:"
 BATCH_SIZES = "input_batch_size", "processed_batch_size", "padding_size"
 UNKNOWN = "(unknown)"  # of requests that name no model there is
 MOST_NAMES = 1000  # of models that ever were, which get metrics of their own
-MOST_RUNS = 100  # of one request: there are as many in a MultiInference as it has tasks
 MOST_PATHS = 100  # of versions whose loading is told
 LATENCY_EDGES = tuple(10 * 1.8**power for power in range(33))  # microseconds
 QUEUING_EDGES = tuple(100 * 1.2**power for power in range(52))
@@ -60,7 +59,7 @@ class Monitor:
 
     def __init__(self, manager, requests=None, scheduler=None, log=None, clock=time.monotonic):
         self._manager, self._requests, self._scheduler, self._log = manager, requests, scheduler, log
-        self._clock, self._own = clock, threading.local()
+        self._clock = clock
         self._lock, self._versions = threading.Lock(), {}  # {(name, number): (weak Servable, Figures)}
         self._loads = collections.OrderedDict()  # {path: [successes, failures, microseconds]}
         self._counts = {}  # {(model, status): requests}
@@ -103,16 +102,9 @@ class Monitor:
         except Exception as error:  # noqa: BLE001 - a version serves without it
             logging.warning("Model %s version %d is not compared with its export: %s", name, number, error)
         figures = Figures(name, number, stored, self._clock)
-        servable.watch = self._ran
         with self._lock:
             self._drop_unloaded()
             self._versions[name, number] = weakref.ref(servable), figures
-
-    def _ran(self, key, outputs, seconds):
-        """A signature has run for the request of this thread."""
-        runs = self._own.__dict__.setdefault("runs", [])
-        if len(runs) < MOST_RUNS:
-            runs.append((key, outputs, seconds))
 
     def _batch_ran(self, seconds, rows, processed):
         with self._lock:
@@ -121,7 +113,6 @@ class Monitor:
                 histogram.add(value)
 
     def _answered(self, told):
-        runs = self._own.__dict__.pop("runs", ())
         request = told.request
         if told.api == "MultiInference":
             request = request.tasks[0] if request.tasks else None
@@ -134,10 +125,10 @@ class Monitor:
             label = name if name in self._names else self._bounded(name)
             self._counts[label, "OK"] = self._counts.get((label, "OK"), 0) + 1
             self._of(self._latency, label, told.api, told.entrypoint).add(told.seconds * 1e6)
-            for _, _, seconds in runs:
+            for _, _, seconds in told.runs:
                 self._of(self._runtime, label, told.api).add(seconds * 1e6)
         if figures is not None:
-            for signature, outputs, _ in runs:
+            for signature, outputs, _ in told.runs:
                 figures[1].see(signature, outputs)
 
     def _failed(self, name, error):

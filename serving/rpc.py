@@ -1,47 +1,59 @@
-"""gRPC in front of `serving.calls`: in come calls of PredictionService, ModelService and health, out go answers."""
+"""gRPC in front of `serving.calls`: in come calls of PredictionService, ModelService and health, out go answers.
 
+All of it runs on one event loop in a thread of its own, which parses small requests and lets them wait for their batch
+without a thread each; what takes long or waits otherwise is done by `Requests`' threads.
+"""
+
+import asyncio
+import collections
 import contextlib
 import functools
+import os
 import threading
+import time
 from concurrent import futures
 
 import grpc
+import grpc.aio
 from absl import logging
 from google.protobuf import message as protobuf_message
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
+    predict_pb2,
+    regression_pb2,
+)
 
 from serving import galleries
 from serving.status import Code, StatusError
 
 LARGEST_MESSAGE = 2**31 - 1
 WAITING_CALLS = 1024  # more are refused with RESOURCE_EXHAUSTED at once instead of filling the memory
-NO_DEADLINE = 1e8  # gRPC tells of the end of its calendar where there is none, which no lock can wait for
-RELOAD_SECONDS = 0.2  # before its deadline a reload that is not done gives up, so that its answer says why
+MEMORY_SHARE = 0.25  # of the machine's memory that requests and their answers may take together
+SMALL = 2**20  # bytes of a request that is parsed on the loop, where others wait meanwhile
+SPARED_SECONDS = 0.2  # before its deadline a change that is not done gives up
+PREDICTION, MODELS = "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"
 
 
 class Requests(futures.ThreadPoolExecutor):
-    """The threads that answer; counts the requests that are open, and those that may still join a batch."""
+    """The threads that answer what would hold up others; counts the requests that are open anywhere in the server, and
+    those that may still join a batch."""
 
     def __init__(self, threads):
         super().__init__(threads, thread_name_prefix="requests")
-        self._lock, self._open, self._arriving, self._leaving = threading.Lock(), 0, 0, 0
+        self._lock, self._open, self._arriving = threading.Lock(), 0, 0
         self._own = threading.local()
-
-    def submit(self, work, *args, **kwargs):
-        self._count(1)
-        with self._lock:
-            self._arriving += 1
-        future = super().submit(self._started, work, *args, **kwargs)
-        future.add_done_callback(lambda _: self._count(-1))
-        return future
 
     def arriving(self):
         """Requests that have come but neither wait for a batch yet nor are answered."""
         return self._arriving
 
     def arrived(self):
-        """This thread's request waits for a batch, or is answered: nobody need wait for it."""
+        """This thread's request waits for a batch, is answered, or never joins one: nobody need wait for it."""
         if getattr(self._own, "arriving", False):
             self._own.arriving = False
             with self._lock:
@@ -49,8 +61,17 @@ class Requests(futures.ThreadPoolExecutor):
 
     @contextlib.contextmanager
     def under_way(self):
-        """Counts a request of another thread than those here, such as one of REST."""
-        self._count(1)
+        """Counts a request that came another way than gRPC's and that this thread works on."""
+        self.count(1)
+        try:
+            with self.joining():
+                yield
+        finally:
+            self.count(-1)
+
+    @contextlib.contextmanager
+    def joining(self):
+        """This thread works on a request that may join a batch."""
         with self._lock:
             self._arriving += 1
         self._own.arriving = True
@@ -58,119 +79,288 @@ class Requests(futures.ThreadPoolExecutor):
             yield
         finally:
             self.arrived()
-            self._count(-1)
 
-    def hold(self, context):
-        """Counts a request until its answer has left."""
-        self._count(1, 1)
-        if not context.add_callback(lambda: self._count(-1, -1)):
-            self._count(-1, -1)
-
-    def at_work(self):
-        """Requests that are worked on or wait for a thread."""
-        with self._lock:
-            return self._open - self._leaving
-
-    def are_done(self):
-        with self._lock:
-            return not self._open
-
-    def _started(self, work, *args, **kwargs):
-        self._own.arriving = True
-        try:
-            return work(*args, **kwargs)
-        finally:
-            self.arrived()
-
-    def _count(self, change, leaving=0):
+    def count(self, change):
+        """Counts requests that have come; less than 0: whose answers have left."""
         with self._lock:
             self._open += change
-            self._leaving += leaving
+
+    def at_work(self):
+        """Requests that have come and are not answered yet."""
+        return self._open
+
+    def are_done(self):
+        return not self._open
 
 
-class _Decoding(grpc.ServerInterceptor):
-    """Parses requests in the handlers: gRPC's own way leaks 16 KB and logs a traceback for each bad one."""
+class GrpcServer:
+    """A gRPC server that is not started and has no port yet.
 
-    def intercept_service(self, continuation, handler_call_details):
-        handler = continuation(handler_call_details)
-        if handler is None or handler.unary_unary is None:
-            return handler
-
-        def parse_and_answer(data, context):
-            try:
-                request = handler.request_deserializer(data)
-            except protobuf_message.DecodeError:
-                context.abort(Code.INTERNAL, "The request cannot be parsed as the message this call takes.")
-            return handler.unary_unary(request, context)
-
-        return grpc.unary_unary_rpc_method_handler(
-            parse_and_answer, response_serializer=handler.response_serializer
-        )
-
-
-class _Prediction(prediction_service_pb2_grpc.PredictionServiceServicer):
-    def __init__(self, calls, requests):
-        self.Predict = _answered(requests, calls.predict)
-        self.Classify = _answered(requests, calls.classify)
-        self.Regress = _answered(requests, calls.regress)
-        self.MultiInference = _answered(requests, calls.multi_inference)
-        self.GetModelMetadata = _answered(requests, calls.metadata)
-
-
-class _Models(model_service_pb2_grpc.ModelServiceServicer):
-    def __init__(self, calls, requests):
-        self.GetModelStatus = _answered(requests, calls.status)
-        self.HandleReloadConfigRequest = _answered(requests, calls.reload, spared=RELOAD_SECONDS)
-
-
-def _answered(requests, work, spared=0.0):
-    """The handler of a call: `work` with the seconds that are left, and its StatusErrors as gRPC's."""
-
-    def answer(request, context):
-        requests.hold(context)
-        left = context.time_remaining()
-        if left is not None and left > NO_DEADLINE:
-            left = None
-        if not context.is_active():  # it waited for a thread longer than its client waits for it
-            context.abort(Code.DEADLINE_EXCEEDED, "The request's deadline passed before its turn came.")
-        try:
-            return work(request, timeout=None if left is None else max(0.0, left - spared))
-        except StatusError as error:
-            failure = error
-        except Exception:  # noqa: BLE001 - one bad request must not end the server
-            logging.exception("A request failed in an unforeseen way.")
-            failure = StatusError(Code.INTERNAL, "The server failed on this request; its log says where.")
-        return context.abort(failure.code, failure.message)
-
-    return answer
-
-
-def grpc_server(calls, requests, with_health=False, arguments=(), changing=None):
-    """A grpc.Server that is not started and has no port yet.
-
-    Args:   with_health: answer grpc.health.v1 as well: SERVING for "" and each of TF Serving's services.
-            arguments: [(name, value)] for its channels, as --grpc_channel_arguments.
-            changing: serving.galleries.Galleries, to be changed over the wire; None = nobody may.
+    Args:    calls: serving.calls.Calls.  requests: Requests.
+             with_health: answer grpc.health.v1 as well: SERVING for "" and each of TF Serving's services, NOT_SERVING
+             once `stop` is called.
+             arguments: [(name, value)] for its channels, as --grpc_channel_arguments.
+             changing: serving.galleries.Galleries, to be changed over the wire; None = nobody may.
+             most_bytes: of requests and answers that are in memory at a time; what would be more is refused, but for a
+             request that is alone. None = MEMORY_SHARE of the machine's memory.
     """
-    options = {
-        "grpc.max_receive_message_length": LARGEST_MESSAGE,
-        "grpc.max_send_message_length": LARGEST_MESSAGE,
-        "grpc.so_reuseport": 0,  # else a second server on the port starts and takes half the calls
-        **dict(arguments),
-    }
-    server = grpc.server(
-        requests,
-        interceptors=[_Decoding()],
-        maximum_concurrent_rpcs=WAITING_CALLS,
-        options=list(options.items()),
-    )
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(_Prediction(calls, requests), server)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(_Models(calls, requests), server)
-    if changing is not None:
-        galleries.add_to_server(changing, functools.partial(_answered, requests, spared=RELOAD_SECONDS), server)
-    if with_health:
-        servicer = health.HealthServicer()
-        for service in ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"):
-            servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
-        health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    return server
+
+    def __init__(self, calls, requests, with_health=False, arguments=(), changing=None, most_bytes=None):
+        self._calls, self._requests = calls, requests
+        self._bytes, self._most_bytes = 0, most_bytes or _memory() * MEMORY_SHARE
+        self._loop = _loop()
+        self._joining = _Joining(self._loop)
+        self._health = health.aio.HealthServicer() if with_health else None
+        self._server = self._await(self._made(arguments, changing))
+        self._started = False
+
+    def bind(self, address, credentials=None):
+        """The port of an address; 0 = it cannot be had.
+
+        Args:   credentials: grpc.ServerCredentials; None = nothing is encrypted.
+        """
+
+        async def bound():
+            try:
+                if credentials:
+                    return self._server.add_secure_port(address, credentials)
+                return self._server.add_insecure_port(address)
+            except RuntimeError:
+                return 0
+
+        return self._await(bound())
+
+    def start(self):
+        self._started = True
+        self._await(self._server.start())
+
+    def stop(self, grace):
+        """No new requests; those under way get `grace` seconds. Idle clients need not be waited for: see `close`."""
+        if self._started:
+            if self._health:
+                self._await(self._health.enter_graceful_shutdown())
+            asyncio.run_coroutine_threadsafe(self._server.stop(grace), self._loop)
+
+    def close(self):
+        """Ends what is left; the ports are free afterwards."""
+        if not self._started:  # one that never ran would keep its ports
+            self.start()
+        self._await(self._server.stop(None))
+
+    async def _made(self, arguments, changing):
+        options = {
+            "grpc.max_receive_message_length": LARGEST_MESSAGE,
+            "grpc.max_send_message_length": LARGEST_MESSAGE,
+            "grpc.so_reuseport": 0,  # else a second server on the port starts and takes half the calls
+            **dict(arguments),
+        }
+        server = grpc.aio.server(options=list(options.items()), maximum_concurrent_rpcs=WAITING_CALLS)
+        calls, blocking, changing_call = self._calls, self._blocking, self._changing
+        services = {
+            PREDICTION: {
+                "Predict": (predict_pb2.PredictRequest, self._predict),
+                "Classify": (classification_pb2.ClassificationRequest, blocking(calls.classify, joins=True)),
+                "Regress": (regression_pb2.RegressionRequest, blocking(calls.regress, joins=True)),
+                "MultiInference": (inference_pb2.MultiInferenceRequest, blocking(calls.multi_inference, True)),
+                "GetModelMetadata": (get_model_metadata_pb2.GetModelMetadataRequest, blocking(calls.metadata)),
+            },
+            MODELS: {
+                "GetModelStatus": (get_model_status_pb2.GetModelStatusRequest, blocking(calls.status)),
+                "HandleReloadConfigRequest": (
+                    model_management_pb2.ReloadConfigRequest,
+                    changing_call(calls.reload),
+                ),
+            },
+        }
+        if changing is not None:
+            services[galleries.SERVICE] = {
+                name: (predict_pb2.PredictRequest, changing_call(work)) for name, work in changing.calls().items()
+            }
+        for name, methods in services.items():
+            handlers = {
+                method: grpc.unary_unary_rpc_method_handler(self._handler(message, answer))
+                for method, (message, answer) in methods.items()
+            }
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
+        if self._health:
+            for name in ("", PREDICTION, MODELS):
+                await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        return server
+
+    def _handler(self, message, answer):
+        """gRPC's handler of a call.
+
+        Args:   message: class of its request. It is parsed here: gRPC's own way leaks 16 KB and logs a traceback for
+                each bad one.
+                answer: async (parse, context, small) -> response message, or raises StatusError; `parse()` gives the
+                request, `small` = it may be parsed on the loop.
+        """
+
+        async def handle(data, context):
+            size = len(data)
+            if self._bytes and self._bytes + size > self._most_bytes:
+                await context.abort(
+                    Code.RESOURCE_EXHAUSTED,
+                    f"The server holds {self._bytes:,} bytes of requests and answers and takes at most "
+                    f"{int(self._most_bytes):,}; ask again later.",
+                )
+            kept = _Kept(self, size)
+            context.add_done_callback(kept.dropped)
+            try:
+                response = await answer(functools.partial(_parsed, message, data), context, size <= SMALL)
+                found = response.SerializeToString()
+                kept.add(len(found))
+                return found
+            except StatusError as error:
+                failure = error
+            except Exception:  # noqa: BLE001 - one bad request must not end the server
+                logging.exception("A request failed in an unforeseen way.")
+                failure = StatusError(Code.INTERNAL, "The server failed on this request; its log says where.")
+            await context.abort(failure.code, failure.message)
+
+        return handle
+
+    async def _predict(self, parse, context, small):
+        """Predict: in a batch without a thread of its own, else in one of the threads."""
+        if not small:
+
+            def predicted(left, gone):
+                with self._requests.joining():
+                    return self._calls.predict(parse(), left)
+
+            return await self._threaded(predicted, context)
+        return await self._calls.predict_awaited(parse(), functools.partial(self._run, context))
+
+    async def _run(self, context, servable, key, inputs):
+        queue = servable.queue(key, inputs)
+        if queue is None:
+            return await self._threaded(lambda left, gone: servable.run(key, inputs, left), context)
+        return await self._joining.outputs(queue, inputs, context.time_remaining())
+
+    def _blocking(self, work, joins=False):
+        """The `answer` of a call that a thread works on.
+
+        Args:   joins: it may join a batch.
+        """
+
+        async def answer(parse, context, small):
+            def answered(left, gone):
+                with self._requests.joining() if joins else contextlib.nullcontext():
+                    return work(parse(), timeout=left)
+
+            return await self._threaded(answered, context)
+
+        return answer
+
+    def _changing(self, work):
+        """The `answer` of a call that changes what is served, which may take long: it gives up before its deadline so
+        that its answer says why, and when its client has gone."""
+
+        async def answer(parse, context, small):
+            def answered(left, gone):
+                return work(parse(), None if left is None else max(0.0, left - SPARED_SECONDS), gone)
+
+            return await self._threaded(answered, context)
+
+        return answer
+
+    async def _threaded(self, work, context):
+        """What `work(seconds left, gone)` answers in one of the threads; gone() = nobody waits for it any more."""
+        left, over = context.time_remaining(), threading.Event()
+        until = None if left is None else time.monotonic() + left
+
+        def worked():
+            left = None if until is None else until - time.monotonic()
+            if over.is_set() or left is not None and left <= 0:  # it waited for a thread longer than its client for it
+                raise StatusError(Code.DEADLINE_EXCEEDED, "The request's deadline passed before its turn came.")
+            return work(left, over.is_set)
+
+        try:
+            return await self._loop.run_in_executor(self._requests, worked)
+        finally:
+            over.set()
+
+    def _await(self, work):
+        """The result of a coroutine on the loop, for another thread."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+class _Kept:
+    """The bytes of a request and its answer, counted until the answer has left."""
+
+    __slots__ = ("_server", "_bytes")
+
+    def __init__(self, server, size):
+        self._server, self._bytes = server, 0
+        server._requests.count(1)
+        self.add(size)
+
+    def add(self, size):
+        self._bytes += size
+        self._server._bytes += size
+
+    def dropped(self, context):
+        self._server._bytes -= self._bytes
+        self._server._requests.count(-1)
+
+
+class _Joining:
+    """Requests of the loop that wait for their batches; many that come or are done together are one wake-up."""
+
+    def __init__(self, loop):
+        self._loop, self._waking = loop, set()
+        self._done, self._called = collections.deque(), False
+
+    async def outputs(self, queue, inputs, timeout):
+        """{output: array} of inputs in a serving.batching.Queue.   Raises: StatusError."""
+        future = self._loop.create_future()
+        task = queue.submit(inputs, self._tell, timeout)
+        task.future = future
+        if queue.scheduler not in self._waking:  # after the others that are ready now, so that they meet
+            self._waking.add(queue.scheduler)
+            self._loop.call_soon(self._wake, queue.scheduler)
+        try:
+            await future
+        except asyncio.CancelledError:
+            queue.leave(task)
+            raise
+        return task.outputs()
+
+    def _wake(self, scheduler):
+        self._waking.discard(scheduler)
+        scheduler.wake()
+
+    def _tell(self, tasks):
+        """In a thread of the batches."""
+        self._done.extend(tasks)
+        if not self._called:
+            self._called = True
+            self._loop.call_soon_threadsafe(self._finish)
+
+    def _finish(self):
+        self._called = False
+        while self._done:
+            future = self._done.popleft().future
+            if not future.done():  # its client may have gone
+                future.set_result(None)
+
+
+def _parsed(message, data):
+    try:
+        return message.FromString(data)
+    except protobuf_message.DecodeError:
+        raise StatusError(Code.INTERNAL, "The request cannot be parsed as the message this call takes.") from None
+
+
+def _memory():
+    """Bytes of the machine's memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+@functools.cache
+def _loop():
+    """The event loop of all servers of this process: gRPC has one queue of events, which is best read by one loop."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="grpc", daemon=True).start()
+    return loop

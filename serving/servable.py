@@ -1,8 +1,8 @@
 """One loaded version: in come its folder and PredictRequests, out go PredictResponses or StatusErrors."""
 
+import dataclasses
 import functools
 import os
-import time
 
 import tensorflow as tf
 from google.protobuf import message as protobuf_message
@@ -16,12 +16,29 @@ from serving.status import Code, StatusError, invalid, not_found, status_of
 from serving.tensors import array_of, read_tensor, write_tensor
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Asked:
+    """A Predict of one signature: its inputs {input: array}, and which outputs are wanted."""
+
+    key: str
+    inputs: dict
+    outputs: list
+
+    def response(self, found, tensor_content=False):
+        """PredictResponse of {output: array}."""
+        response = predict_pb2.PredictResponse()
+        for alias in self.outputs:
+            write_tensor(found[alias], response.outputs[alias], tensor_content)
+        response.model_spec.signature_name = self.key
+        return response
+
+
 class Servable:
     """A SavedModel in memory that answers requests; its signatures are run one by one or in shared batches.
 
     Args:    path: version folder.  tags: which of its graphs, as `--saved_model_tags`.
-             batch: (run, path) -> run, what joins requests to one signature; None = each request runs by itself. `run`
-             is ({input: array [n, ...]}, timeout) -> {output: array [n, ...]}.
+             batch: (run, path) -> serving.batching.Queue, what joins requests to one signature; None = each request
+             runs by itself. `run` is {input: array [n, ...]} -> {output: array [n, ...]}.
              most_pixels: of an encoded image in a request, four times as many of all; None = no limit.
     Raises:  StatusError NOT_FOUND or DATA_LOSS where there is no such graph; what tf.saved_model.load raises.
     """
@@ -30,14 +47,13 @@ class Servable:
         graph = _read_graph(path, tags)
         self.definitions = get_model_metadata_pb2.SignatureDefMap(signature_def=graph.signature_def)
         self.path, self._most_pixels = path, most_pixels
-        self.watch = None  # (key, outputs, seconds) -> None, called in the request's thread when a signature has run
         self._loaded = tf.saved_model.load(path, tags=list(tags))  # keeps variables, tables and assets alive
         self._functions = dict(self._loaded.signatures)
-        self._runs = {key: functools.partial(self._run, key) for key in self._functions}
-        for key in self._functions if batch else ():
-            if _is_batched(self.definitions.signature_def[key]):
-                joined = batch(self._runs[key], path)
-                self._runs[key] = functools.partial(_joined, joined, self._runs[key])
+        self._queues = {
+            key: batch(functools.partial(self._run, key), path)
+            for key in (self._functions if batch else ())
+            if _is_batched(self.definitions.signature_def[key])
+        }
 
     def signature(self, name):
         """(key, SignatureDef) of a request's signature name; the definition is None where there is none."""
@@ -45,19 +61,24 @@ class Servable:
         return key, self.definitions.signature_def[key] if key in self._functions else None
 
     def run(self, key, inputs, timeout=None):
-        """{input: array} -> {output: array} of a signature.   Raises: StatusError."""
-        started = time.perf_counter()
-        outputs = self._runs[key](inputs, timeout=timeout)
-        if self.watch:
-            self.watch(key, outputs, time.perf_counter() - started)
-        return outputs
+        """{input: array} -> {output: array} of a signature.
 
-    def predict(self, request, tensor_content=False, timeout=None):
-        """PredictRequest -> PredictResponse without model name and version, which the caller knows.
-
-        Args:   timeout: seconds it may wait for its batch.
-        Raises: StatusError with TF Serving's code and text.
+        Args:   timeout: seconds the request may wait for its batch; None = as long as it takes.
+        Raises: StatusError.
         """
+        queue = self.queue(key, inputs)
+        return self._run(key, inputs) if queue is None else queue(inputs, timeout)
+
+    def queue(self, key, inputs):
+        """The Queue in which these inputs meet others; None where they run by themselves."""
+        queue = self._queues.get(key)
+        if queue is None:
+            return None
+        rows = {len(value) for value in inputs.values()}
+        return queue if len(rows) == 1 and rows != {0} else None  # the graph itself says what is wrong with others
+
+    def asked(self, request):
+        """What a PredictRequest asks for, checked.   Raises: StatusError with TF Serving's code and text."""
         key, definition = self.signature(request.model_spec.signature_name)
         if definition is None:
             raise StatusError(Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
@@ -65,14 +86,14 @@ class Servable:
         aliases = _output_aliases(definition, request.output_filter)
         if self._most_pixels is not None:
             require_pixels(inputs, self._most_pixels)
-        outputs = self.run(key, inputs, timeout)
-        response = predict_pb2.PredictResponse()
-        for alias in aliases:
-            write_tensor(outputs[alias], response.outputs[alias], tensor_content)
-        response.model_spec.signature_name = key
-        return response
+        return Asked(key, inputs, aliases)
 
-    def _run(self, key, inputs, timeout=None):
+    def predict(self, request, timeout=None):
+        """PredictRequest -> PredictResponse without model name and version.   Raises: StatusError."""
+        asked = self.asked(request)
+        return asked.response(self.run(asked.key, asked.inputs, timeout))
+
+    def _run(self, key, inputs):
         try:
             outputs = self._functions[key](**{alias: tf.constant(value) for alias, value in inputs.items()})
             return {alias: array_of(value) for alias, value in outputs.items()}
@@ -132,13 +153,6 @@ def _is_batched(definition):
     return bool(definition.inputs) and all(
         not shape.unknown_rank and len(shape.dim) and shape.dim[0].size == -1 for shape in shapes
     )
-
-
-def _joined(queue, alone, inputs, timeout=None):
-    rows = {len(value) for value in inputs.values()}
-    if len(rows) != 1:  # the graph itself says what is wrong with it
-        return alone(inputs)
-    return queue(inputs, timeout)
 
 
 def _read_graph(path, tags):

@@ -34,7 +34,7 @@ from serving.parameters import read_parameters
 from serving.pixels import MOST_PIXELS
 from serving.request_log import RequestLog
 from serving.rest import Rest
-from serving.rpc import Requests, grpc_server
+from serving.rpc import GrpcServer, Requests
 from serving.status import Code, StatusError
 from tfrecords import command
 
@@ -57,7 +57,7 @@ class Server:
              rest_port: of REST; None = no REST, 0 = a free one.  rest_threads, rest_timeout, cross_origin: see Rest.
              demo_port: of the web page; None = no page, 0 = a free one.
              credentials: grpc.ServerCredentials of the TCP port; None = nothing is encrypted.
-             health, channel_arguments: see grpc_server.
+             health, channel_arguments: see GrpcServer.
              gallery_changes: let clients enrol into galleries and remove from them, which writes to their folders.
     Raises:  ValueError for arguments that cannot be served.
     """
@@ -109,20 +109,20 @@ class Server:
             )
         several = max(4 * (os.cpu_count() or 1), SHARED_THREADS if batching else 0)
         self._requests = Requests(threads or several)
-        scheduler = batching and Scheduler(batching.num_batch_threads, self._requests.arriving)
-        batch = batching and functools.partial(_queue, batching, own_batching, scheduler, self._requests.arrived)
+        self._scheduler = batching and Scheduler(batching.num_batch_threads, self._requests.arriving)
+        batch = batching and functools.partial(_queue, batching, own_batching, self._scheduler, self._requests.arrived)
         self._manager = Manager(
             models, poll_seconds, tags, warmup, load_retries, retry_seconds, allow_labels, batch or None, most_pixels
         )
         self._log = RequestLog(self._manager.config, tags)
-        monitor = Monitor(self._manager, self._requests, scheduler, self._log)
+        monitor = Monitor(self._manager, self._requests, self._scheduler, self._log)
         self._calls = Calls(self._manager, tensor_content, strict_methods, watchers=(monitor, self._log))
         changing = Galleries(self._manager) if gallery_changes else None
-        self._grpc = grpc_server(self._calls, self._requests, health, channel_arguments, changing)
+        self._grpc = GrpcServer(self._calls, self._requests, health, channel_arguments, changing)
         self._credentials = credentials
         self.rest_port, self._rest = rest_port, None
         self._rest_words = {
-            "threads": rest_threads or 4 * (os.cpu_count() or 1), "timeout": rest_timeout, "cross_origin": cross_origin,
+            "threads": rest_threads or several, "timeout": rest_timeout, "cross_origin": cross_origin,
             "pages": {monitoring_path: monitor.page} if monitoring_path else {},
         }  # fmt: skip
         self.demo_port, self._page = demo_port, None
@@ -203,9 +203,11 @@ class Server:
         # Idle clients keep their connections to the end of the grace; only requests are worth waiting for.
         while not self._is_idle() and time.monotonic() < until:
             time.sleep(0.02)
-        self._grpc.stop(0).wait()
+        self._grpc.close()
         for http in self._http:
             http.close()
+        if self._scheduler:
+            self._scheduler.close()
         self._requests.shutdown(wait=False, cancel_futures=True)
         self._log.close()
         return self._manager.stop()
@@ -226,13 +228,7 @@ class Server:
         return self._requests.are_done() and all(http.is_done() for http in self._http)
 
     def _bind(self, address, remedy):
-        try:
-            if self._credentials and not address.startswith("unix:"):
-                port = self._grpc.add_secure_port(address, self._credentials)
-            else:
-                port = self._grpc.add_insecure_port(address)
-        except RuntimeError:
-            port = 0
+        port = self._grpc.bind(address, None if address.startswith("unix:") else self._credentials)
         if not port:
             raise OSError(f"`{address}` cannot be listened on: it is in use or not allowed; {remedy}.")
         return port

@@ -12,12 +12,19 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc, prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_management_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2_grpc,
+)
 
 from serving import rpc, server
+from serving.batching import Batching
+from serving.config import ModelConfig
 from serving.server import Server
 from serving.status import Code, StatusError
-from tests.serving.toys import until
+from tests.serving.toys import Toy, until
 from tests.serving.wire import NF, X, refused, request
 
 # ---- Certificates ----
@@ -135,10 +142,20 @@ class Calls:
         assert self.go.wait(20)
         return get_model_status_pb2.GetModelStatusResponse()
 
-    def predict(self, request, timeout=None):
+    def metadata(self, request, timeout=None, gone=lambda: False):
         raise ZeroDivisionError("secret")
 
-    classify = regress = multi_inference = metadata = reload = predict
+    classify = regress = multi_inference = metadata
+
+    async def predict_awaited(self, request, run):
+        return self.metadata(request)
+
+    def reload(self, request, timeout=None, gone=None):
+        """Waits until its client has gone."""
+        self.waited.append(timeout)
+        self.begun.release()
+        self.seen_gone = until(gone)
+        raise StatusError(Code.CANCELLED, "nobody waits")
 
 
 @pytest.fixture
@@ -148,15 +165,16 @@ def calls():
 
 @pytest.fixture
 def asked(calls):
-    """(channel, Requests) of a server with one thread."""
+    """(channel, Requests) of a server with one thread that keeps 1,000 bytes at a time."""
     requests = rpc.Requests(1)
-    running = rpc.grpc_server(calls, requests, arguments=[("grpc.max_concurrent_streams", 50)])
-    port = running.add_insecure_port("127.0.0.1:0")
+    running = rpc.GrpcServer(calls, requests, arguments=[("grpc.max_concurrent_streams", 50)], most_bytes=1000)
+    port = running.bind("127.0.0.1:0")
     running.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield channel, requests
     calls.go.set()
-    running.stop(0).wait()
+    running.stop(0)
+    running.close()
     requests.shutdown(wait=True)
 
 
@@ -194,55 +212,87 @@ def test_bytes_that_are_no_message(asked):
     assert until(requests.are_done)
 
 
+def test_bytes_in_memory_are_bounded(asked, calls):
+    """A request that is alone is taken whatever its size; beside others only what fits."""
+    channel, requests = asked
+    stub = model_service_pb2_grpc.ModelServiceStub(channel)
+    large = get_model_status_pb2.GetModelStatusRequest()
+    large.model_spec.name = "m" * 2000
+    first = stub.GetModelStatus.future(large, timeout=30)
+    assert calls.begun.acquire(timeout=20)
+    code, text = refused(stub.GetModelStatus, large)
+    assert code == Code.RESOURCE_EXHAUSTED and "takes at most 1,000; ask again later" in text
+    calls.go.set()
+    first.result(timeout=20)
+    assert until(requests.are_done)
+    stub.GetModelStatus(large, timeout=20)
+
+
+def test_a_change_gives_up_before_its_deadline_and_when_its_client_has_gone(asked, calls):
+    channel, requests = asked
+    stub = model_service_pb2_grpc.ModelServiceStub(channel)
+    call = stub.HandleReloadConfigRequest.future(model_management_pb2.ReloadConfigRequest(), timeout=100)
+    assert calls.begun.acquire(timeout=20) and 90 < calls.waited[0] < 100.9
+    call.cancel()
+    assert until(lambda: hasattr(calls, "seen_gone")) and calls.seen_gone
+    assert until(requests.are_done)
+
+
+def test_many_that_wait_for_a_batch_take_no_thread(tmp_path):
+    """Nine requests of a server with one thread meet in one batch; one whose client goes does not spoil it."""
+    Toy(1.0).save(tmp_path / "toy" / "1", "serving_default")
+    batching = Batching(max_batch_size=16, num_batch_threads=1)
+    with Server([ModelConfig("toy", str(tmp_path / "toy"))], port=0, threads=1, batching=batching) as running:
+        with grpc.insecure_channel(running.address) as channel:
+            stub, gate, sizes = prediction_service_pb2_grpc.PredictionServiceStub(channel), threading.Event(), []
+            servable = running._manager._versions["toy"][1].servable
+            run = servable._queues["serving_default"]._run
+
+            def held(inputs):
+                sizes.append(len(inputs["x"]))
+                assert gate.wait(20)
+                return run(inputs)
+
+            servable._queues["serving_default"]._run = held
+            calls = [stub.Predict.future(request({"x": [2.0]}), timeout=30)]
+            assert until(lambda: sizes == [1])
+            calls += [stub.Predict.future(request({"x": [2.0 * place]}), timeout=30) for place in range(9)]
+            queue = servable._queues["serving_default"]
+            assert until(lambda: queue.waiting and queue.waiting[0].rows == 9)
+            calls.pop().cancel()
+            assert until(lambda: queue.waiting[0].rows == 8)
+            gate.set()
+            assert [call.result().outputs["y"].float_val[:] for call in calls] == [[2.0]] + [
+                [place + 1.0] for place in range(8)]  # fmt: skip
+            assert sizes == [1, 8]
+
+
+def test_health_says_when_the_server_goes_down():
+    with Server([], port=0, health=True) as running, grpc.insecure_channel(running.address) as channel:
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=""), timeout=30)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        threading.Thread(target=running.stop, args=[10.0], daemon=True).start()
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
 # ---- Counting ----
 
 
-def test_a_request_arrives_until_it_waits_for_a_batch_or_is_answered():
+def test_a_request_joins_until_it_waits_for_a_batch_or_is_answered():
     requests, seen = rpc.Requests(1), []
-    both_sent, go = threading.Event(), threading.Event()
-
-    def work():
-        assert both_sent.wait(20)
+    with requests.joining():
         seen.append(requests.arriving())
         requests.arrived()
         requests.arrived()  # once is enough
         seen.append(requests.arriving())
-        assert go.wait(20)
-
-    first, second = requests.submit(work), requests.submit(lambda: seen.append(requests.arriving()))
-    both_sent.set()
-    assert until(lambda: len(seen) == 2) and not requests.are_done()
-    go.set()
-    first.result(20), second.result(20)
-    assert seen == [2, 1, 1] and until(requests.are_done) and requests.arriving() == 0
-
-
-def test_a_request_that_fails_or_comes_by_rest_is_counted_too():
-    requests = rpc.Requests(1)
-    with pytest.raises(ZeroDivisionError):
-        requests.submit(lambda: 1 / 0).result(20)
-    assert until(requests.are_done)
-    with pytest.raises(ZeroDivisionError), requests.under_way():
-        assert requests.arriving() == 1 and not requests.are_done()
-        raise ZeroDivisionError
-    assert requests.are_done() and requests.arriving() == 0
+    assert seen == [1, 0] and requests.arriving() == 0 and requests.are_done()
     requests.shutdown()
 
 
-def test_a_reload_stops_before_its_deadline_so_that_its_answer_says_why():
-    waited = []
-
-    def work(request, timeout):
-        waited.append(timeout)
-        raise StatusError(Code.DEADLINE_EXCEEDED, "this model is missing")
-
-    class Context:
-        """As gRPC's, of a request with a second left."""
-
-        add_callback = is_active = staticmethod(lambda *_: True)
-        time_remaining = staticmethod(lambda: 1.0)
-        abort = staticmethod(lambda code, text: (code, text))
-
-    handler = rpc._answered(rpc.Requests(1), work, spared=rpc.RELOAD_SECONDS)
-    assert handler(None, Context) == (Code.DEADLINE_EXCEEDED, "this model is missing")
-    assert waited == [1.0 - rpc.RELOAD_SECONDS]
+def test_a_request_by_rest_is_counted_even_if_it_fails():
+    requests = rpc.Requests(1)
+    with pytest.raises(ZeroDivisionError), requests.under_way():
+        assert requests.arriving() == 1 and not requests.are_done() and requests.at_work() == 1
+        raise ZeroDivisionError
+    assert requests.are_done() and requests.arriving() == 0
+    requests.shutdown()

@@ -125,7 +125,7 @@ def test_unforeseen_failure_is_internal_and_the_server_lives(tmp_path, monkeypat
         with grpc.insecure_channel(running.address) as channel:
             stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
             with monkeypatch.context() as patch:
-                patch.setattr(Servable, "predict", lambda *_: 1 / 0)
+                patch.setattr(Servable, "asked", lambda *_: 1 / 0)
                 code, text = refused(stub.Predict, request({"x": X}, model="a"))
             assert code == grpc.StatusCode.INTERNAL and "division" not in text
             assert stub.Predict(request({"x": X}, model="a")).outputs["y"].float_val == [2.0, 3.5]
