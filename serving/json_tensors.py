@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import itertools
 
 import numpy as np
 import tensorflow as tf
@@ -120,7 +121,7 @@ def _array(name, value, dtype):
     except (ValueError, OverflowError, RecursionError):
         raise invalid(f"Encountered list at unexpected size: the rows of {name} have unequal lengths") from None
     kinds = {"bool": "b"}.get(expected, "iu" if dtype.is_integer else "iuf")
-    if array.size and array.dtype.kind not in kinds:
+    if array.size and (array.dtype.kind not in kinds or kinds != "b" and _has_truths(value, array.ndim)):
         for one in _leaves(value):
             if not _is_of(one, kinds):
                 raise invalid(f"JSON Value: {str(one)[:100]!r} of input {name} is not of expected type: {expected}")
@@ -130,6 +131,13 @@ def _array(name, value, dtype):
     if dtype == tf.bfloat16:
         return array_of(tf.cast(array.astype(np.float32), dtype))
     return array.astype(dtype.as_numpy_dtype)
+
+
+def _has_truths(value, ranks):
+    """Whether a list of numbers holds true or false, which NumPy takes for 1 and 0 beside them."""
+    for _ in range(ranks - 1):
+        value = itertools.chain.from_iterable(value)
+    return bool in map(type, value if ranks else [value])
 
 
 def _large(name, value, dtype, expected):

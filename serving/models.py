@@ -2,7 +2,6 @@
 the state of each.
 """
 
-import contextlib
 import dataclasses
 import gc
 import math
@@ -19,7 +18,7 @@ from serving.pixels import MOST_PIXELS
 from serving.servable import Servable
 from serving.status import Code, StatusError, first_sentence, invalid, not_found, status_of
 
-State = get_model_status_pb2.ModelVersionStatus.State
+State = get_model_status_pb2.ModelVersionStatus  # whose states are found 30 times faster than those of its enum
 
 REMEMBERED_VERSIONS = 1000  # unloaded versions a model still lists
 NOTICE_SECONDS = 10.0  # between two notes that a model has no version yet
@@ -27,15 +26,33 @@ RELOAD_SECONDS = 600.0  # a reload without a limit ends after so long, else it w
 
 
 class _Version:
-    """One numbered folder from its discovery to its end. Its fields change under the manager's lock only."""
+    """One numbered folder from its discovery to its end. Its fields change under the manager's lock only.
 
-    def __init__(self, number, path):
-        self.number, self.path = number, path
+    As a context it is (number, Servable), of a request that was counted in `users` before.
+    """
+
+    def __init__(self, number, path, lock):
+        self.number, self.path, self._lock = number, path, lock
         self.moved_to = path  # another folder where a changed base path holds this number as well
         self.replacement = None  # (folder, Servable or None where it holds no good one) of what is to take its place
         self.state, self.error = State.START, None
         self.servable, self.users = None, 0
         self.wanted, self.attempts, self.retry_at = True, 0, 0.0
+
+    def __enter__(self):
+        return self.number, self.servable
+
+    def __exit__(self, *_):
+        with self._lock:
+            self.users -= 1
+            self.release()
+
+    def release(self):
+        """Drops an unloading version once its last request is done; whether it did."""
+        if self.state != State.UNLOADING or self.users:
+            return False
+        self.servable, self.state = None, State.END
+        return True
 
     def is_settled(self):
         return self.state not in (State.START, State.LOADING)
@@ -83,11 +100,15 @@ class Manager:
                 raise ValueError(f"`{flag}` is {value} but must not be negative.")
         self._models = {model.name: model for model in models}
         self._versions = {model.name: {} for model in models}  # {name: {number: _Version}}
+        # Of these the loaded ones, and of each model the newest that goes on to serve: what requests find. A model may
+        # remember a thousand more.
+        self._loaded, self._newest = {}, {}
         self._poll_seconds, self._tags, self._warmup = poll_seconds, tuple(tags), warmup
         self._load_retries, self._retry_seconds = load_retries, retry_seconds
         self._allow_labels, self._batch, self._most_pixels = allow_labels, batch, most_pixels
         self._noticed = {}  # {name: when its lack of versions was told}
-        self._changed = threading.Condition()  # guards the versions, tells of their changes
+        self._lock = threading.RLock()  # guards the versions
+        self._changed = threading.Condition(self._lock)  # tells of their changes
         self._generation, self._seen = 0, -1  # of the models; of those whose folders were looked at
         # While a reload is under way: nothing is unloaded or exchanged before it is known that the new models serve.
         self._holding = False
@@ -185,7 +206,9 @@ class Manager:
                     if version.state == State.AVAILABLE:
                         version.state = State.UNLOADING
                         logging.info("Model %s is not served any more.", name)
-                    self._release(version)
+                    version.release()
+            for name in self._versions:
+                self._note_loaded(name)
             self._generation += 1
         self._wake.set()
 
@@ -225,9 +248,15 @@ class Manager:
 
     def _serving(self, name):
         """{number: version} of those that serve and go on to: the wanted ones, or others as long as there are none."""
-        available = [version for version in self._versions[name].values() if version.state == State.AVAILABLE]
-        wanted = [version for version in available if version.wanted]
-        return {version.number: version for version in wanted or available}
+        loaded = self._loaded.get(name, {})
+        return {number: version for number, version in loaded.items() if version.wanted} or loaded
+
+    def _note_loaded(self, name):
+        """To be called whenever a version of a model begins or ceases to serve, or to be wanted."""
+        versions = self._versions[name].values() if name in self._models else ()
+        self._loaded[name] = {version.number: version for version in versions if version.state == State.AVAILABLE}
+        serving = self._serving(name)
+        self._newest[name] = serving[max(serving)] if serving else None
 
     def failures(self):
         """[("NAME version N: reason", folder)] of the versions that are wanted but failed for good."""
@@ -249,26 +278,19 @@ class Manager:
     def loaded(self):
         """[(name, number)] of the versions that answer."""
         with self._changed:
-            return [
-                (name, version.number)
-                for name, versions in self._versions.items()
-                for version in versions.values()
-                if version.state == State.AVAILABLE
-            ]
+            return [(name, number) for name, versions in self._loaded.items() for number in versions]
 
-    @contextlib.contextmanager
     def lease(self, spec):
-        """(number, Servable) of the version for a ModelSpec, kept while the context lasts.   Raises: StatusError."""
-        with self._changed:
+        """The context, to be entered at once, of the (number, Servable) for a ModelSpec, which stays loaded in it.
+
+        Every request goes through here, so the version counts its users itself.
+
+        Raises: StatusError.
+        """
+        with self._lock:
             version = self._find(spec)
             version.users += 1
-            servable = version.servable
-        try:
-            yield version.number, servable
-        finally:
-            with self._changed:
-                version.users -= 1
-                self._release(version)
+            return version
 
     def folder(self, spec):
         """The folder of the version for a ModelSpec.   Raises: StatusError."""
@@ -313,8 +335,8 @@ class Manager:
 
     def statuses(self, spec):
         """[ModelVersionStatus] of one or all versions of a model, newest first.   Raises: StatusError."""
-        number = self._number(spec)
         with self._changed:
+            number = self._number(spec)
             versions = self._versions.get(spec.name, {})
             if number is not None and number not in versions:
                 raise not_found(f"Could not find version {number} of model {spec.name}")
@@ -324,17 +346,12 @@ class Manager:
             return [_status(versions[chosen_number]) for chosen_number in chosen]
 
     def _find(self, spec):
-        number = self._number(spec)
-        available = {
-            version.number: version
-            for version in self._versions.get(spec.name, {}).values()
-            if version.state == State.AVAILABLE and spec.name in self._models
-        }
-        if number is None and not available:
-            raise not_found(f"Servable not found for request: Latest({spec.name})")
-        if number is not None and number not in available:
-            raise not_found(f"Servable not found for request: Specific({spec.name}, {number})")
-        return available[max(self._serving(spec.name)) if number is None else number]
+        name, number = spec.name, self._number(spec)
+        version = self._newest.get(name) if number is None else self._loaded.get(name, {}).get(number)
+        if version is None:
+            wanted = f"Latest({name})" if number is None else f"Specific({name}, {number})"
+            raise not_found(f"Servable not found for request: {wanted}")
+        return version
 
     def _number(self, spec):
         """The version a ModelSpec asks for, None = the newest."""
@@ -423,13 +440,14 @@ class Manager:
                     # Seen again after it was gone, out of the policy or elsewhere: a fresh start, also after an error.
                     gone = version is not None and version.state in (State.END, State.UNLOADING)
                     if version is None or gone and (not version.wanted or version.path != found[number]):
-                        versions[number] = _Version(number, found[number])
+                        versions[number] = _Version(number, found[number], self._lock)
                     elif version.state == State.AVAILABLE:
                         version.wanted, version.moved_to = True, found[number]
                     elif version.path != found[number]:
                         version.path = version.moved_to = found[number]
                 self._forget(versions)
-                serving = any(version.state == State.AVAILABLE for version in versions.values())
+                self._note_loaded(name)
+                serving = bool(self._loaded[name])
             if not wanted:
                 self._tell_missing(model, found, serving)
             else:
@@ -486,6 +504,7 @@ class Manager:
             return
         with self._changed:
             version.servable, version.state, version.error = servable, State.AVAILABLE, None
+            self._note_loaded(name)
             self._changed.notify_all()
         logging.info(
             "Model %s version %d is available (loaded in %.1f s, %d warm-up requests).",
@@ -570,20 +589,14 @@ class Manager:
                     gone = replaced or name not in self._models
                     if version.state == State.AVAILABLE and gone and may_go:
                         version.state = State.UNLOADING
+                        self._note_loaded(name)
                         logging.info("Model %s version %d is being unloaded.", name, version.number)
                     elif not version.is_settled():  # its folder went before it could be loaded
                         version.state = State.END
-                    unloaded |= self._release(version)
+                    unloaded |= version.release()
             self._changed.notify_all()
         if unloaded:
             gc.collect()  # loaded SavedModels hold reference cycles; free their memory now
-
-    def _release(self, version):
-        """Drops an unloading version once its last request is done; whether it did."""
-        if version.state != State.UNLOADING or version.users:
-            return False
-        version.servable, version.state = None, State.END
-        return True
 
 
 def require_once(models):

@@ -89,7 +89,9 @@ class RequestLog:
             taken = self._bytes + size <= WAITING_BYTES and not self._waiting.full()
             if taken:
                 self._bytes += size
-                self._waiting.put_nowait((config.logging, told, spec.name, size, int(time.time())))
+                # Not `told` itself: its version would stay in memory for as long as the disk is slow.
+                asked = told.api, request, told.response
+                self._waiting.put_nowait((config.logging, asked, spec.name, size, int(time.time())))
             else:
                 self._counts[spec.name, Code.RESOURCE_EXHAUSTED.name] += 1
             if self._thread is None:
@@ -112,12 +114,12 @@ class RequestLog:
         for file in self._files.values():
             self._keep(file.complete)
 
-    def _write(self, config, told, name, size, seconds):
+    def _write(self, config, asked, name, size, seconds):
         try:
             file = self._files.get(config.prefix)
             if file is None:
                 file = self._files[config.prefix] = _Files(config.prefix, *self._limits, self._clock)
-            record = _record(config, told, self._tags, seconds)
+            record = _record(config, *asked, self._tags, seconds)
             done = self._keep(lambda: file.write(record))
         finally:
             with self._lock:
@@ -135,17 +137,17 @@ class RequestLog:
             return False
 
 
-def _record(config, told, tags, seconds):
+def _record(config, api, request, response, tags, seconds):
     """The PredictionLog of a request, serialised."""
     log = prediction_log_pb2.PredictionLog()
-    specs = getattr(told.response, "results", None)
-    log.log_metadata.model_spec.CopyFrom((specs[0] if specs else told.response).model_spec)
+    specs = getattr(response, "results", None)
+    log.log_metadata.model_spec.CopyFrom((specs[0] if specs else response).model_spec)
     log.log_metadata.sampling_config.sampling_rate = config.rate
     log.log_metadata.saved_model_tags.extend(tags)
     log.log_metadata.timestamp_secs = seconds
-    part = getattr(log, _FIELDS[told.api])
-    part.request.CopyFrom(told.request)
-    part.response.CopyFrom(told.response)
+    part = getattr(log, _FIELDS[api])
+    part.request.CopyFrom(request)
+    part.response.CopyFrom(response)
     return log.SerializeToString()
 
 

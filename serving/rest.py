@@ -9,6 +9,7 @@ import json
 import re
 import socket
 import threading
+import time
 
 from absl import logging
 from google.protobuf import json_format
@@ -20,16 +21,12 @@ from tensorflow_serving.apis import (
     predict_pb2,
     regression_pb2,
 )
-from waitress import server as waitress_server
 from waitress import wasyncore
 
-from serving import json_tensors
+from serving import intake, json_tensors
 from serving.status import Code, StatusError, invalid
 
 BODY_BYTES = 128 * 2**20  # JSON takes several times as much in memory
-CONNECTIONS = 2000
-HEAD_BYTES = 64 * 2**10
-IDLE_SECONDS = 60  # a client that sends nothing for so long loses its connection
 _ASK = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?:(classify|regress|predict)", re.I)
 _TELL = re.compile(r"/v1/models(?:/([^/:]+))?(?:/versions/(\d+)|/labels/([^/:]+))?(?:/(metadata))?", re.I)
 _HTTP = {
@@ -54,7 +51,7 @@ class Rest:
 
     Args:    calls: serving.calls.Calls.  requests: serving.rpc.Requests, which counts what is under way.
              host, port: to listen on; port 0 = a free one.  threads: requests answered at a time.
-             timeout: seconds a request may wait for its batch.
+             timeout: seconds a request may wait for its turn and its batch.
              cross_origin: let pages of other origins ask, as --rest_api_enable_cors_support.
              pages: {path: () -> (content type, bytes)} answered to GET beside the API.
              body_bytes: of the largest request that is read.
@@ -66,11 +63,7 @@ class Rest:
         self._calls, self._requests, self._timeout = calls, requests, timeout
         self._cross_origin, self._pages = cross_origin, pages or {}
         self._stopping = False
-        self._server = waitress_server.create_server(
-            self._answer, sockets=[_bound(host, port)], threads=threads, ident=None, max_request_body_size=body_bytes,
-            max_request_header_size=HEAD_BYTES, connection_limit=CONNECTIONS, channel_timeout=IDLE_SECONDS,
-            backlog=1024, clear_untrusted_proxy_headers=True, asyncore_use_poll=True,
-        )  # fmt: skip
+        self._server = intake.create(self._answer, _bound(host, port), threads, body_bytes)
         self._thread = threading.Thread(target=self._server.run, name="rest", daemon=True)
 
     @property
@@ -105,8 +98,11 @@ class Rest:
 
     def _in_loop(self, work):
         """Sockets are closed in the thread that waits for them: elsewhere their numbers may be another's by then."""
+        trigger = self._server.trigger
         if self._thread.is_alive():
-            self._server.trigger.pull_trigger(work)
+            with trigger.lock:  # else another one's pull may begin the work, which closes the trigger before this one
+                trigger.thunks.append(work)
+                trigger.pull_trigger()
         else:
             work()
 
@@ -125,6 +121,9 @@ class Rest:
         try:
             if self._stopping:
                 raise StatusError(Code.UNAVAILABLE, "The server is stopping")
+            if time.monotonic() >= environ[intake.ARRIVED] + self._timeout:
+                told = f"The request's {self._timeout:g} s passed before its turn came; ask again later."
+                raise StatusError(Code.DEADLINE_EXCEEDED, told)
             if verb == "GET" and path in self._pages:
                 return "200 OK", *self._pages[path]()
             if verb == "OPTIONS" and self._cross_origin:
@@ -150,7 +149,8 @@ class Rest:
             name, version, label, method = asked.groups()
             spec = _spec(name, version, label)
             body = _body(environ)
-            return getattr(self, f"_{method.lower()}")(spec, body)
+            left = max(0.0, environ[intake.ARRIVED] + self._timeout - time.monotonic())
+            return getattr(self, f"_{method.lower()}")(spec, body, left)
         if told:
             name, version, label, metadata = told.groups()
             if not name:
@@ -159,7 +159,7 @@ class Rest:
             return self._metadata(spec) if metadata else self._status(spec)
         raise invalid(f"Malformed request: {verb} {path}")
 
-    def _predict(self, spec, body):
+    def _predict(self, spec, body, timeout):
         request, rows = predict_pb2.PredictRequest(model_spec=spec), []
 
         def fill(servable):
@@ -172,13 +172,13 @@ class Rest:
                 request.inputs[name].CopyFrom(proto)
 
         request.model_spec.signature_name = _signature_name(body)
-        response = self._calls.predict(request, self._timeout, fill, True, "REST")
+        response = self._calls.predict(request, timeout, fill, True, "REST")
         return json_tensors.write_outputs(response.outputs, rows[0])
 
-    def _classify(self, spec, body):
+    def _classify(self, spec, body, timeout):
         request = classification_pb2.ClassificationRequest(model_spec=spec, input=json_tensors.read_examples(body))
         request.model_spec.signature_name = _signature_name(body)
-        response = self._calls.classify(request, self._timeout, "REST")
+        response = self._calls.classify(request, timeout, "REST")
         return {
             "results": [
                 [[one.label, json_tensors.number(one.score)] for one in row.classes]
@@ -186,10 +186,10 @@ class Rest:
             ]
         }
 
-    def _regress(self, spec, body):
+    def _regress(self, spec, body, timeout):
         request = regression_pb2.RegressionRequest(model_spec=spec, input=json_tensors.read_examples(body))
         request.model_spec.signature_name = _signature_name(body)
-        response = self._calls.regress(request, self._timeout, "REST")
+        response = self._calls.regress(request, timeout, "REST")
         return {"results": [json_tensors.number(one.value) for one in response.result.regressions]}
 
     def _status(self, spec):

@@ -248,6 +248,8 @@ def asked_all_the_time(manager, *asks):
         for _ in range(10 * len(asks)):
             assert begun.acquire(timeout=20)
         yield answers
+        while begun.acquire(blocking=False):
+            pass
         for _ in range(10 * len(asks)):  # some after what the test did
             assert begun.acquire(timeout=20)
     finally:
@@ -354,6 +356,41 @@ def test_a_request_under_way_outlives_the_removal_of_its_model(put):
             assert [status.state for status in statuses(manager, "a")] == [State.UNLOADING]
             assert servable.predict(message).outputs["y"].float_val == [1.0]
         assert [status.state for status in statuses(manager, "a")] == [State.END]
+
+
+def test_a_request_looks_at_no_version_that_ended(put, monkeypatch):
+    a = put("a/1", 1)
+    with managing(ModelConfig("m", a, labels={"old": 1})) as manager:
+        put("a/2", 2)
+        assert until(lambda: [one.state for one in statuses(manager, "m")] == [State.AVAILABLE, State.END])
+        manager.stop()
+        monkeypatch.setattr(manager, "_versions", None)  # a model may remember a thousand that ended
+        assert offset(manager, "m") == offset(manager, "m", version=2) == 2.0
+        for words, told in (({"version": 1}, "Specific"), ({"version": 3}, "Specific"), ({"label": "old"}, "Specific")):
+            with pytest.raises(StatusError, match=told):
+                offset(manager, "m", **words)
+        assert manager.loaded() == [("m", 2)]
+        monkeypatch.undo()
+
+
+def test_a_model_may_go_while_its_states_are_asked_for(put):
+    class Models(dict):
+        """Found to hold a model, and rid of it before that is made use of, unless a lock holds that up."""
+
+        def __contains__(self, name):
+            if threading.current_thread() is asking and not removal.ident:
+                removal.start()
+                removal.join(0.3)
+            return super().__contains__(name)
+
+    with managing(ModelConfig("m", put("a/1", 1), labels={"stable": 1})) as manager:
+        asking, removal = threading.current_thread(), threading.Thread(target=manager.reload, args=[[]])
+        manager._models = Models(manager._models)
+        spec = model_pb2.ModelSpec(name="m", version_label="stable")
+        assert [one.version for one in manager.statuses(spec)] == [1]
+        removal.join(20)
+        with pytest.raises(StatusError, match="Unrecognized servable version label: stable"):
+            manager.statuses(spec)
 
 
 def test_reloads_from_many_threads_follow_each_other(put):

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import weakref
 
 import grpc
 import numpy as np
@@ -206,6 +207,21 @@ def test_more_than_can_be_written_is_dropped_and_no_request_waits(tmp_path, monk
     log.close()
     assert log.counts() == {("m", "OK"): 6, ("m", "RESOURCE_EXHAUSTED"): 94}
     assert numbers(tmp_path) == list(range(6))
+
+
+def test_a_version_that_is_unloaded_does_not_wait_for_a_slow_disk(tmp_path, monkeypatch):
+    go, begun = held(monkeypatch)
+    log, servables = log_of(tmp_path), [Clock(), Clock()]  # of any class
+    for number, servable in enumerate(servables):
+        log(answered(number, servable=servable))
+        assert begun.wait(20)
+    gone = [weakref.ref(servable) for servable in servables]
+    del servable
+    servables.clear()
+    assert [reference() for reference in gone] == [None, None]
+    go.set()
+    log.close()
+    assert numbers(tmp_path) == [0, 1]
 
 
 def test_a_full_disk_is_told_once_and_pauses_the_log(tmp_path, monkeypatch):

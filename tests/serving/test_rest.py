@@ -5,10 +5,14 @@ import http.client
 import json
 import socket
 import threading
+import time
+import types
 
 import pytest
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
+from serving import intake
+from serving import rest as rest_module
 from serving.rest import Rest
 from serving.rpc import Requests
 from serving.server import Server
@@ -21,11 +25,13 @@ class Calls:
 
     def __init__(self):
         self.fault = self.asked = None
+        self.names = []
         self.begun, self.go = threading.Event(), threading.Event()
         self.go.set()
 
     def status(self, request, timeout=None):
         self.asked = request.model_spec
+        self.names.append(request.model_spec.name)
         self.begun.set()
         assert self.go.wait(20)
         if self.fault:
@@ -48,7 +54,7 @@ class Calls:
 @contextlib.contextmanager
 def serving(calls, **words):
     requests = Requests(1)
-    rest = Rest(calls, requests, "127.0.0.1", 0, threads=4, **words)
+    rest = Rest(calls, requests, "127.0.0.1", 0, **{"threads": 4, **words})
     rest.start()
     try:
         yield rest, requests
@@ -134,7 +140,7 @@ def test_pages(rest):
 def test_what_a_path_asks_for(rest, calls, path, name, version, label):
     assert ask(rest, "POST", path, "{}") == (501, {"error": "not here"})
     assert (calls.asked.name, calls.asked.version.value, calls.asked.version_label) == (name, version, label)
-    assert (calls.waited, calls.entrypoint) == (12.0, "REST")
+    assert 0 < calls.waited <= 12.0 and calls.entrypoint == "REST"
 
 
 @pytest.mark.parametrize(
@@ -173,6 +179,114 @@ def test_a_name_of_a_host_is_one_socket(calls):
     rest.close()
     again = Rest(calls, Requests(1), "localhost", rest.port, threads=1)  # the port is free again
     again.close()
+
+
+# ---- Too much at once ----
+
+
+@contextlib.contextmanager
+def busy(*waiting, **words):
+    """(calls, rest, connections) of a server whose one thread answers "slow" while each of `waiting` waits."""
+    calls = Calls()
+    calls.go.clear()
+    with contextlib.ExitStack() as stack:
+        rest, _ = stack.enter_context(serving(calls, threads=1, **words))
+        connections = [stack.enter_context(connected(rest)) for _ in range(1 + len(waiting))]
+        connections[0].request("GET", "/v1/models/slow")
+        assert calls.begun.wait(20)
+        for count, name in enumerate(waiting, 1):
+            connections[count].request("GET", f"/v1/models/{name}")
+            assert until(lambda count=count: len(rest._server.task_dispatcher.queue) == count)
+        yield calls, rest, connections
+
+
+def test_more_than_may_wait_is_refused_at_once_and_not_logged(monkeypatch, caplog):
+    monkeypatch.setattr(intake, "WAITING_REQUESTS", 2)
+    with busy("second", "third") as (calls, rest, connections):
+        assert ask(rest, "GET", "/v1/models/m") == (503, {"error": "2 requests wait already; ask again later."})
+        calls.go.set()
+        assert [read(one)[0] for one in connections] == [200, 200, 200]
+        assert ask(rest, "GET", "/v1/models/m")[0] == 200
+    assert calls.names == ["slow", "second", "third", "m"] and not caplog.records
+
+
+def test_a_request_that_waited_too_long_is_not_answered_any_more(monkeypatch):
+    later = [0.0]
+    for module in (intake, rest_module):
+        monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: time.monotonic() + later[0]))
+    with busy("second", timeout=1000.0) as (calls, rest, (slow, second)):
+        later[0] += 1000.0
+        calls.go.set()
+        assert read(slow)[0] == 200
+        told = "The request's 1000 s passed before its turn came; ask again later."
+        assert read(second) == (504, {"error": told})
+        assert calls.names == ["slow"]
+
+
+def test_what_is_left_of_the_time_is_for_the_batch(monkeypatch):
+    later = [0.0]
+    for module in (intake, rest_module):
+        monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: time.monotonic() + later[0]))
+    with busy(timeout=1000.0) as (calls, rest, (slow,)), connected(rest) as second:
+        second.request("POST", "/v1/models/m:predict", "{}")
+        assert until(lambda: rest._server.task_dispatcher.queue)
+        later[0] += 600.0
+        calls.go.set()
+        assert read(second)[0] == 501 and 300.0 < calls.waited <= 400.0
+
+
+def test_whoever_left_while_waiting_is_not_answered():
+    with busy("left", "third") as (calls, rest, (slow, left, third)):
+        left.close()
+        assert until(lambda: len(rest._server.active_channels) == 2)
+        calls.go.set()
+        assert read(slow)[0] == read(third)[0] == 200
+        assert calls.names == ["slow", "third"]
+
+
+def sending(rest, head, *parts):
+    """A connection on which the beginning of a request was sent."""
+    one = socket.create_connection(("127.0.0.1", rest.port), 20)
+    one.sendall(b"POST /v1/models/m:predict HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n\r\n" + b"".join(parts))
+    return one
+
+
+def answer_on(one):
+    answer = http.client.HTTPResponse(one)
+    answer.begin()
+    return answer.status, json.loads(answer.read())
+
+
+@pytest.mark.parametrize("head", [b"Content-Length: 2000", b"Content-Length: 2000\r\nExpect: 100-continue"])
+def test_a_body_that_is_too_large_is_refused_in_json_before_it_is_sent(calls, head):
+    with serving(calls, body_bytes=2000) as (rest, _), sending(rest, head) as one:
+        assert answer_on(one) == (413, {"error": "A body must have less than 2000 bytes; send fewer rows."})
+
+
+def test_a_request_that_is_none_is_refused_in_json(rest):
+    with sending(rest, b"Content-Length: many") as one:
+        assert answer_on(one) == (400, {"error": "Content-Length is invalid"})
+
+
+def test_bodies_are_bounded_together(calls, monkeypatch):
+    monkeypatch.setattr(intake, "BODIES_BYTES", 1000)
+    full = 503, {"error": "The bodies of all requests are too large together; ask again later."}
+    with serving(calls) as (rest, _):
+        bodies = rest._server.bodies
+        one, two = (b"Content-Length: 900", b"." * 600), (b"Content-Length: 300", b"." * 100)
+        with sending(rest, *one), sending(rest, *two) as two:
+            assert until(lambda: bodies.total == 700)
+            assert ask(rest, "POST", "/v1/models/m:predict", b"{}".ljust(301)) == full
+            chunk = b"64\r\n" + b"." * 100 + b"\r\n"
+            with sending(rest, b"Transfer-Encoding: chunked", chunk, chunk, chunk, chunk) as chunked:
+                assert answer_on(chunked) == full
+            assert until(lambda: bodies.total == 700)
+            assert ask(rest, "GET", "/v1/models/m")[0] == 200
+            assert ask(rest, "POST", "/v1/models/m:predict", b"{}".ljust(299))[0] == 501
+            two.sendall(b" " * 200)
+            assert answer_on(two)[0] == 400
+        assert until(lambda: bodies.total == 0)  # that of 900 bytes never came whole
+        assert ask(rest, "POST", "/v1/models/m:predict", b"{}".ljust(1000))[0] == 501
 
 
 # ---- The end ----
@@ -234,6 +348,20 @@ def test_close_ends_what_is_not_answered():
         rest.close()
         with pytest.raises((OSError, http.client.HTTPException)):
             slow.getresponse()
+
+
+def test_close_wakes_its_thread_before_that_closes_what_wakes_it(monkeypatch):
+    with serving(Calls()) as (rest, _):
+        pull = rest._server.trigger._physical_pull
+
+        def after_another_one():
+            pull()
+            rest._thread.join(0.3)
+            pull()
+
+        monkeypatch.setattr(rest._server.trigger, "_physical_pull", after_another_one)
+        rest.close()
+        assert not rest._thread.is_alive()
 
 
 def test_server_waits_for_rest_when_it_stops(monkeypatch):
