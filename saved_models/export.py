@@ -47,7 +47,7 @@ def export(models, task, signatures, decoder, variables, assets, warmup=None, ke
 
     folder = os.path.join(models, task)
     os.makedirs(folder, exist_ok=True)
-    _remove_abandoned(folder)
+    remove_abandoned(folder)
     temporary, version, lock = _claim(folder)
     try:
         with _quiet_tensorflow():
@@ -185,7 +185,7 @@ def _claim(folder):
         return temporary, version, lock
 
 
-def _remove_abandoned(folder):
+def remove_abandoned(folder):
     """Remove what killed exporters left: their pid is gone and so is their lock.
 
     The lock decides where containers share the folder, because a pid means nothing outside its own container.

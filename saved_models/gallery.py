@@ -23,6 +23,10 @@ BATCH_BYTES = 64 * 2**20                          # largest sum of a batch of se
 ENCODED = Kind("uint8", False, 0)                 # what most collections are
 
 
+class Damaged(ValueError):
+    """A version that cannot be read as a gallery, or not be loaded."""
+
+
 def build(model, entries, models, task="gallery", k=10, threshold=None, keep=None, check=True):
     """Embed `entries` with an exported encoder and write the first or next gallery version.
 
@@ -77,10 +81,11 @@ def enrol(gallery_version, entries, keep=None, check=True):
 def remove(gallery_version, identities=(), entries=(), keep=None, check=True):
     """Write the next version without the given identities and entries; neither vectors nor names stay in it.
 
-    Older versions still hold them: keep=1 removes those as well.
+    Older versions still hold them: keep=1 removes those as well. Where nobody is left, every query is unknown and
+    answered with one empty name and NaN, until somebody is enrolled.
     Args:    identities: every entry of these.  entries: single entries by name.
     Returns: path of the new version.
-    Raises:  ValueError for a name that is not enrolled (close ones are listed) and for removing everything.
+    Raises:  ValueError for a name that is not enrolled (close ones are listed).
     """
     models, task, facts = _open(gallery_version)
     vectors, all_identities, all_names = load_entries(gallery_version)
@@ -94,9 +99,6 @@ def remove(gallery_version, identities=(), entries=(), keep=None, check=True):
     _require_enrolled("Entry", entries, all_names)
     rows = [i for i, (identity, name) in enumerate(zip(all_identities, all_names))
             if identity not in identities and name not in entries]
-    if not rows:
-        raise ValueError(f"All {len(all_names)} entries of `{gallery_version}` would be removed but a "
-                         "gallery needs at least one; delete the task's folder instead.")
     content = vectors[rows], [all_identities[i] for i in rows], [all_names[i] for i in rows]
     return _write(_load_encoder(gallery_version), content, facts, models, task, keep, check)
 
@@ -108,8 +110,8 @@ def load_entries(gallery_version):
         vectors, identities, names = [reader.get_tensor(f"state/{name}/.ATTRIBUTES/VARIABLE_VALUE")
                                       for name in ("vectors", "identities", "entries")]
     except (tf.errors.OpError, ValueError, RuntimeError, LookupError) as error:
-        raise ValueError(f"`{gallery_version}` is not a gallery version (its variables hold no vectors); "
-                         "pass one written by saved_models.gallery.") from error
+        raise Damaged(f"`{gallery_version}` is not a gallery version (its variables hold no vectors); "
+                      "pass one written by saved_models.gallery.") from error
     return vectors, *([item.decode("utf-8", "surrogateescape") for item in texts] for texts in (identities, names))
 
 
@@ -321,7 +323,7 @@ class _Progress:
 def _write(encoder, content, facts, models, task, keep, check):
     """Export encoder and content as the next version of `task`."""
     vectors, identities, names = content
-    k, threshold = min(facts["k_wanted"], len(names)), facts["threshold"]
+    k, threshold = min(facts["k_wanted"], max(1, len(names))), facts["threshold"]
     with tf.device("CPU:0"):                      # no accelerator holds strings
         state = {
             "encoder": encoder,
@@ -332,6 +334,11 @@ def _write(encoder, content, facts, models, task, keep, check):
 
     def search(embedding):
         queries = tf.math.l2_normalize(tf.cast(embedding, tf.float32), axis=-1)
+        if not names:                             # as of queries without a direction
+            blank = tf.fill([tf.shape(queries)[0], k], "")
+            nothing = tf.fill(tf.shape(blank), np.float32(np.nan))
+            return {"identities": blank, "scores": nothing, "entries": blank,
+                    "unknown": tf.fill(tf.shape(queries)[:1], True)}
         scores, rows = tf.math.top_k(tf.matmul(queries, state["vectors"], transpose_b=True), k)
         # Without a direction the names would be those of whoever was enrolled first. NaN must not meet the threshold:
         # NaN < threshold is False, and TensorFlow's optimizer turns ~(score >= threshold) into that.
@@ -372,12 +379,12 @@ def _write(encoder, content, facts, models, task, keep, check):
 
 def _text(items):
     # File names need not be valid UTF-8; the escape keeps their bytes.
-    return tf.constant([item.encode("utf-8", "surrogateescape") for item in items])
+    return tf.constant([item.encode("utf-8", "surrogateescape") for item in items], tf.string)
 
 
 def _warmup(encoder, vectors):
     """One request a signature, with a made-up picture: an enrolled one would outlive its removal."""
-    warmup = {"search_embedding": {"embedding": vectors[:1]}}
+    warmup = {"search_embedding": {"embedding": np.ones([1, vectors.shape[1]], np.float32)}}
     ramp = np.arange(32, dtype=np.uint8)[:, None, None] * np.ones((1, 32, 3), np.uint8) * 8
     image = np.array([tf.io.encode_png(ramp).numpy()], object)
     try:
@@ -399,8 +406,8 @@ def _open(gallery_version):
         if "threshold_far" in facts:
             carried["threshold_far"] = facts["threshold_far"]
     except (KeyError, TypeError) as error:
-        raise ValueError(f"assets/gallery.json of `{gallery_version}` lacks {error}; "
-                         "build the gallery again.") from None
+        raise Damaged(f"assets/gallery.json of `{gallery_version}` lacks {error}; "
+                      "build the gallery again.") from None
     folder = os.path.dirname(path)
     return os.path.dirname(folder), os.path.basename(folder), carried
 
@@ -414,8 +421,8 @@ def _load(version):
     try:
         return tf.saved_model.load(version)
     except Exception as error:                    # damaged files raise anything, even IndexError
-        raise ValueError(f"`{version}` cannot be loaded ({verify.core_message(error)}); export the version "
-                         "again.") from error
+        raise Damaged(f"`{version}` cannot be loaded ({verify.core_message(error)}); export the version "
+                      "again.") from error
 
 
 def _require_enrolled(kind, wanted, enrolled):
@@ -469,4 +476,4 @@ def _read_json(file, default):
     except FileNotFoundError:
         return default
     except ValueError as error:
-        raise ValueError(f"`{file}` is not valid JSON ({error}); export the version again.") from None
+        raise Damaged(f"`{file}` is not valid JSON ({error}); export the version again.") from None

@@ -34,8 +34,8 @@ def folder(models, task, version):
     return os.path.join(models, task, _folders(models, task)[version])
 
 
-def keep(models, task, n):
-    """Remove all but the newest `n` versions; the newest always stays.
+def keep(models, task, n, spared=()):
+    """Remove all but the newest `n` versions and those of the numbers `spared`; the newest always stays.
 
     A version loses its numeric name first, so that no server starts to load a folder that is half removed.
     Returns: the version numbers removed, ascending.   Raises: ValueError for n < 1.
@@ -43,7 +43,7 @@ def keep(models, task, n):
     require_positive(n)
     folders, root = _folders(models, task), os.path.join(models, task)
     removed = []
-    for version in sorted(folders)[:-n]:
+    for version in sorted(set(sorted(folders)[:-n]) - set(spared)):
         source = os.path.join(root, folders[version])
         target = os.path.join(root, f".removing-{version}-{os.getpid()}")
         try:
@@ -51,11 +51,16 @@ def keep(models, task, n):
         except FileNotFoundError:                 # another process keeps versions here as well
             continue
         removed.append(version)
-    if os.path.isdir(root):
-        for name in os.listdir(root):             # also what a killed `keep` left
-            if re.fullmatch(r"\.removing-\d+-\d+", name):
-                shutil.rmtree(os.path.join(root, name), ignore_errors=True)
+    for path in half_removed(models, task):       # also what a killed `keep` left
+        shutil.rmtree(path, ignore_errors=True)
     return removed
+
+
+def half_removed(models, task):
+    """Paths of what `keep` has taken the number from but not deleted."""
+    root = os.path.join(models, task)
+    names = os.listdir(root) if os.path.isdir(root) else ()
+    return [os.path.join(root, name) for name in names if re.fullmatch(r"\.removing-\d+-\d+", name)]
 
 
 def taken_numbers(folder):

@@ -92,6 +92,10 @@ class Connection(Endpoint):
     def close(self):
         self._channel.close()
 
+    def method(self, name, request, response):
+        """A method that the stubs do not have.   Args: name: "/service/method".  request, response: their classes."""
+        return self._channel.unary_unary(name, request.SerializeToString, response.FromString)
+
     def call(self, method, request, seconds, retried=True):
         """The answer of a stub's method.
 

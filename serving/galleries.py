@@ -2,28 +2,35 @@
 
 The service is ours, not TF Serving's, which writes nothing; its messages are PredictRequest and PredictResponse:
 
-    /few_label_images.GalleryService/Enrol   image_bytes, identities, entries (string [n])
-    /few_label_images.GalleryService/Remove  identities, entries (string), erase (bool, scalar)
+    /few_label_images.GalleryService/Enrol   image_bytes, identities, entries (string [n]), keep (integer, scalar)
+    /few_label_images.GalleryService/Remove  identities, entries (string), keep (integer, scalar), erase (bool, scalar)
 
 Answered once the new version serves: `version` (int64), `count` entries and `identities` in it, and `skipped` (string
-[m, 2]: entry, why), the images that were not enrolled. `erase` removes the older versions as well and answers with
-`proof`, the JSON text of saved_models.erasure.proof.
+[m, 2]: entry, why), the images that were not enrolled. Then all but the newest `keep` versions are removed, 2 where it
+is missing; those that a label or the version policy names stay. `erase` removes all of the older ones, whatever `keep`
+says, and answers with `proof`, the JSON text of saved_models.erasure.proof; where only older ones hold the names, it
+writes no new version. Where a change was written but does not serve in time, or an erasure has not come to its end, the
+answer is an error that says so; the same erasure asked again goes on.
 """
 
+import contextlib
 import json
 import os
 import threading
+import time
 
 import numpy as np
 from tensorflow_serving.apis import predict_pb2
 
-from saved_models import erasure, gallery, versions
+from saved_models import changes, erasure, gallery, versions
 from serving.status import Code, StatusError, invalid
 from serving.tensors import array_of_proto, text_array, write_tensor
 
 SERVICE = "few_label_images.GalleryService"
 MOST_IMAGES = 1000  # a request
+MOST_WAITING = 4  # changes of a gallery beside the one that is made; each holds a thread of the server
 NAME_BYTES = 1024
+KEEP = 2  # the version before stays, to go back to
 
 
 class Galleries:
@@ -34,14 +41,17 @@ class Galleries:
 
     def __init__(self, manager):
         self._manager = manager
-        self._lock, self._locks = threading.Lock(), {}
+        self._lock, self._turns = threading.Lock(), {}
 
     def calls(self):
         """{name: (request, timeout, gone) -> response} of the calls of SERVICE; see serving.calls.Calls.reload."""
         return {"Enrol": self.enrol, "Remove": self.remove}
 
     def enrol(self, request, timeout=None, gone=lambda: False):
-        """PredictRequest -> PredictResponse.   Raises: StatusError; nothing has changed then."""
+        """PredictRequest -> PredictResponse.
+
+        Raises: StatusError; nothing has changed then, unless it says that a version is written.
+        """
         images, identities, entries = (_strings(request, name) for name in ("image_bytes", "identities", "entries"))
         if not 1 <= len(images) == len(identities) == len(entries) <= MOST_IMAGES:
             raise invalid(
@@ -50,60 +60,173 @@ class Galleries:
             )
         names = [(_name("identities", one), _name("entries", other)) for one, other in zip(identities, entries)]
         new = [(identity, entry, image) for (identity, entry), image in zip(names, images)]
-        return self._changed(request, timeout, lambda path: (gallery.enrol(path, new, check=False), None))
+        return self._changed(request, timeout, lambda path: gallery.enrol(path, new, check=False))
 
     def remove(self, request, timeout=None, gone=lambda: False):
-        """PredictRequest -> PredictResponse.   Raises: StatusError; nothing has changed then."""
+        """PredictRequest -> PredictResponse.
+
+        Raises: StatusError; nothing has changed then, unless it says that a version is written.
+        """
         identities, entries = ([_name(name, one) for one in _strings(request, name)] for name in
                                ("identities", "entries"))  # fmt: skip
-        erase = "erase" in request.inputs and bool(array_of_proto(request.inputs["erase"]).any())
+        if "erase" in request.inputs and bool(array_of_proto(request.inputs["erase"]).any()):
+            return self._changed(request, timeout, lambda path: erasure.plan(path, identities, entries), erase=True)
+        return self._changed(request, timeout, lambda path: gallery.remove(path, identities, entries, check=False))
 
-        def change(path):
-            models, task = os.path.split(os.path.dirname(path))
-            vectors = erasure.vectors_of(models, task, identities, entries) if erase else None
-            return gallery.remove(path, identities, entries, check=False), vectors
+    def _changed(self, request, timeout, change, erase=False):
+        """The answer to a request, by `change`: path of the newest version -> that of the new one, or the erasure.Plan.
+        """
+        spec, keep, ends = request.model_spec, _keep(request), None if timeout is None else time.monotonic() + timeout
 
-        return self._changed(request, timeout, change)
+        def left():
+            return None if ends is None else max(0.0, ends - time.monotonic())
 
-    def _changed(self, request, timeout, change):
-        spec = request.model_spec
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
         if spec.WhichOneof("version_choice"):
             raise invalid("A version or label is named but it is the newest version of a gallery that is changed.")
-        self._manager.folder(spec)  # a model that is not served gets no lock
+        self._manager.folder(spec)  # a model that is not served gets no turn
+        with self._turn(spec.name, left()), _told():
+            model = self._writable(spec)
+            models, task = os.path.split(os.path.abspath(model.base_path))
+            with changes.change(os.path.join(models, task), changes.SECONDS if ends is None else left()) as newest:
+                if gallery.read_facts(newest) is None:
+                    raise StatusError(
+                        Code.FAILED_PRECONDITION, f"Model {spec.name} is no gallery; name one built by serving.gallery"
+                    )
+                made = change(newest)
+                if erase:
+                    self._require_unnamed(spec.name, models, task, made)
+                    written, proof = self._erased(spec.name, made, left)
+                else:
+                    written, proof = made, None
+                    self._serve(spec.name, written, left())
+                    versions.keep(models, task, max(keep, model.latest), spared=self._named(models, task))
+        return _answer(spec.name, written, proof)
+
+    def _erased(self, name, planned, left):
+        """(path of the version that is left, proof).   Args: left: () -> seconds."""
+        written = planned.write(check=False)
+        try:
+            self._serve(name, written, left())
+        except StatusError as error:
+            said = f"{error.message} Nothing is erased before; erase again, which goes on then."
+            raise StatusError(error.code, said) from error
+        proof = planned.finish()
+        try:
+            self._serve(name, written, left(), alone=True)
+        except StatusError as error:
+            said = (f"{proof['vectors']} vectors were erased and are in {len(proof['found'])} of the {proof['files']} "
+                    "files that are left, but older versions are still loaded, until their last request is done.")
+            raise StatusError(error.code, said) from error
+        return written, proof
+
+    def _serve(self, name, written, seconds, alone=False):
+        """Until the version that is written serves.   Raises: StatusError."""
+        number = int(os.path.basename(written))
+        self._manager.wait_for(name, number, seconds, alone)
+        if (name, number) not in self._manager.loaded():
+            raise StatusError(
+                Code.UNAVAILABLE, f"Version {number} of model {name} is written but the server goes down."
+            )
+
+    @contextlib.contextmanager
+    def _turn(self, name, seconds):
+        """Alone with a gallery among the requests of this server, few of which wait for it."""
         with self._lock:
-            own = self._locks.setdefault(spec.name, threading.Lock())
-        with own:
-            path = self._manager.folder(spec)
-            if gallery.read_facts(path) is None:
+            turn = self._turns.setdefault(name, _Turn())
+            if turn.asked > MOST_WAITING:
                 raise StatusError(
-                    Code.FAILED_PRECONDITION, f"Model {spec.name} is no gallery; name one built by serving.gallery"
+                    Code.RESOURCE_EXHAUSTED,
+                    f"{MOST_WAITING} changes of gallery {name} wait already; ask again when some are done.",
+                )
+            turn.asked += 1
+        try:
+            if not turn.lock.acquire(timeout=-1 if seconds is None else min(seconds, threading.TIMEOUT_MAX)):
+                raise StatusError(
+                    Code.DEADLINE_EXCEEDED,
+                    f"Other changes of gallery {name} took longer than {seconds:.1f} s; nothing has changed.",
                 )
             try:
-                written, vectors = change(path)
-            except ValueError as error:
-                raise invalid(str(error)) from error
-            except OSError as error:
-                raise StatusError(Code.RESOURCE_EXHAUSTED, f"The gallery cannot be written: {error}") from error
-            new = int(os.path.basename(written))
-            self._manager.wait_for(spec.name, new, timeout)
-            response = predict_pb2.PredictResponse()
-            if vectors is not None:
-                models, task = os.path.split(os.path.dirname(written))
-                versions.keep(models, task, 1)
-                self._manager.wait_for(spec.name, new, timeout, alone=True)
-                _put(response, "proof", text_array([json.dumps(erasure.proof(models, task, vectors)).encode()]))
-        facts = gallery.read_facts(written)
-        response.model_spec.name = spec.name
-        response.model_spec.version.value = new
-        _put(response, "version", np.array(new, np.int64))
-        for name in ("count", "identities"):
-            _put(response, name, np.array(facts[name], np.int64))
-        skipped = [(one["path"], one["reason"]) for one in facts.get("skipped", {}).get("unreadable", ())]
-        flat = text_array([text.encode("utf-8", "replace") for pair in skipped for text in pair])
-        _put(response, "skipped", flat.reshape(-1, 2))
-        return response
+                yield
+            finally:
+                turn.lock.release()
+        finally:
+            with self._lock:
+                turn.asked -= 1
+
+    def _writable(self, spec):
+        """The ModelConfig of a gallery of which a new version will be served.   Raises: StatusError."""
+        self._manager.folder(spec)  # raises for what is not served any more
+        model = self._manager.config(spec.name)
+        if model is None or model.policy == "specific":
+            raise StatusError(
+                Code.FAILED_PRECONDITION,
+                f"The version policy of model {spec.name} names the versions it serves, which a new one is not; change "
+                "the policy to latest.",
+            )
+        return model
+
+    def _named(self, models, task):
+        """{version: what names it} by the policies and labels of all that is served from a folder."""
+        base, found = os.path.join(models, task), {}
+        for model in self._manager.models():
+            if os.path.abspath(model.base_path) == base:
+                found |= {number: f"the policy of model {model.name}" for number in model.versions}
+                found |= {number: f'label "{label}" of model {model.name}' for label, number in model.labels.items()}
+        return found
+
+    def _require_unnamed(self, name, models, task, planned):
+        """Raises: StatusError where an erasure removes a version that somebody may ask for by name."""
+        going = set(versions.list_versions(models, task))
+        if not planned.writes():
+            going.discard(max(going))
+        for number, by in self._named(models, task).items():
+            if number in going:
+                raise StatusError(
+                    Code.FAILED_PRECONDITION,
+                    f"Version {number} of model {name} would be erased but {by} names it; take that away, erase, then "
+                    "let it name the version that is left.",
+                )
+
+
+class _Turn:
+    """Whose turn it is with a gallery: `asked` requests, of which one may hold the lock."""
+
+    def __init__(self):
+        self.lock, self.asked = threading.Lock(), 0
+
+
+@contextlib.contextmanager
+def _told():
+    """What goes wrong with a gallery's files, as a StatusError."""
+    try:
+        yield
+    except gallery.Damaged as error:
+        raise StatusError(Code.FAILED_PRECONDITION, str(error)) from error
+    except ValueError as error:
+        raise invalid(str(error)) from error
+    except TimeoutError as error:
+        raise StatusError(Code.DEADLINE_EXCEEDED, str(error)) from error
+    except OSError as error:
+        raise StatusError(Code.RESOURCE_EXHAUSTED, f"The gallery cannot be written: {error}") from error
+
+
+def _answer(name, written, proof):
+    response, facts = predict_pb2.PredictResponse(), gallery.read_facts(written)
+    number = int(os.path.basename(written))
+    response.model_spec.name = name
+    response.model_spec.version.value = number
+    _put(response, "version", np.array(number, np.int64))
+    for key in ("count", "identities"):
+        _put(response, key, np.array(facts[key], np.int64))
+    read = facts.get("skipped", {}) if proof is None else {}  # an erasure may leave a version of an earlier enrolment
+    skipped = [(one["path"], one["reason"]) for one in read.get("unreadable", ())]
+    flat = text_array([text.encode("utf-8", "replace") for pair in skipped for text in pair])
+    _put(response, "skipped", flat.reshape(-1, 2))
+    if proof is not None:
+        _put(response, "proof", text_array([json.dumps(proof).encode()]))
+    return response
 
 
 def _strings(request, name):
@@ -113,6 +236,15 @@ def _strings(request, name):
     if len(proto.tensor_shape.dim) != 1 or proto.tensor_shape.dim[0].size != len(proto.string_val):
         raise invalid(f"`{name}` must be strings [n].")
     return list(proto.string_val)
+
+
+def _keep(request):
+    if "keep" not in request.inputs:
+        return KEEP
+    value = array_of_proto(request.inputs["keep"])
+    if value.shape or value.dtype.kind not in "iu" or value < 1:
+        raise invalid("`keep` must be one integer of at least 1: the new version always stays.")
+    return int(value)
 
 
 def _name(kind, value):

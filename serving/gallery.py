@@ -7,19 +7,27 @@
     python -m serving.gallery erase  --gallery=DIR --identity=NAME [--identity=NAME ...] [--entry=NAME ...]
 
 enrol, remove and erase take --server=HOST:PORT [--task=gallery] in place of --gallery=DIR: the embedded server, started
-with --enable_gallery_changes, changes what it serves, and the command ends once the new version does. erase is remove
-for good: the older versions go as well, and every file that is left is searched for the vectors (--proof=FILE.json
-keeps what was searched); it fails where one is found.
+with --enable_gallery_changes, changes what it serves, and the command ends once the new version does. Older versions
+than --keep=2 are removed then, unless a label names them; with --gallery=DIR all stay unless --keep=N says otherwise.
+--tls and the flags beside it are those of serving.client. Several commands and servers may change a gallery: they wait
+for each other, up to a minute, and each goes on from the version written last.
+
+erase is remove for good: the older versions go as well, and every file that is left is searched for the vectors
+(--proof=FILE.json keeps what was searched); it fails where one is found. A server refuses where a label names a version
+that has to go; with --gallery=DIR no labels are known. An erase that was interrupted is asked again and goes on, also
+where only older versions hold the names. A gallery of which nobody is left answers `unknown`.
 
 PHOTOS is a folder or a zip with one sub-folder an identity, read by the rules of `tfrecords.write`: one
 folder around all others is passed over; images that cannot be read are left out, counted and listed in the
 version's assets/gallery.json; more than 5 % of them are an error. For other layouts build and enrol take the
 --pattern=REGEX of `tfrecords.write`: its group `identity`, else `label`, says whose image it is, and images
 whose path does not match are left out and counted. DIR of --model and --gallery is a version folder or the
-folder above it, of which the newest version is taken. An entry's name is its path below PHOTOS, or
-NAME/<file name>. Identities may be diagnoses as well, of similar cases: the search of serving.client tells their vote.
+folder above it, of which the newest version is taken; erase takes the newest alone. An entry's name is
+its path below PHOTOS, or NAME/<file name>. Identities may be diagnoses as well, of similar cases: the search of
+serving.client tells their vote.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -27,8 +35,9 @@ import sys
 
 from absl import flags, logging
 
-from saved_models import erasure, gallery
+from saved_models import changes, erasure, gallery, versions
 from saved_models.verify import newest_version
+from serving import channel
 from serving.errors import ServingError
 from serving.files import require_place, write_whole
 from serving.gallery_client import GalleryClient
@@ -36,11 +45,13 @@ from tfrecords import command
 
 SHOWN = 5  # images left out that are named on the screen
 
+WAY = ("server", "tls", "tls_ca", "tls_cert", "tls_key", "compression")
+
 FLAGS_OF = {
     "build": ("model", "images", "pattern", "models", "task", "k", "threshold", "keep"),
-    "enrol": ("gallery", "server", "task", "images", "pattern", "identity", "keep"),
-    "remove": ("gallery", "server", "task", "identity", "entry", "keep"),
-    "erase": ("gallery", "server", "task", "identity", "entry", "proof"),
+    "enrol": ("gallery", *WAY, "task", "images", "pattern", "identity", "keep"),
+    "remove": ("gallery", *WAY, "task", "identity", "entry", "keep"),
+    "erase": ("gallery", *WAY, "task", "identity", "entry", "proof"),
 }
 
 
@@ -51,6 +62,7 @@ def define_flags():
     flags.DEFINE_string("models", None, "build: folder that gets <task>/<version>.")
     flags.DEFINE_string("task", "gallery", "build, --server: name of the gallery, and of the model that serves it.")
     flags.DEFINE_string("server", None, "enrol, remove, erase: host:port or unix:/path of the server to change it on.")
+    channel.define_flags()
     flags.DEFINE_string("proof", None, "erase: .json that gets what was searched for the vectors.")
     flags.DEFINE_integer("k", 10, "build: entries a search returns.")
     flags.DEFINE_float("threshold", None, "build: best scores below it are unknown; default: the model's.")
@@ -68,21 +80,23 @@ def define_flags():
         "identity", [], "enrol: whose images follow; remove: to remove, may be repeated."
     )
     flags.DEFINE_multi_string("entry", [], "remove: single entries by name, may be repeated.")
-    flags.DEFINE_integer("keep", None, "Keep only the newest N versions of the gallery.")
+    flags.DEFINE_integer("keep", None, "Keep only the newest N versions of the gallery; --server: 2 without it.")
 
 
 def _build(values, images):
     if images:
         raise ValueError(f"`{images[0]}` is one file but build takes a folder or zip; use --images=PHOTOS.")
-    return gallery.build(
-        newest_version(_required(values, "model")),
-        gallery.folder_entries(_required(values, "images"), values.pattern),
-        _required(values, "models"),
-        task=values.task,
-        k=values.k,
-        threshold=values.threshold,
-        keep=values.keep,
-    )
+    models = _required(values, "models")
+    with changes.exclusive(os.path.join(models, values.task)):  # else a change on its way would go on without it
+        return gallery.build(
+            newest_version(_required(values, "model")),
+            gallery.folder_entries(_required(values, "images"), values.pattern),
+            models,
+            task=values.task,
+            k=values.k,
+            threshold=values.threshold,
+            keep=values.keep,
+        )
 
 
 def _enrol(values, images):
@@ -109,16 +123,20 @@ def _enrol(values, images):
 
 def _enrolled(values, entries):
     if values.server:
-        with _changes(values) as changes:
-            return changes.enrol((identity, name, read) for identity, name, read in entries)
-    return gallery.enrol(newest_version(_required(values, "gallery")), entries, keep=values.keep)
+        with _changes(values) as client:
+            return client.enrol(entries, values.keep)
+    with changes.change(_required(values, "gallery")) as start:
+        return gallery.enrol(start, entries, keep=values.keep)
 
 
+@contextlib.contextmanager
 def _changes(values):
-    for flag in ("gallery", "keep"):
-        if values[flag].present:
-            raise ValueError(f"`--{flag}` is of a folder but --server={values.server} changes its own; leave it away.")
-    return GalleryClient(values.server, values.task)
+    if values["gallery"].present:
+        raise ValueError(f"`--gallery` is of a folder but --server={values.server} changes its own; leave it away.")
+    if values.keep is not None:
+        versions.require_positive(values.keep)
+    with channel.connection(values) as way, GalleryClient(way, values.task) as client:
+        yield client
 
 
 def _remove(values, names):
@@ -126,11 +144,10 @@ def _remove(values, names):
     if not identities and not values.entry:
         raise ValueError("Nothing to remove; name it with --identity=NAME or --entry=NAME.")
     if values.server:
-        with _changes(values) as changes:
-            return changes.remove(identities, values.entry)
-    return gallery.remove(
-        newest_version(_required(values, "gallery")), identities=identities, entries=values.entry, keep=values.keep
-    )
+        with _changes(values) as client:
+            return client.remove(identities, values.entry, values.keep)
+    with changes.change(_required(values, "gallery")) as start:
+        return gallery.remove(start, identities=identities, entries=values.entry, keep=values.keep)
 
 
 def _erase(values, names):
@@ -140,18 +157,19 @@ def _erase(values, names):
     if values.proof:
         require_place("proof", values.proof)
     if values.server:
-        with _changes(values) as changes:
-            found = changes.erase(identities, values.entry)
+        with _changes(values) as client:
+            found = client.erase(identities, values.entry)
         proof = found["proof"]
     else:
-        found, proof = erasure.erase(newest_version(_required(values, "gallery")), identities, values.entry)
+        with changes.change(_required(values, "gallery")) as start:
+            found, proof = erasure.erase(start, identities, values.entry)
     if values.proof:
         text = json.dumps({"identities": identities, "entries": values.entry, **proof}, indent=2) + "\n"
         write_whole("proof", values.proof, lambda stream: stream.write(text.encode()))
     if proof["found"]:
         raise ValueError(
             f"{len(proof['found'])} files still hold a vector that was to be erased ({', '.join(proof['found'][:5])}); "
-            "remove what wrote them, or another entry with the same image, and erase again."
+            "remove these files, and whatever writes them beside this command."
         )
     print(
         f"erased: {proof['vectors']:,} vectors are in none of the {proof['files']:,} files ({proof['bytes']:,} bytes) "
@@ -186,7 +204,7 @@ def main(argv):
         raise ValueError(
             f"`{argv[1] if len(argv) > 1 else ''}` is not a command; use one of {', '.join(_COMMANDS)}."
         )
-    for flag in sorted({flag for names in FLAGS_OF.values() for flag in names} - set(FLAGS_OF[argv[1]])):
+    for flag in sorted({"retries"}.union(*FLAGS_OF.values()) - set(FLAGS_OF[argv[1]])):
         if values[flag].present:
             raise ValueError(
                 f"`--{flag}` does not belong to {argv[1]}, which takes --"

@@ -5,9 +5,11 @@
 
 --clients is a closed loop: so many clients, each of which asks again as soon as it is answered. --rate is an open loop:
 requests come at random times, so many a second on average, whether answers come or not, and a time counts from when a
-request was due, so that a server that falls behind is seen to. --images=PHOTOS sends the images of a folder in turn,
---rows of them a request, to a signature that takes `image_bytes`; without it the signature's own inputs are filled with
-random numbers. --out=load.png draws the times, --json prints one line. The exit code is 1 where a request failed.
+request was due, so that a server that falls behind is seen to. --images=PHOTOS sends the first images of a folder in
+turn, --rows of them a request and at most 64 different requests, to a signature that takes `image_bytes`; without it
+the signature's own inputs are filled with random numbers. --out=load.png draws the times, --json prints one line. The
+exit code is 1 where a request failed. --tls and the flags beside it are those of serving.client; a failure under load
+counts and is not sent again, whatever --retries says.
 """
 
 import collections
@@ -27,9 +29,10 @@ from absl import flags
 from tensorflow_serving.apis import predict_pb2
 
 from saved_models.signatures import encoded_image
+from serving import channel
 from serving.channel import Endpoint
 from serving.client import Client
-from serving.errors import ServingError
+from serving.errors import ServingError, error_of
 from serving.files import require_place, write_whole
 from serving.folders import find
 from serving.values import to_proto
@@ -114,19 +117,25 @@ class _Sender:
 def load(server, requests, clients=0, rate=0.0, seconds=10.0, warm_up=2.0, timeout=10.0, check=None, rows=1, seed=0):
     """Asks `server` for `seconds`, after `warm_up` seconds that do not count.
 
-    Args:    requests: [serialised PredictRequest], sent in turn.
+    Args:    server: "host:port" or "unix:/path"; or an Endpoint, such as a Connection.
+             requests: [serialised PredictRequest], sent in turn.
              clients: of a closed loop, or 0.  rate: requests a second of an open loop, or 0; one of the two.
              timeout: seconds until a request is given up.  rows: images a request, told in the result.
              check: (request, answer), both bytes -> whether the answer is right; None = every answer is.
              seed: of the times of an open loop.
     Returns: Load.
-    Raises:  ValueError where not exactly one of clients and rate is given.
+    Raises:  ValueError where not exactly one of clients and rate is given; Unavailable where nobody answers.
     """
     if (clients > 0) == (rate > 0) or clients < 0 or rate < 0:
         raise ValueError(f"`clients` is {clients} and `rate` {rate} but exactly one of them must be above 0.")
-    with Endpoint(server).open(grpc) as channel:
-        grpc.channel_ready_future(channel).result(timeout)
-        sender = _Sender(channel, requests, timeout, check)
+    endpoint = server if isinstance(server, Endpoint) else Endpoint(server)
+    with endpoint.open(grpc) as way:
+        try:
+            grpc.channel_ready_future(way).result(timeout)
+        except grpc.FutureTimeoutError as error:
+            said = f"nobody answers within {timeout:g} s"
+            raise error_of("UNAVAILABLE", said, f"Server {endpoint.server}: ") from error
+        sender = _Sender(way, requests, timeout, check)
         started = time.monotonic()
         sender.begin, sender.end = started + warm_up, started + warm_up + seconds
         if clients:
@@ -161,7 +170,7 @@ def _open(sender, rate, seed):
 
 
 def requests_of_images(model, signature, paths, rows=1, version=None):
-    """[serialised PredictRequest] with `rows` images each, in turn."""
+    """[serialised PredictRequest] with `rows` images each, in turn, of the first that REQUESTS of them hold."""
     encoded = [encoded_image(path) for path in paths[: REQUESTS * rows]]
     turns = itertools.cycle(encoded)
     count = min(REQUESTS, -(-len(encoded) // rows))
@@ -232,10 +241,11 @@ def chart(found, title):
 
 def define_flags():
     flags.DEFINE_string("server", "localhost:8500", "host:port or unix:/path of the server.")
+    channel.define_flags()
     flags.DEFINE_string("model", "verification", "Name of the model on the server.")
     flags.DEFINE_string("signature", "embed", "What to ask.")
     flags.DEFINE_integer("version", None, "Version of the model instead of the newest.", lower_bound=0)
-    flags.DEFINE_string("images", None, "Folder whose images are sent; without it random numbers.")
+    flags.DEFINE_string("images", None, "Folder whose first images are sent; without it random numbers.")
     flags.DEFINE_integer("rows", 1, "Images a request.", lower_bound=1)
     flags.DEFINE_integer("clients", None, "Closed loop of so many clients; 8 where there is no --rate.", lower_bound=1)
     flags.DEFINE_float("rate", None, "Open loop of so many requests a second.", lower_bound=0.001)
@@ -254,20 +264,23 @@ def main(argv):
         if not values.out.endswith(".png"):
             raise ValueError(f"`out` is `{values.out}` but must end in .png.")
         require_place("out", values.out)
-    if values.images:
-        paths = find([values.images], "send").images
-        requests = requests_of_images(values.model, values.signature, paths, values.rows, values.version)
-    else:
-        with Client(values.server, values.model, version=values.version) as client:
+    paths = find([values.images], "send").images if values.images else ()
+    with channel.connection(values) as way:
+        with Client(way, values.model, version=values.version) as client:
             client.wait_ready(30.0)
             client.require(values.signature)
             declared = client.metadata()[values.signature]["inputs"]
-        requests = requests_made_up(values.model, values.signature, declared, values.rows, values.version)
-    clients = 0 if values.rate else values.clients or 8
-    how = f"{values.rate:g} requests a second" if values.rate else f"{clients} client{'s' if clients > 1 else ''}"
-    print(f"{how} for {values.seconds:g} s at {values.server} ...", file=sys.stderr)
-    found = load(values.server, requests, clients, values.rate or 0.0, values.seconds, values.warm_up, values.timeout,
-                 rows=values.rows)  # fmt: skip
+        if paths:
+            requests = requests_of_images(values.model, values.signature, paths, values.rows, values.version)
+        else:
+            requests = requests_made_up(values.model, values.signature, declared, values.rows, values.version)
+        clients = 0 if values.rate else values.clients or 8
+        how = f"{values.rate:g} requests a second" if values.rate else f"{clients} client{'s' if clients > 1 else ''}"
+        sent = min(len(paths), REQUESTS * values.rows)
+        beside = f", the first {sent:,} of {len(paths):,} images" if sent < len(paths) else ""
+        print(f"{how} for {values.seconds:g} s at {values.server}{beside} ...", file=sys.stderr)
+        found = load(way, requests, clients, values.rate or 0.0, values.seconds, values.warm_up, values.timeout,
+                     rows=values.rows)  # fmt: skip
     figures = found.figures()
     if values.out:
         what = f"{values.model} {values.signature}, {values.rows} image(s) a request"

@@ -318,7 +318,10 @@ class Manager:
                     "change the policy to latest.",
                 )
             if version.state == State.END and version.error:
-                raise version.error
+                raise StatusError(
+                    version.error.code,
+                    f"Version {number} of model {name} is written but cannot be loaded: {version.error.message}",
+                )
             others = [one for one in versions.values() if one.number != number and one.state != State.END]
             return version.state == State.AVAILABLE and not (alone and others)
 

@@ -142,7 +142,7 @@ def test_a_kill_leaves_no_version_and_the_next_export_cleans_up(model, tmp_path)
                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert process.stdout.readline() == b"written\n"
     assert names(tmp_path) == [f".exporting-1-{process.pid}"]
-    export_module._remove_abandoned(str(tmp_path / "task"))        # alive: stays
+    export_module.remove_abandoned(str(tmp_path / "task"))        # alive: stays
     assert names(tmp_path) == [f".exporting-1-{process.pid}"]
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -156,7 +156,7 @@ def test_a_kill_leaves_no_version_and_the_next_export_cleans_up(model, tmp_path)
 def test_a_folder_whose_exporter_lives_stays_even_before_it_is_locked(tmp_path):
     folder = tmp_path / f".exporting-1-{os.getpid()}"
     folder.mkdir()
-    export_module._remove_abandoned(str(tmp_path))
+    export_module.remove_abandoned(str(tmp_path))
     assert folder.exists()
 
 
@@ -167,10 +167,10 @@ def test_a_locked_folder_stays_even_if_its_pid_is_unknown_here(tmp_path):
     folder.mkdir()
     lock = os.open(folder, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    export_module._remove_abandoned(str(tmp_path))
+    export_module.remove_abandoned(str(tmp_path))
     assert folder.exists()
     os.close(lock)
-    export_module._remove_abandoned(str(tmp_path))
+    export_module.remove_abandoned(str(tmp_path))
     assert not folder.exists()
 
 

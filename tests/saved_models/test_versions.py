@@ -45,6 +45,11 @@ def test_keep_removes_the_oldest_and_never_the_newest(models):
     assert sorted(os.listdir(models / "task")) == ["00000012"]
 
 
+def test_keep_spares_what_is_named(models):
+    assert versions.keep(str(models), "task", 1, spared=[1, 2]) == [3]
+    assert versions.list_versions(str(models), "task") == [1, 12]
+
+
 def test_keep_takes_the_number_away_before_it_deletes(models, monkeypatch):
     monkeypatch.setattr(versions.shutil, "rmtree", lambda path, ignore_errors: None)    # as if killed here
     assert versions.keep(str(models), "task", 1) == [1, 3]

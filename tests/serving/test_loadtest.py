@@ -3,10 +3,15 @@
 import json
 import time
 
+import grpc
 import pytest
 
 from serving import loadtest
-from tests.serving.toys import png
+from serving.config import ModelConfig
+from serving.errors import Unavailable
+from serving.server import Server
+from tests.serving import certificates
+from tests.serving.toys import Encoder, png
 from tests.tfrecords.here import run_here
 
 
@@ -52,6 +57,30 @@ def test_the_command_draws_and_prints(served, tmp_path, capsys):
     assert (tmp_path / "load.png").read_bytes()[:4] == b"\x89PNG"
     code, out, _ = run_here(loadtest, capsys, *words, "--signature=serving_default", "--rate=50", "--json")
     assert code == 0 and json.loads(out)["errors"] == {}
+
+
+def test_of_a_large_folder_the_first_images_are_sent_and_it_says_so(served, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(loadtest, "REQUESTS", 2)
+    for i in range(5):
+        (tmp_path / f"{i}.png").write_bytes(png(i, 9, 9))
+    words = (f"--server={served.address}", "--model=toy", "--version=1", "--seconds=0.1", "--warm_up=0", "--rows=2")
+    code, _, error = run_here(loadtest, capsys, *words, f"--images={tmp_path}")
+    assert code == 0 and f"at {served.address}, the first 4 of 5 images ..." in error
+
+
+def test_it_says_who_asks_where_the_server_wants_to_know(tmp_path, capsys):
+    pem = certificates.make(tmp_path)
+    (tmp_path / "red.png").write_bytes(png(255, 0, 0))
+    Encoder().save(tmp_path / "toy" / "1", "embed")
+    pair = (pem / "server.key").read_bytes(), (pem / "server.pem").read_bytes()
+    credentials = grpc.ssl_server_credentials([pair], (pem / "ca.pem").read_bytes(), True)
+    with Server([ModelConfig("toy", str(tmp_path / "toy"))], port=0, credentials=credentials) as server:
+        words = (f"--server={server.address}", "--model=toy", f"--images={tmp_path}", "--seconds=0.2", "--warm_up=0")
+        own = (f"--tls_ca={pem}/ca.pem", f"--tls_cert={pem}/client.pem", f"--tls_key={pem}/client.key")
+        code, out, error = run_here(loadtest, capsys, *words, *own, "--json")
+        assert code == 0 and json.loads(out)["errors"] == {}, error
+        with pytest.raises(Unavailable, match="nobody answers within 0.3 s"):
+            loadtest.load(server.address, [b""], clients=1, timeout=0.3)
 
 
 @pytest.mark.parametrize("words, told", [
