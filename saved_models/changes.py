@@ -15,13 +15,14 @@ POLL_SECONDS = 0.05
 
 
 @contextlib.contextmanager
-def change(path, seconds=SECONDS):
+def change(path, seconds=None):
     """The version to start from, which stays the newest while the context lasts: nobody else changes the gallery.
 
     It is the newest that is written, whether or not it serves yet. A damaged one is not passed over: what was enrolled
     in it alone would be lost, and nobody told.
 
-    Args:    path: folder of the versions, or one of them to start from that.  seconds: to wait for others.
+    Args:    path: folder of the versions, or one of them to start from that.  seconds: to wait for others, a minute
+             where it is None.
     Raises:  TimeoutError where others still change it; FileNotFoundError where there is no version; gallery.Damaged
              for one that cannot be read, with what to do about it.
     """
@@ -38,7 +39,7 @@ def change(path, seconds=SECONDS):
 
 
 @contextlib.contextmanager
-def exclusive(folder, seconds=SECONDS):
+def exclusive(folder, seconds=None):
     """Alone with a folder of versions, among all processes that ask for it so; a folder that is not there is nobody's.
 
     The folder itself is locked, so that no file has to lie in it. The lock ends with the process that holds it.
@@ -47,7 +48,7 @@ def exclusive(folder, seconds=SECONDS):
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY) if os.path.isdir(folder) else None
     try:
         if descriptor is not None:
-            _lock(descriptor, folder, seconds)
+            _lock(descriptor, folder, SECONDS if seconds is None else seconds)
         yield
     finally:
         if descriptor is not None:

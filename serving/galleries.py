@@ -89,7 +89,7 @@ class Galleries:
         with self._turn(spec.name, left()), _told():
             model = self._writable(spec)
             models, task = os.path.split(os.path.abspath(model.base_path))
-            with changes.change(os.path.join(models, task), changes.SECONDS if ends is None else left()) as newest:
+            with changes.change(os.path.join(models, task), left()) as newest:
                 if gallery.read_facts(newest) is None:
                     raise StatusError(
                         Code.FAILED_PRECONDITION, f"Model {spec.name} is no gallery; name one built by serving.gallery"

@@ -125,8 +125,19 @@ def _enrolled(values, entries):
     if values.server:
         with _changes(values) as client:
             return client.enrol(entries, values.keep)
-    with changes.change(_required(values, "gallery")) as start:
+    with _start(values) as start:
         return gallery.enrol(start, entries, keep=values.keep)
+
+
+@contextlib.contextmanager
+def _start(values):
+    """The version of --gallery that a change begins at, while nobody else changes the gallery."""
+    with changes.change(_required(values, "gallery")) as start:
+        newest = newest_version(os.path.dirname(os.path.abspath(start)))
+        if start != newest:
+            print(f"warning: {start} is not the newest version; what {newest} holds beside it will not be in the next.",
+                  file=sys.stderr)  # fmt: skip
+        yield start
 
 
 @contextlib.contextmanager
@@ -146,7 +157,7 @@ def _remove(values, names):
     if values.server:
         with _changes(values) as client:
             return client.remove(identities, values.entry, values.keep)
-    with changes.change(_required(values, "gallery")) as start:
+    with _start(values) as start:
         return gallery.remove(start, identities=identities, entries=values.entry, keep=values.keep)
 
 
@@ -161,7 +172,7 @@ def _erase(values, names):
             found = client.erase(identities, values.entry)
         proof = found["proof"]
     else:
-        with changes.change(_required(values, "gallery")) as start:
+        with _start(values) as start:
             found, proof = erasure.erase(start, identities, values.entry)
     if values.proof:
         text = json.dumps({"identities": identities, "entries": values.entry, **proof}, indent=2) + "\n"

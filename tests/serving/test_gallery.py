@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from saved_models import changes
 from serving import client, gallery, sheet
 from serving.config import ModelConfig
 from serving.server import Server
@@ -152,6 +153,23 @@ def test_build_search_enrol_remove_while_a_server_runs(folder, capsys, monkeypat
         assert until(lambda: asked.status()[0]["version"] == 3 and asked.status()[0]["state"] == "AVAILABLE")
         assert not {"yellow", "blue"} & set(asked.search(folder / "yellow.png")["identities"].ravel())
         assert sorted(path.name for path in (folder / "models" / "gallery").iterdir()) == ["3"]
+
+
+def test_commands_wait_for_each_other_and_warn_of_an_older_beginning(folder, tmp_path, capsys, monkeypatch):
+    for name in ("build", "enrol"):
+        monkeypatch.setattr(gallery.gallery, name, functools.partial(getattr(gallery.gallery, name), check=False))
+    monkeypatch.setattr(changes, "SECONDS", 0.05)
+    build = ("build", f"--model={folder}/models/toy", f"--images={folder}/images", f"--models={tmp_path}")
+    enrol = ("enrol", f"--gallery={tmp_path}/gallery", "--identity=yellow", folder / "yellow.png")
+    assert run_here(gallery, capsys, *build)[0] == 0
+    with changes.exclusive(str(tmp_path / "gallery")):
+        for words in (build, enrol, ("remove", enrol[1], "red"), ("erase", enrol[1], "red")):
+            code, _, error = run_here(gallery, capsys, *words)
+            assert code == 1 and "is still being changed by another command or server after 0.1 s; try" in error
+    assert run_here(gallery, capsys, *enrol)[::2] == (0, "")
+    code, out, error = run_here(gallery, capsys, enrol[0], f"{enrol[1]}/1", *enrol[2:])
+    assert code == 0 and "gallery/3: 7 entries" in out, error
+    assert f"gallery/1 is not the newest version; what {tmp_path}/gallery/2 holds beside it will not be in" in error
 
 
 def colours_of(file):
