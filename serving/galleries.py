@@ -124,11 +124,12 @@ class Galleries:
     def _serve(self, name, written, seconds, alone=False):
         """Until the version that is written serves.   Raises: StatusError."""
         number = int(os.path.basename(written))
-        self._manager.wait_for(name, number, seconds, alone)
-        if (name, number) not in self._manager.loaded():
-            raise StatusError(
-                Code.UNAVAILABLE, f"Version {number} of model {name} is written but the server goes down."
-            )
+        try:
+            self._manager.wait_for(name, number, seconds, alone)
+        except StatusError as error:
+            if error.code == Code.UNAVAILABLE:
+                error = StatusError(error.code, f"Version {number} of model {name} is written but the server goes down.")
+            raise error from None
 
     @contextlib.contextmanager
     def _turn(self, name, seconds):
