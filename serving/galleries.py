@@ -128,7 +128,8 @@ class Galleries:
             self._manager.wait_for(name, number, seconds, alone)
         except StatusError as error:
             if error.code == Code.UNAVAILABLE:
-                error = StatusError(error.code, f"Version {number} of model {name} is written but the server goes down.")
+                said = f"Version {number} of model {name} is written but the server goes down."
+                error = StatusError(error.code, said)
             raise error from None
 
     @contextlib.contextmanager
