@@ -9,13 +9,16 @@ The page works for people who may ask this server anyway: it knows no passwords 
 """
 
 import functools
+import ipaddress
 import json
 import os
+import re
+import socket
 import urllib.parse
 
 from tensorflow_serving.apis import get_model_status_pb2, model_pb2
 
-from serving.rest import Rest
+from serving.rest import Rest, failure
 from serving.status import Code, StatusError
 from serving.values import describe
 
@@ -65,9 +68,16 @@ class DemoPage(Rest):
         pages = {path: functools.partial(_file, *file) for path, file in FILES.items()}
         pages["/models"] = lambda: ("application/json", json.dumps(offered(manager)).encode())
         super().__init__(calls, requests, host, port, THREADS, timeout, pages=pages, body_bytes=UPLOAD_BYTES)
+        self._host = host
 
     def _answered(self, environ, headers):
         headers += HEADERS
+        name = _host_name(environ.get("HTTP_HOST", ""))
+        # Whoever owns another name may let it lead here; to a browser this server is then a part of their own page.
+        own = not name or _is_address(name) or name in ("localhost", self._host.lower()) or name in _own_names()
+        if not own:
+            told = f"{name} is no name of this server; open it by localhost, its IP address or {socket.gethostname()}."
+            return failure("403 Forbidden", told)
         return super()._answered(environ, headers)
 
     def _routed(self, verb, path, environ):
@@ -148,6 +158,24 @@ def _signatures(manager, name, number):
             }
     except StatusError:  # it went away a moment ago
         return {}
+
+
+def _host_name(host):
+    """The name or address of a Host header, without its port; every browser sends one."""
+    return re.sub(r":\d*$", "", host.strip()).strip("[]").rstrip(".").lower()
+
+
+def _is_address(name):
+    try:
+        ipaddress.ip_address(name)
+        return True
+    except ValueError:
+        return False
+
+
+@functools.cache
+def _own_names():
+    return {socket.gethostname().lower(), socket.getfqdn().lower()}
 
 
 def _file(name, kind):

@@ -385,13 +385,13 @@ class Manager:
         return missing
 
     def _require(self, condition, deadline, gone, late):
-        """Until the condition holds.   Raises: StatusError where it does not any more; late: () -> its text at last."""
+        """Until the condition holds.   Raises: StatusError where it never did; late: () -> its text at the deadline."""
         if self._wait(condition, deadline, gone):
             return
         if self._stopping.is_set():
             raise StatusError(Code.UNAVAILABLE, "The server is stopping")
         if gone():
-            raise StatusError(Code.CANCELLED, "Its client is gone")
+            raise StatusError(Code.CANCELLED, "Whoever asked for this is gone; everything stays as it was")
         with self._changed:
             raise StatusError(Code.DEADLINE_EXCEEDED, late())
 

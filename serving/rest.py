@@ -131,13 +131,13 @@ class Rest:
                             ("Access-Control-Allow-Headers", "Content-Type")]  # fmt: skip
                 return "200 OK", "application/json", b""
             if not path.lower().startswith("/v1/"):
-                return _failure("404 Not Found", "Not found; the API lies below /v1/models.")
+                return failure("404 Not Found", "Not found; the API lies below /v1/models.")
             found = self._routed(verb, path, environ)
         except StatusError as error:
-            return _failure(_HTTP.get(error.code, "500 Internal Server Error"), error.message)
+            return failure(_HTTP.get(error.code, "500 Internal Server Error"), error.message)
         except Exception:  # noqa: BLE001 - one bad request must not end the server
             logging.exception("A REST request failed in an unforeseen way.")
-            return _failure(
+            return failure(
                 "500 Internal Server Error", "The server failed on this request; its log says where."
             )
         return "200 OK", "application/json", json.dumps(found, ensure_ascii=False).encode("utf-8", "replace")
@@ -251,7 +251,8 @@ def _as_dict(message):
     )
 
 
-def _failure(status, message):
+def failure(status, message):
+    """(status, content type, body) of an error."""
     return status, "application/json", json.dumps({"error": message}).encode()
 
 

@@ -160,6 +160,27 @@ def test_another_origins_page_may_not_ask(running):
     assert ask(running, "POST", path, body, Origin="null")[0] == 403  # a sandboxed frame
 
 
+@pytest.mark.parametrize("host, status", [
+    ("localhost:8080", 200), ("LocalHost", 200), ("192.168.7.9:8080", 200), ("[::1]:8080", 200), ("machine:1", 200),
+    ("machine.lab.example.", 200), ("", 200),
+    ("elsewhere.example:8080", 403), ("localhost.elsewhere.example", 403), ("127.0.0.1.elsewhere.example", 403),
+    ("machine.elsewhere.example", 403), ("[::1].elsewhere.example", 403),
+])  # fmt: skip
+def test_a_name_of_somebody_else_that_leads_here_is_refused(running, monkeypatch, host, status):
+    monkeypatch.setattr(demo_page.socket, "gethostname", lambda: "Machine")
+    monkeypatch.setattr(demo_page.socket, "getfqdn", lambda: "machine.lab.example")
+    demo_page._own_names.cache_clear()
+    seed = json.dumps({"signature_name": "generate", "inputs": {"seed": [1]}})
+    for verb, path, body in (("GET", "/", None), ("GET", "/models", None), ("POST", "/v1/models/noise:predict", seed)):
+        got, headers, answer = ask(running, verb, path, body, Host=host, Origin=f"http://{host}")
+        assert got == status and headers["X-Content-Type-Options"] == "nosniff"
+        if status == 403:
+            name = host.removesuffix(":8080").strip("[]")
+            told = f"{name} is no name of this server; open it by localhost, its IP address or Machine."
+            assert json.loads(answer) == {"error": told}
+    demo_page._own_names.cache_clear()
+
+
 def test_an_upload_is_bounded(running):
     connection = http.client.HTTPConnection("127.0.0.1", running.demo_port, timeout=20)
     connection.putrequest("POST", "/v1/models/fakes:predict")

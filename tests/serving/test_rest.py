@@ -283,6 +283,7 @@ def test_bodies_are_bounded_together(calls, monkeypatch):
             assert until(lambda: bodies.total == 700)
             assert ask(rest, "GET", "/v1/models/m")[0] == 200
             assert ask(rest, "POST", "/v1/models/m:predict", b"{}".ljust(299))[0] == 501
+            assert until(lambda: bodies.total == 700)  # an answer leaves before its request is forgotten
             two.sendall(b" " * 200)
             assert answer_on(two)[0] == 400
         assert until(lambda: bodies.total == 0)  # that of 900 bytes never came whole
