@@ -121,7 +121,7 @@ class Manager:
         self._thread.start()
 
     def interrupt(self):
-        """Ends the polling and every wait soon; takes no lock of ours, so a signal handler may call it."""
+        """Ends the polling and every wait soon."""
         self._stopping.set()
         self._wake.set()
 

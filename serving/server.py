@@ -183,13 +183,9 @@ class Server:
             self._config.start()
 
     def interrupt(self):
-        """Makes `start` return before the port is open; takes no lock, so a signal handler may call it."""
+        """Makes `start` return before the port is open; for another thread."""
         self._interrupted = True
         self._manager.interrupt()
-
-    def wait_until_available(self, timeout=None):
-        """Until every model serves a version.   Raises: TimeoutError that names the models without one."""
-        self._manager.wait_until_available(timeout)
 
     def stop(self, grace=5.0):
         """No new requests; those under way get `grace` seconds. Returns whether nothing is left running."""
@@ -304,7 +300,7 @@ def define_flags():
     flags.DEFINE_integer("rest_api_port", 0, "TCP port for REST; 0 = none. It must differ from --port.")
     flags.DEFINE_integer("rest_api_num_threads", 0, "REST requests answered at a time; 0 = 4 a CPU.", lower_bound=0)
     flags.DEFINE_integer(
-        "rest_api_timeout_in_ms", 30_000, "How long a REST request may wait for its batch.", lower_bound=1
+        "rest_api_timeout_in_ms", 30_000, "How long a REST request may wait for its turn and its batch.", lower_bound=1
     )
     flags.DEFINE_bool("rest_api_enable_cors_support", False, "Let pages of other origins ask by REST.")
     flags.DEFINE_integer(
@@ -345,7 +341,13 @@ def define_flags():
     flags.DEFINE_string(
         "monitoring_config_file", "", "MonitoringConfig in text format; metrics lie on the REST port then."
     )
-    flags.DEFINE_string("ssl_config_file", "", "SSLConfig in text format; the port is encrypted then.")
+    flags.DEFINE_string(
+        "ssl_config_file", "", "SSLConfig in text format; the TCP port of gRPC is encrypted then, no other port is."
+    )
+    flags.DEFINE_float(
+        "shutdown_grace_seconds", 20.0, "How long requests under way may take once the server is told to stop.",
+        lower_bound=0,
+    )  # fmt: skip
     flags.DEFINE_bool(
         "enable_signature_method_name_check", False, "Classify and Regress take signatures of their method only."
     )
@@ -422,6 +424,23 @@ def _channel_arguments(text):
     return found
 
 
+class _Signalled(threading.Event):
+    """Set by SIGTERM or SIGINT, after `at_once()`. A thread does both: a handler may interrupt whoever holds a lock."""
+
+    def __init__(self, at_once):
+        super().__init__()
+        self._reader, writer = os.pipe()
+        self._at_once = at_once
+        threading.Thread(target=self._watch, name="signals", daemon=True).start()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: os.write(writer, b"."))
+
+    def _watch(self):
+        os.read(self._reader, 1)
+        self._at_once()
+        self.set()
+
+
 def main(argv):
     values = flags.FLAGS
     if values.rest_api_port and values.rest_api_port == values.port:
@@ -442,6 +461,11 @@ def main(argv):
         raise ValueError(
             "`monitoring_config_file` is set but `rest_api_port` is not, where the metrics are shown; set it as well."
         )
+    if values.ssl_config_file and (values.rest_api_port or values.demo_port):
+        logging.warning(
+            "--ssl_config_file is for gRPC: what --rest_api_port and --demo_port open on %s is not encrypted and asks "
+            "nobody for a certificate.", values.host,
+        )  # fmt: skip
     monitoring_path = page_path(values.monitoring_config_file)
     models = _models_from_flags(values)
     tf.config.threading.set_intra_op_parallelism_threads(values.tensorflow_intra_op_parallelism)
@@ -476,9 +500,7 @@ def main(argv):
         cross_origin=values.rest_api_enable_cors_support,
         demo_port=values.demo_port or None,
     )
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: (stopping.set(), server.interrupt()))
+    stopping = _Signalled(server.interrupt)
     server.start()
     if not stopping.is_set():
         if values.port_file:
@@ -486,9 +508,8 @@ def main(argv):
         print(f"listening on {server.address}", flush=True)
         if server.demo_port:
             print(f"web page on {server.page_address}", flush=True)
-    while not stopping.wait(1.0):
-        pass
-    server.stop(grace=5.0)
+    stopping.wait()
+    server.stop(values.shutdown_grace_seconds)
     logging.info("Stopped.")
     sys.stdout.flush()
     os._exit(0)  # the interpreter would wait for what is left running, and free every model first, which takes seconds

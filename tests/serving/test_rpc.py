@@ -1,16 +1,11 @@
 """gRPC beside its calls: certificates, health, counting, deadlines and what nobody foresaw."""
 
 import contextlib
-import datetime
-import ipaddress
 import threading
 import time
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import (
     get_model_status_pb2,
@@ -24,50 +19,24 @@ from serving.batching import Batching
 from serving.config import ModelConfig
 from serving.server import Server
 from serving.status import Code, StatusError
+from tests.serving import certificates
 from tests.serving.toys import Toy, until
 from tests.serving.wire import NF, X, refused, request
 
 # ---- Certificates ----
 
 
-class Signer:
-    """A certificate authority with keys of 256 bits on an elliptic curve, which are made at once."""
-
-    def __init__(self, name):
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        self.certificate = self._sign(self._name, self._key, authority=True)
-
-    def issue(self, name):
-        """(key, certificate) as PEM, for 127.0.0.1."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        pem = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        return pem, self._sign(subject, key)
-
-    def _sign(self, subject, key, authority=False):
-        now, day = datetime.datetime.now(datetime.timezone.utc), datetime.timedelta(days=1)
-        addresses = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-        builder = x509.CertificateBuilder(
-            self._name, subject, key.public_key(), x509.random_serial_number(), now - day, now + day
-        )
-        builder = builder.add_extension(x509.BasicConstraints(authority, None), critical=True)
-        signed = builder.add_extension(addresses, critical=False).sign(self._key, hashes.SHA256())
-        return signed.public_bytes(serialization.Encoding.PEM)
-
-
 @pytest.fixture(scope="module")
-def ours():
-    return Signer("ours")
+def pem(tmp_path_factory):
+    """The texts of certificates.make by their names without the ending .pem; keys as client_key."""
+    folder = certificates.make(tmp_path_factory.mktemp("pem"))
+    return {path.name.replace(".pem", "").replace(".", "_"): path.read_bytes() for path in folder.iterdir()}
 
 
 @contextlib.contextmanager
-def encrypted(folder, signer, **fields):
+def encrypted(folder, pem, **fields):
     """A server with an SSLConfig file."""
-    key, certificate = signer.issue("server")
-    fields = {"server_key": key.decode(), "server_cert": certificate.decode(), **fields}
+    fields = {"server_key": pem["server_key"].decode(), "server_cert": pem["server"].decode(), **fields}
     told = "\n".join(f"{name}: {'true' if value is True else repr(value)}" for name, value in fields.items())
     (folder / "ssl.config").write_text(told)
     with Server([], port=0, credentials=server._credentials(str(folder / "ssl.config"))) as running:
@@ -82,19 +51,18 @@ def answered(address, credentials):
         return refused(stub.Predict, request({"x": X}, model="nobody"))[0]
 
 
-def test_encrypted_without_certificates_of_clients(tmp_path, ours):
-    with encrypted(tmp_path, ours) as running:
-        assert answered(running.address, grpc.ssl_channel_credentials(ours.certificate)) == NF
-        assert answered(running.address, grpc.ssl_channel_credentials(Signer("others").certificate)) == Code.UNAVAILABLE
+def test_encrypted_without_certificates_of_clients(tmp_path, pem):
+    with encrypted(tmp_path, pem) as running:
+        assert answered(running.address, grpc.ssl_channel_credentials(pem["ca"])) == NF
+        assert answered(running.address, grpc.ssl_channel_credentials(pem["stranger"])) == Code.UNAVAILABLE
         assert answered(running.address, None) == Code.UNAVAILABLE
 
 
-def test_encrypted_with_certificates_of_clients(tmp_path, ours):
-    clients, others = Signer("clients"), Signer("others")
-    with encrypted(tmp_path, ours, custom_ca=clients.certificate.decode(), client_verify=True) as running:
-        for signer, code in ((clients, NF), (others, Code.UNAVAILABLE), (None, Code.UNAVAILABLE)):
-            pair = signer.issue("client") if signer else (None, None)
-            assert answered(running.address, grpc.ssl_channel_credentials(ours.certificate, *pair)) == code
+def test_encrypted_with_certificates_of_clients(tmp_path, pem):
+    with encrypted(tmp_path, pem, custom_ca=pem["ca"].decode(), client_verify=True) as running:
+        for name, code in (("client", NF), ("other", Code.UNAVAILABLE), (None, Code.UNAVAILABLE)):
+            pair = (pem[f"{name}_key"], pem[name]) if name else (None, None)
+            assert answered(running.address, grpc.ssl_channel_credentials(pem["ca"], *pair)) == code
 
 
 @pytest.mark.parametrize(
