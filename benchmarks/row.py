@@ -36,7 +36,8 @@ class Row:
 
     A row's file is called `<name>_<words>.py`; its `row()` gives one of these, and `row(**TINY)` one of so little work
     that a test takes it. A side is a class, made in a process of its own from `inputs` = {name: array}. Its `call()`
-    does the timed work and returns how many items it did; its `result()`, which is not timed, returns {name: array} of
+    does the timed work and returns how many items it did, or (items, seconds) where another time counts than that of
+    the whole call, such as the median of its requests; its `result()`, which is not timed, returns {name: array} of
     what must agree. The file is loaded in both environments, so the sides import their tools inside their methods.
 
     Args:    work: what is measured, in words, sizes included.

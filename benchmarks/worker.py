@@ -109,7 +109,10 @@ def _receive(stream):
 def _timed(call):
     wall, cpu = time.perf_counter(), time.process_time()
     items = call()
-    return {"items": items, "cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+    seconds = time.perf_counter() - wall
+    if isinstance(items, tuple):
+        items, seconds = items
+    return {"items": items, "cpu": time.process_time() - cpu, "wall": seconds}
 
 
 def _memory(call):
