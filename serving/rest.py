@@ -20,8 +20,8 @@ from tensorflow_serving.apis import (
     predict_pb2,
     regression_pb2,
 )
+from waitress import channel, wasyncore
 from waitress import server as waitress_server
-from waitress import wasyncore
 
 from serving import json_tensors
 from serving.status import Code, StatusError, invalid
@@ -71,6 +71,7 @@ class Rest:
             max_request_header_size=HEAD_BYTES, connection_limit=CONNECTIONS, channel_timeout=IDLE_SECONDS,
             backlog=1024, clear_untrusted_proxy_headers=True, asyncore_use_poll=True,
         )  # fmt: skip
+        self._server.channel_class = _Channel
         self._thread = threading.Thread(target=self._server.run, name="rest", daemon=True)
 
     @property
@@ -94,8 +95,8 @@ class Rest:
         """Ends every connection, answered or not."""
 
         def end():
-            for channel in list(self._server.active_channels.values()):
-                channel.handle_close()
+            for one in list(self._server.active_channels.values()):
+                one.handle_close()
             wasyncore.close_all(self._server._map)  # the loop ends with its last socket
 
         self._server.task_dispatcher.set_thread_count(0)
@@ -204,6 +205,15 @@ class Rest:
             "model_spec": _as_dict(response.model_spec),
             "metadata": {"signature_def": _as_dict(signatures)},
         }
+
+
+class _Channel(channel.HTTPChannel):
+    """The connection of a client. Who does not read the answers to several questions loses it: no thread waits."""
+
+    def _flush_outbufs_below_high_watermark(self):
+        if self.total_outbufs_len > self.adj.outbuf_high_watermark:
+            self.server.trigger.pull_trigger(self.handle_close)
+        super()._flush_outbufs_below_high_watermark()  # until it is closed
 
 
 def _bound(host, port):
