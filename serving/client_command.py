@@ -1,11 +1,13 @@
 """The command of serving.client, which says how it is called: what it checks, asks, prints and writes."""
 
 import contextlib
+import dataclasses
 import itertools
 import json
 import os
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 from absl import flags
@@ -198,7 +200,7 @@ def _served(client):
 
 
 def _bulk_lines(client, signature, found, values, write, done):
-    doing, past = _BULK[signature]
+    doing, past = _COMMANDS[signature].lines
     answered, refused, told = len(done), 0, []
     with _progress(found.count, doing, shown=True) as advance:
         advance(len(done))
@@ -230,7 +232,7 @@ def _bulk_lines(client, signature, found, values, write, done):
 def _generate(client, images, values, _):
     from serving import samples
 
-    folder = values.out if values.out and not values.out.endswith(_ENDINGS["generate"]) else None
+    folder = values.out if values.out and not values.out.endswith(".png") else None
     rows, kept = [], []
     for seeds in _chunks(range(values.seed, values.seed + values.count), "generating"):
         made = client.generate(len(seeds), seeds.start, values.class_index)
@@ -283,7 +285,7 @@ def _tell_restored(plan, rows, refused, out):
         return
     _tell_each(refused)
     said = f"{_counted(len(rows))} written to {out}"
-    if out.endswith(_ENDINGS["restore"]):
+    if out.endswith(".png"):
         said += f": {rows[0]['height']} x {rows[0]['width']} (height x width)"
     print("; ".join([said, *_left_out(len(refused), plan)]), file=sys.stderr)
 
@@ -307,62 +309,50 @@ def _left_out(refused, found):
     return [f"{count:,} {one if count == 1 else many}" for count, one, many in parts if count]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Command:
+    """What sets a command apart.
+
+    ask: (client, images, values, what was read before) -> rows.  model: asked without --model.
+    flags: that belong to it.  writes: the flag that names what it draws or writes, and the ending of that file.
+    makes: it takes no images.  walks: it takes folders of images.  into_folder: it may write into a folder as well.
+    reads: (images, pattern) -> what --pattern reads in the paths.
+    lines: what can be written as lines, and how that is called: while it is done, and afterwards.
+    """
+
+    ask: Callable
+    model: str = "verification"
+    flags: tuple = ()
+    writes: tuple = ("out", ".png")
+    makes: bool = False
+    walks: bool = False
+    into_folder: bool = False
+    reads: Callable = None
+    lines: tuple = None
+
+
+_EMBEDDED = {"flags": ("out", "pattern"), "writes": ("out", ".npz"), "reads": _facts,
+             "lines": ("embedding", "embedded")}  # fmt: skip
 _COMMANDS = {
-    "embed": _embed,
-    "ask": _ask,
-    "verify": _verify,
-    "search": _search,
-    "detect": _detect,
-    "classify": _classify,
-    "generate": _generate,
-    "restore": _restore,
-}
-_MODELS = {  # what is asked without --model; "verification" elsewhere
-    "search": "gallery",
-    "detect": "fake_image_detection",
-    "classify": "small_sample_diagnosis",
-    "generate": "image_generation",
-    "restore": "super_resolution",
-}
-_OWNERS = {
-    "out": ("embed", "ask", "search", "detect", "generate", "restore"),
-    "explain": ("classify",),
-    "k": ("search",),
-    "images": ("search",),
-    "pattern": ("embed", "ask", "search"),
-    "count": ("generate",),
-    "seed": ("generate",),
-    "class_index": ("generate",),
-    "scale": ("restore",),
-}
-_READS = {"embed": _facts, "ask": _facts, "search": _truths}  # what --pattern reads in the paths
-_ENDINGS = {
-    "embed": ".npz",
-    "ask": ".npz",
-    "search": ".png",
-    "detect": ".png",
-    "classify": ".png",
-    "generate": ".png",
-    "restore": ".png",
-}
-_FILES = {"classify": "explain"}  # the flag that names what is written, where it is not --out
-_MAKE = ("generate",)  # they take no images
-_WALK = ("classify", "restore")  # they take folders of images
+    "embed": _Command(_embed, **_EMBEDDED),
+    "ask": _Command(_ask, **_EMBEDDED),
+    "verify": _Command(_verify),
+    "search": _Command(_search, "gallery", ("out", "k", "images", "pattern"), reads=_truths,
+                       lines=("searching", "searched")),
+    "detect": _Command(_detect, "fake_image_detection", ("out",), lines=("detecting", "examined")),
+    "classify": _Command(_classify, "small_sample_diagnosis", ("explain",), ("explain", ".png"), walks=True,
+                         lines=("classifying", "classified")),
+    "generate": _Command(_generate, "image_generation", ("out", "count", "seed", "class_index"), makes=True,
+                         into_folder=True),
+    "restore": _Command(_restore, "super_resolution", ("out", "scale"), walks=True, into_folder=True),
+}  # fmt: skip
 _LINES = ".jsonl"
-_BULK = {  # what can be written as lines, and how it is called
-    "embed": ("embedding", "embedded"),
-    "ask": ("embedding", "embedded"),
-    "search": ("searching", "searched"),
-    "detect": ("detecting", "examined"),
-    "classify": ("classifying", "classified"),
-}
-_FOLDERS = ("generate", "restore")  # their --out may be a folder, which has no ending
 
 
 def _require_out(flag, out, signature):
     """Whether a flag's value is what the command writes and can be made, asked before the work."""
-    ending, folder = _ENDINGS[signature], os.path.normpath(out)
-    if signature in _FOLDERS and not out.endswith(ending):
+    ending, folder = _COMMANDS[signature].writes[1], os.path.normpath(out)
+    if _COMMANDS[signature].into_folder and not out.endswith(ending):
         if os.path.isdir(folder):
             folder = os.path.join(folder, "0.png")  # what is to be made is in it
         elif os.path.splitext(folder)[1]:
@@ -461,21 +451,23 @@ def _progress(count, doing, shown):
 def _words(argv):
     """(command, images) of what was typed."""
     if len(argv) < 2 or argv[1] not in _COMMANDS:
+        asking, making = ([name for name, one in _COMMANDS.items() if one.makes == makes] for makes in (False, True))
         raise ValueError(
-            f"`{argv[1] if len(argv) > 1 else ''}` is not a command; use one of "
-            f"{', '.join(name for name in _COMMANDS if name not in _MAKE)}, followed by images, or {', '.join(_MAKE)}."
+            f"`{argv[1] if len(argv) > 1 else ''}` is not a command; use one of {', '.join(asking)}, followed by "
+            f"images, or {', '.join(making)}."
         )
     signature, images = argv[1], argv[2:]
-    if images and signature in _MAKE:
+    makes = _COMMANDS[signature].makes
+    if images and makes:
         raise ValueError(f"`{images[0]}` follows {signature}, which takes no images but only flags; leave it away.")
-    if not images and signature not in _MAKE:
+    if not images and not makes:
         raise ValueError(f"No image to {signature}; give at least one path.")
     return signature, images
 
 
 def _writes_lines(values, signature, images):
     """Whether answers are written as they come: to a file of lines, or of a folder to stdout."""
-    if signature not in _BULK:
+    if not _COMMANDS[signature].lines:
         return False
     if values.out:
         return values.out.endswith(_LINES)
@@ -493,24 +485,25 @@ def _require_flags(values, signature, lines):
     if lines and values.out:
         _require_lines(values)
         return
-    for flag, owners in _OWNERS.items():
-        if values[flag].present and signature not in owners:
-            other = _FILES.get(signature) if flag == "out" else None
-            instead = f"write --{other}=FILE.png" if other else "leave it away"
+    command = _COMMANDS[signature]
+    written, ending = command.writes
+    for flag in dict.fromkeys(flag for one in _COMMANDS.values() for flag in one.flags):
+        if values[flag].present and flag not in command.flags:
+            owners = [name for name, one in _COMMANDS.items() if flag in one.flags]
+            instead = f"write --{written}=FILE.png" if flag == "out" != written else "leave it away"
             raise ValueError(f"`--{flag}` belongs to {' and '.join(owners)}; {instead} for {signature}.")
     if signature == "restore" and not values.out:
         raise ValueError(
             "`--out` is missing but restore writes images; give --out=FOLDER, or --out=FILE.png for a single one."
         )
-    flag = _FILES.get(signature, "out")
-    if values[flag].value:
-        _require_out(flag, values[flag].value, signature)
+    if values[written].value:
+        _require_out(written, values[written].value, signature)
     if values.images and not values.out:
         raise ValueError(f"`--images` is {values.images} but only a sheet shows images; give --out=FILE.png as well.")
     if values.pattern and not values.out:
         use = "a sheet frames answers" if signature == "search" else "a file holds identities"
         raise ValueError(
-            f"`--pattern` is {values.pattern} but only {use}; give --out=FILE{_ENDINGS[signature]} as well."
+            f"`--pattern` is {values.pattern} but only {use}; give --out=FILE{ending} as well."
         )
     if values.images and not os.path.isdir(values.images):
         raise FileNotFoundError(
@@ -531,10 +524,11 @@ def _require_lines(values):
 
 def _read(values, signature, images, lines):
     """What the command needs to know of the images beside their paths, asked before the first of many requests."""
+    command = _COMMANDS[signature]
     for image in images:
         folder = os.path.isdir(image)
-        if folder and signature not in _WALK and not lines:
-            lines_too = ", or --json for a line of each" if signature in _BULK else ""
+        if folder and not command.walks and not lines:
+            lines_too = ", or --json for a line of each" if command.lines else ""
             raise FileNotFoundError(
                 f"Image `{image}` is a folder; give its images, such as {image.rstrip('/')}/*.png{lines_too}."
             )
@@ -546,11 +540,11 @@ def _read(values, signature, images, lines):
         return folders.Images(images, signature)
     if signature == "restore":
         return targets.plan(images, values.out)
-    read = folders.find(images, signature) if signature in _WALK else None
-    flag = _FILES.get(signature, "out")
+    read = folders.find(images, signature) if command.walks else None
+    flag = command.writes[0]
     if values[flag].value:
         _require_unasked(flag, values[flag].value, read.images if read else images, signature)
-    return _READS[signature](images, values.pattern) if values.pattern else read
+    return command.reads(images, values.pattern) if values.pattern else read
 
 
 def main(argv):
@@ -559,13 +553,14 @@ def main(argv):
     lines = _writes_lines(values, signature, images)
     _require_flags(values, signature, lines)
     read = _read(values, signature, images, lines)
-    model = values.model or _MODELS.get(signature, "verification")
+    command = _COMMANDS[signature]
+    model = values.model or command.model
     with connection(values) as way, Client(way, model, values.timeout, values.version, values.label) as client:
         if values.wait:
             _wait(client, values, model)
         if lines:
             sys.exit(int(_bulk(client, signature, read, values) < read.count))  # what is wrong has been told
-        rows = _COMMANDS[signature](client, images, values, read)
+        rows = command.ask(client, images, values, read)
     if values.json:
         for row in rows:
             print(json.dumps(row))
@@ -573,5 +568,5 @@ def main(argv):
         from serving.tables import print_table
 
         print_table(signature, rows)
-    if signature in _WALK and len(rows) < len(read.images):
+    if command.walks and len(rows) < len(read.images):
         sys.exit(1)  # why, has been told

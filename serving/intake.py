@@ -108,7 +108,7 @@ class _Refusal(task.ErrorTask):
 
 
 class _Channel(channel.HTTPChannel):
-    """The connection of a client."""
+    """The connection of a client. Who does not read the answers to several questions loses it: no thread waits."""
 
     task_class, error_task_class = _Task, _Refusal
 
@@ -119,6 +119,11 @@ class _Channel(channel.HTTPChannel):
         super().handle_close()
         if self.request is not None:  # what came of it goes at once, though a thread may remember the connection
             self.request.close()
+
+    def _flush_outbufs_below_high_watermark(self):
+        if self.total_outbufs_len > self.adj.outbuf_high_watermark:
+            self.server.trigger.pull_trigger(self.handle_close)
+        super()._flush_outbufs_below_high_watermark()  # until it is closed
 
 
 class _Dispatcher(task.ThreadedTaskDispatcher):

@@ -87,8 +87,8 @@ class Rest:
         """Ends every connection, answered or not."""
 
         def end():
-            for channel in list(self._server.active_channels.values()):
-                channel.handle_close()
+            for one in list(self._server.active_channels.values()):
+                one.handle_close()
             wasyncore.close_all(self._server._map)  # the loop ends with its last socket
 
         self._server.task_dispatcher.set_thread_count(0)
