@@ -16,11 +16,13 @@ import threading
 
 import grpc
 import numpy as np
+from tensorflow.core.framework import types_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from saved_models import erasure, gallery, versions
 from serving.status import Code, StatusError, invalid
-from serving.tensors import array_of_proto, text_array, write_tensor
+from serving.tensors import read_tensor, text_array, write_tensor
 
 SERVICE = "few_label_images.GalleryService"
 MOST_IMAGES = 1000  # a request
@@ -53,7 +55,7 @@ class Galleries:
         """PredictRequest -> PredictResponse.   Raises: StatusError; nothing has changed then."""
         identities, entries = ([_name(name, one) for one in _strings(request, name)] for name in
                                ("identities", "entries"))  # fmt: skip
-        erase = "erase" in request.inputs and bool(array_of_proto(request.inputs["erase"]).any())
+        erase = _scalar(request, "erase", types_pb2.DT_BOOL, False)
 
         def change(path):
             models, task = os.path.split(os.path.dirname(path))
@@ -123,6 +125,15 @@ def _strings(request, name):
     if len(proto.tensor_shape.dim) != 1 or proto.tensor_shape.dim[0].size != len(proto.string_val):
         raise invalid(f"`{name}` must be strings [n].")
     return list(proto.string_val)
+
+
+def _scalar(request, name, dtype, otherwise):
+    """A single value of a request, `otherwise` where it is not sent.   Raises: StatusError for anything else."""
+    if name not in request.inputs:
+        return otherwise
+    info = meta_graph_pb2.TensorInfo(dtype=dtype)
+    info.tensor_shape.SetInParent()
+    return read_tensor(name, request.inputs[name], info).item()
 
 
 def _name(kind, value):

@@ -5,6 +5,7 @@ import threading
 
 import grpc
 import pytest
+from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from saved_models import gallery
@@ -90,6 +91,19 @@ def test_erased_means_in_no_file_that_is_left(running, asked):
     assert not any(needle in path.read_bytes() for path in folder.rglob("*") if path.is_file())
     assert [state["version"] for state in client.status() if state["state"] == "AVAILABLE"] == [answer["version"]]
     assert "teal" not in client.search([image])["identities"]
+
+
+@pytest.mark.parametrize("erase, told", [
+    (tensor_pb2.TensorProto(dtype=10, tensor_shape={"dim": [{"size": -2}]}), "no dtype or no full shape"),
+    (tensor_pb2.TensorProto(dtype=10, tensor_shape={"dim": [{"size": 2**40}]}), "to have shape"),
+    (tensor_pb2.TensorProto(dtype=7, tensor_shape={}, string_val=[b"yes"]), "to be bool but string is provided"),
+])
+def test_whether_to_erase_is_one_bool(running, erase, told):
+    request = predict_pb2.PredictRequest(inputs={"erase": erase})
+    request.model_spec.name = "gallery"
+    with grpc.insecure_channel(running.address) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary("/few_label_images.GalleryService/Remove")(request.SerializeToString(), timeout=20)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT and told in caught.value.details()
 
 
 @pytest.mark.parametrize("change, error, told", [
