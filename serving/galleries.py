@@ -20,11 +20,13 @@ import threading
 import time
 
 import numpy as np
+from tensorflow.core.framework import types_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from saved_models import changes, erasure, gallery, versions
 from serving.status import Code, StatusError, invalid
-from serving.tensors import array_of_proto, text_array, write_tensor
+from serving.tensors import read_tensor, text_array, write_tensor
 
 SERVICE = "few_label_images.GalleryService"
 MOST_IMAGES = 1000  # a request
@@ -69,7 +71,7 @@ class Galleries:
         """
         identities, entries = ([_name(name, one) for one in _strings(request, name)] for name in
                                ("identities", "entries"))  # fmt: skip
-        if "erase" in request.inputs and bool(array_of_proto(request.inputs["erase"]).any()):
+        if _scalar(request, "erase", types_pb2.DT_BOOL, False):
             return self._changed(request, timeout, lambda path: erasure.plan(path, identities, entries), erase=True)
         return self._changed(request, timeout, lambda path: gallery.remove(path, identities, entries, check=False))
 
@@ -241,12 +243,19 @@ def _strings(request, name):
 
 
 def _keep(request):
-    if "keep" not in request.inputs:
-        return KEEP
-    value = array_of_proto(request.inputs["keep"])
-    if value.shape or value.dtype.kind not in "iu" or value < 1:
-        raise invalid("`keep` must be one integer of at least 1: the new version always stays.")
-    return int(value)
+    value = int(_scalar(request, "keep", types_pb2.DT_INT64, KEEP))
+    if value < 1:
+        raise invalid(f"`keep` is {value} but must be at least 1: the new version always stays.")
+    return value
+
+
+def _scalar(request, name, dtype, otherwise):
+    """A single value of a request, `otherwise` where it is not sent.   Raises: StatusError for anything else."""
+    if name not in request.inputs:
+        return otherwise
+    info = meta_graph_pb2.TensorInfo(dtype=dtype)
+    info.tensor_shape.SetInParent()
+    return read_tensor(name, request.inputs[name], info).item()
 
 
 def _name(kind, value):

@@ -163,10 +163,10 @@ def fuzz(sender, inputs, numbers, alive=lambda: True, look=lambda number: None):
 
 @dataclasses.dataclass
 class Found:
-    """What came of it: Counter of the answers, tracebacks in the server's log, files that came up, memory each 500."""
+    """What came of it: Counter of the answers, tracebacks of the server's log, files that came up, memory each 500."""
 
     answers: collections.Counter
-    tracebacks: int
+    tracebacks: list
     files: list
     seconds: float
     mb: list
@@ -180,7 +180,7 @@ class Found:
         """[sentence] of each point on which it fails."""
         before, after = self.memory()
         grown = after - before
-        return ([f"the log holds {self.tracebacks} tracebacks"] if self.tracebacks else []) + (
+        return ([f"the log holds {len(self.tracebacks)} tracebacks"] if self.tracebacks else []) + (
             [f"files were written: {', '.join(self.files)}"] if self.files else []) + (
             [f"memory grew by {grown:.0f} MB but at most {GROWTH_MB} MB are allowed"] if grown > GROWTH_MB else [])
 
@@ -207,7 +207,7 @@ def run(folder, inputs, seed, tell=lambda text: None):
             tell(f"{number:,} of {inputs:,}: {mb[-1]:.0f} MB")
         fuzz(sender, Inputs(seed, folder), range(inputs), lambda: running.process.poll() is None, look)
         seconds = time.monotonic() - began
-        tracebacks = len(re.findall("Traceback", running.log.read_text()))
+        tracebacks = re.findall(r".*\nTraceback.*\n(?:[ ].*\n)*.*", running.log.read_text())
     finally:
         sender.close()
         stop(running)
@@ -241,12 +241,14 @@ def main(argv):
     faults, (before, after) = found.faults(), found.memory()
     lines = [f"`python -m tests.serving.fuzz --inputs={values.inputs} --seed={values.seed}`, commit "
              f"{_commit() or 'unknown'}: {values.inputs:,} inputs in {found.seconds:.0f} s; the server lives and "
-             f"answers rightly, no trick is answered, {found.tracebacks} tracebacks in its log, {len(found.files)} "
-             f"files that are not its own. Memory: {before:.0f} MB behind the first tenth, {after:.0f} MB in the last "
+             f"answers rightly, no trick is answered, {len(found.tracebacks)} tracebacks in its log, "
+             f"{len(found.files)} files that are not its own. Memory: {before:.0f} MB behind the first tenth, "
+             f"{after:.0f} MB in the last "
              f"one (at most {GROWTH_MB} MB more are allowed), at most {max(found.mb):.0f} MB.", "",
              f"Failed: {'; '.join(faults)}." if faults else "Passed.", "",
              "| answer | inputs |", "|---|---|",
              *(f"| {name} | {count:,} |" for name, count in sorted(found.answers.items()))]
+    print("\n".join(found.tracebacks), file=sys.stderr)
     text = "# Fuzzing the embedded server\n\n" + "\n".join(lines) + "\n"
     print(text)
     if values.out:

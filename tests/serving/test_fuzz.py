@@ -66,10 +66,10 @@ def test_a_server_that_answers_wrongly_is_told_of(monkeypatch):
 
 
 def test_each_point_can_fail():
-    good = {"answers": collections.Counter(), "tracebacks": 0, "files": [], "seconds": 1.0,
+    good = {"answers": collections.Counter(), "tracebacks": [], "files": [], "seconds": 1.0,
             "mb": [300.0, 400.0, 400.0] + [900.0] * 16 + [499.0, 900.0]}
     assert fuzz.Found(**good).faults() == [] and fuzz.Found(**good).memory() == (400.0, 499.0)
-    assert fuzz.Found(**good | {"tracebacks": 2}).faults() == ["the log holds 2 tracebacks"]
+    assert fuzz.Found(**good | {"tracebacks": ["E\nTraceback"] * 2}).faults() == ["the log holds 2 tracebacks"]
     assert fuzz.Found(**good | {"files": ["../x"]}).faults() == ["files were written: ../x"]
     assert fuzz.Found(**good | {"mb": [400.0, 501.0]}).faults() == [
         "memory grew by 101 MB but at most 100 MB are allowed"]

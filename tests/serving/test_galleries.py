@@ -8,6 +8,7 @@ import threading
 
 import grpc
 import pytest
+from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from saved_models import changes, gallery, versions
@@ -99,6 +100,19 @@ def test_erased_means_in_no_file_that_is_left(running, asked):
     assert "teal" not in client.search([image])["identities"]
 
 
+@pytest.mark.parametrize("erase, told", [
+    (tensor_pb2.TensorProto(dtype=10, tensor_shape={"dim": [{"size": -2}]}), "no dtype or no full shape"),
+    (tensor_pb2.TensorProto(dtype=10, tensor_shape={"dim": [{"size": 2**40}]}), "to have shape"),
+    (tensor_pb2.TensorProto(dtype=7, tensor_shape={}, string_val=[b"yes"]), "to be bool but string is provided"),
+])
+def test_whether_to_erase_is_one_bool(running, erase, told):
+    request = predict_pb2.PredictRequest(inputs={"erase": erase})
+    request.model_spec.name = "gallery"
+    with grpc.insecure_channel(running.address) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary("/few_label_images.GalleryService/Remove")(request.SerializeToString(), timeout=20)
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT and told in caught.value.details()
+
+
 @pytest.mark.parametrize("change, error, told", [
     (lambda changes: changes.enrol([("red", "red/0", png(1, 2, 3))]), InvalidArgument, "`red/0` is enrolled twice"),
     (lambda changes: changes.enrol([("", "x", png(1, 2, 3))]), InvalidArgument, "name of 0 bytes"),
@@ -107,7 +121,7 @@ def test_erased_means_in_no_file_that_is_left(running, asked):
     (lambda changes: changes.remove(identities=["redd"]), InvalidArgument, "`redd` is not enrolled; did you mean red"),
     (lambda changes: changes.remove(), InvalidArgument, "both empty"),
     (lambda changes: changes.erase(identities=["redd"]), InvalidArgument, "is not enrolled in any version .* mean red"),
-    (lambda changes: changes.enrol([("x", "x", png(1, 2, 3))], keep=0), InvalidArgument, "`keep` must be one integer"),
+    (lambda changes: changes.enrol([("x", "x", png(1, 2, 3))], keep=0), InvalidArgument, "`keep` is 0 but must be at least 1"),
 ])
 def test_refusals_leave_the_gallery_as_it_is(asked, change, error, told):
     client, changes = asked
