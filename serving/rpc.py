@@ -17,7 +17,7 @@ import grpc
 import grpc.aio
 from absl import logging
 from google.protobuf import message as protobuf_message
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -185,7 +185,11 @@ class GrpcServer:
         if self._health:
             for name in ("", PREDICTION, MODELS):
                 await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-            health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+            words = {"response_serializer": health_pb2.HealthCheckResponse.SerializeToString}
+            check = grpc.unary_unary_rpc_method_handler(_parsing(self._health.Check), **words)
+            watch = grpc.unary_stream_rpc_method_handler(_parsing(self._health.Watch), **words)
+            handlers = {"Check": check, "Watch": watch}
+            server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(health.SERVICE_NAME, handlers),))
         return server
 
     def _handler(self, message, answer):
@@ -344,6 +348,19 @@ class _Joining:
             future = self._done.popleft().future
             if not future.done():  # its client may have gone
                 future.set_result(None)
+
+
+def _parsing(behavior):
+    """A handler of grpc.health.v1 whose request is parsed by us, see `GrpcServer._handler`."""
+
+    async def handle(data, context):
+        try:
+            request = _parsed(health_pb2.HealthCheckRequest, data)
+        except StatusError as error:
+            await context.abort(error.code, error.message)
+        return await behavior(request, context)
+
+    return handle
 
 
 def _parsed(message, data):

@@ -121,7 +121,7 @@ def test_whether_to_erase_is_one_bool(running, erase, told):
     (lambda changes: changes.remove(identities=["redd"]), InvalidArgument, "`redd` is not enrolled; did you mean red"),
     (lambda changes: changes.remove(), InvalidArgument, "both empty"),
     (lambda changes: changes.erase(identities=["redd"]), InvalidArgument, "is not enrolled in any version .* mean red"),
-    (lambda changes: changes.enrol([("x", "x", png(1, 2, 3))], keep=0), InvalidArgument, "`keep` is 0 but must be at least 1"),
+    (lambda changes: changes.enrol([("x", "x", png(1, 2, 3))], keep=0), InvalidArgument, "`keep` is 0 but must be"),
 ])
 def test_refusals_leave_the_gallery_as_it_is(asked, change, error, told):
     client, changes = asked

@@ -93,6 +93,11 @@ def test_health_only_where_it_is_asked_for():
                 answer = check(health_pb2.HealthCheckRequest(service=service), timeout=20)
                 assert answer.status == health_pb2.HealthCheckResponse.SERVING
             assert refused(check, health_pb2.HealthCheckRequest(service="another"))[0] == NF
+            code, text = refused(channel.unary_unary("/grpc.health.v1.Health/Check"), b"\xff")
+            assert code == Code.INTERNAL and "cannot be parsed" in text
+            watch = channel.unary_stream("/grpc.health.v1.Health/Watch")
+            code, text = refused(lambda data, timeout: list(watch(data, timeout=timeout)), b"\xff")
+            assert code == Code.INTERNAL and "cannot be parsed" in text
 
 
 # ---- Calls ----
