@@ -96,7 +96,7 @@ def test_health_only_where_it_is_asked_for():
             code, text = refused(channel.unary_unary("/grpc.health.v1.Health/Check"), b"\xff")
             assert code == Code.INTERNAL and "cannot be parsed" in text
             watch = channel.unary_stream("/grpc.health.v1.Health/Watch")
-            code, text = refused(lambda data, timeout: list(watch(data, timeout=timeout)), b"\xff")
+            code, text = refused(lambda data, timeout: list(watch(data, timeout=timeout)), b"\xff")  # noqa: B023
             assert code == Code.INTERNAL and "cannot be parsed" in text
 
 
