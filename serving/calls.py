@@ -146,7 +146,7 @@ class Calls:
         """Answered of a request, with the version it asks for; told to the watchers at the end."""
         told, started = Answered(api, entrypoint, request), time.monotonic()
         try:
-            with self._manager.lease(_spec_of(request)) as (told.version, told.servable):
+            with self._manager.lease(_spec_of(api, request)) as (told.version, told.servable):
                 yield told
         except asyncio.CancelledError:
             told.response, told.error = None, StatusError(Code.CANCELLED, "The client has gone.")
@@ -161,10 +161,14 @@ class Calls:
 
     @staticmethod
     def _named(told):
-        """The response with what it is of."""
-        for given, own in _specs(told.request, told.response):
-            _name(own, given, told.version)
-        return told.response
+        """The response, or each of its results, with what it is of."""
+        request, response = told.request, told.response
+        if told.api != "MultiInference":
+            _name(response.model_spec, request.model_spec, told.version)
+        else:
+            for task, result in zip(request.tasks, response.results):
+                _name(result.model_spec, task.model_spec, told.version)
+        return response
 
 
 class _Recorded:
@@ -181,20 +185,14 @@ class _Recorded:
         return outputs
 
 
-def _spec_of(request):
-    if hasattr(request, "tasks"):
-        if not request.tasks:
-            raise invalid("Missing ModelSpec")
-        return _spec_of(request.tasks[0])
-    _require_spec(request)
-    return request.model_spec
-
-
-def _specs(request, response):
-    """(ModelSpec asked for, ModelSpec to answer) of a response, or of each of its results."""
-    if hasattr(response, "results"):
-        return [(task.model_spec, result.model_spec) for task, result in zip(request.tasks, response.results)]
-    return [(request.model_spec, response.model_spec)]
+def _spec_of(api, request):
+    if api != "MultiInference":
+        _require_spec(request)
+        return request.model_spec
+    if not request.tasks:
+        raise invalid("Missing ModelSpec")
+    _require_spec(request.tasks[0])
+    return request.tasks[0].model_spec
 
 
 def _name(own, given, version):

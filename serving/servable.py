@@ -186,7 +186,7 @@ def _read_inputs(definition, sent):
                 f"input tensor alias not found in signature: {alias}. Inputs "
                 f"expected to be in the set {_set_text(declared)}."
             )
-    for alias in sorted(declared):
+    for alias in sorted(declared) if len(sent) < len(declared) else ():
         if alias not in sent and alias not in defaults:
             raise invalid(
                 f"Signature input alias: {alias} not found in request and no default value provided."

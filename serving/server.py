@@ -12,6 +12,7 @@ large as TF Serving allows (INT32_MAX bytes).
 
 import contextlib
 import functools
+import gc
 import os
 import signal
 import sys
@@ -500,6 +501,10 @@ def main(argv):
         cross_origin=values.rest_api_enable_cors_support,
         demo_port=values.demo_port or None,
     )
+    # What was imported stays: searching it for garbage would hold up requests. Models come later and may go.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000)
     stopping = _Signalled(server.interrupt)
     server.start()
     if not stopping.is_set():

@@ -30,22 +30,21 @@ def read_tensor(alias, proto, info):
             f"Expects input {alias} to have shape "
             f"{_shape_text(info.tensor_shape)} but {_dims_text(dims)} is provided"
         )
-    dtype, count = tf.as_dtype(proto.dtype), math.prod(dims)
+    (dtype, plain, size), count = _READ[proto.dtype], math.prod(dims)
     # A string takes at least two bytes of the message, but 24 of memory.
-    if count * (dtype.size or 1) > max(
-        proto.ByteSize(), EXPANDED_BYTES if dtype.size else EXPANDED_BYTES // 24
-    ):
+    much = count * size if size else 24 * count
+    if much > EXPANDED_BYTES and count * (size or 1) > proto.ByteSize():
         raise _unreadable(
             alias, f"shape {_dims_text(dims)} holds far more than the {proto.ByteSize()} bytes sent"
         )
-    if proto.tensor_content and dtype.as_numpy_dtype in _PLAIN:
-        if len(proto.tensor_content) != count * dtype.size:
+    content = proto.tensor_content if plain else b""
+    if content:
+        if len(content) != count * size:
             raise _unreadable(
                 alias,
-                f"shape {_dims_text(dims)} takes {count * dtype.size} bytes but tensor_content "
-                f"has {len(proto.tensor_content)}",
+                f"shape {_dims_text(dims)} takes {count * size} bytes but tensor_content has {len(content)}",
             )
-        return np.frombuffer(proto.tensor_content, dtype.as_numpy_dtype).reshape(dims)
+        return np.frombuffer(content, plain).reshape(dims)
     if proto.string_val and len(proto.string_val) == count:
         return text_array(proto.string_val).reshape(dims)
     try:
@@ -134,6 +133,12 @@ _FIELDS = {
 }
 _DTYPE_NAMES = {
     number: name.removeprefix("DT_").lower() for name, number in types_pb2.DataType.items() if number
+}
+# Of each dtype: tf.DType, the NumPy type that tensor_content may hold or None, bytes of an element or None.
+_PLAIN_OF = {tf.as_dtype(kind).as_datatype_enum: kind for kind in _PLAIN}
+_READ = {
+    number: (dtype, _PLAIN_OF.get(number), dtype.size)
+    for number, dtype in ((number, tf.as_dtype(number)) for number in _DTYPE_NAMES)
 }
 
 
