@@ -8,6 +8,7 @@ import threading
 import time
 
 import numpy as np
+from absl import logging
 
 from serving.parameters import value_of
 from serving.status import Code, StatusError, invalid
@@ -98,11 +99,7 @@ class Scheduler:
     def wake(self):
         """Some thread looks at what waits now; to be called after `Queue.submit`, once for several."""
         with self.lock:
-            if self._idle:
-                self._changed.notify()
-            elif len(self._threads) < self._most and self._queues and not self._closed:
-                self._threads.append(threading.Thread(target=self._work, name="batches", daemon=True))
-                self._threads[-1].start()
+            self._rouse()
 
     def waiting_batches(self):
         """Batches that wait in all queues."""
@@ -132,6 +129,14 @@ class Scheduler:
             queue.run(batch)
             del queue, batch, found  # nothing of an unloaded version stays with a thread that waits
 
+    def _rouse(self):
+        """Under the lock."""
+        if self._queues and self._idle:
+            self._changed.notify()
+        elif self._queues and len(self._threads) < self._most and not self._closed:
+            self._threads.append(threading.Thread(target=self._work, name="batches", daemon=True))
+            self._threads[-1].start()
+
     def _next(self):
         """(Queue, batch) that may run now; None = there is none."""
         now = time.monotonic()
@@ -142,8 +147,7 @@ class Scheduler:
             if batch is not None:
                 if queue.waiting:
                     self._queues.move_to_end(queue)
-                if self._idle and self._queues:  # somebody looks after what is left while this batch runs
-                    self._changed.notify()
+                self._rouse()  # somebody looks after what is left while this batch runs
                 return queue, batch
         return None
 
@@ -255,7 +259,10 @@ class Queue:
                 if task.left == 0:
                     told.setdefault(task.tell, []).append(task)
         for tell, tasks in told.items():
-            tell(tasks)
+            try:
+                tell(tasks)
+            except Exception:  # noqa: BLE001 - the thread has others to answer
+                logging.exception("Somebody could not be told that a batch has run.")
 
     # ---- under the scheduler's lock
 

@@ -46,7 +46,7 @@ class Calls:
     Args:    manager: serving.models.Manager.
              tensor_content: answer Predict in tensor_content instead of typed fields.
              strict_methods: as --enable_signature_method_name_check.
-             watchers: each called with an Answered, in the request's thread.
+             watchers: each called with an Answered, by whoever answers the request; none may take long.
     """
 
     def __init__(self, manager, tensor_content=False, strict_methods=False, watchers=()):

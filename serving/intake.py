@@ -15,7 +15,7 @@ from waitress import channel, parser, server, task, utilities
 CONNECTIONS = 2000
 HEAD_BYTES = 64 * 2**10
 IDLE_SECONDS = 60  # a client that sends nothing for so long loses its connection
-WAITING_REQUESTS = 1024  # as of gRPC
+WAITING_REQUESTS = 1024  # each has a socket of its own
 BODIES_BYTES = 512 * 2**20  # of all requests that come, wait or are answered
 ARRIVED = "serving.arrived"  # in the environment of a request: time.monotonic() when it was whole
 

@@ -32,7 +32,7 @@ from serving import galleries
 from serving.status import Code, StatusError
 
 LARGEST_MESSAGE = 2**31 - 1
-WAITING_CALLS = 1024  # more are refused with RESOURCE_EXHAUSTED at once instead of filling the memory
+WAITING_CALLS = 4096  # more are refused with RESOURCE_EXHAUSTED at once; each takes about 40 KB beside its message
 MEMORY_SHARE = 0.25  # of the machine's memory that requests and their answers may take together
 SMALL = 2**20  # bytes of a request that is parsed on the loop, where others wait meanwhile
 SPARED_SECONDS = 0.2  # before its deadline a change that is not done gives up
@@ -151,6 +151,9 @@ class GrpcServer:
         options = {
             "grpc.max_receive_message_length": LARGEST_MESSAGE,
             "grpc.max_send_message_length": LARGEST_MESSAGE,
+            # Of calls that came faster than they are looked at, gRPC cancels some beyond 1,000: they are to be refused.
+            "grpc.server.max_pending_requests": 2 * WAITING_CALLS,
+            "grpc.server.max_pending_requests_hard_limit": 4 * WAITING_CALLS,
             "grpc.so_reuseport": 0,  # else a second server on the port starts and takes half the calls
             **dict(arguments),
         }

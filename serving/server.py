@@ -40,7 +40,7 @@ from serving.status import Code, StatusError
 from tfrecords import command
 
 MODEL_PARAMETERS = "batching_params.pbtxt"  # in a version folder
-SHARED_THREADS = 64  # requests answered at a time where they share batches: most of them wait for one
+SHARED_THREADS = 64  # of those whose requests share batches: most of them wait for one
 CONFIG_SECONDS = 60.0  # after which a config file is read again, though what it names is not available yet
 
 
@@ -48,7 +48,8 @@ class Server:
     """The embedded server as an object, for a process of its own or for use inside one.
 
     Args:    models: [ModelConfig].  port: TCP port on `host`; 0 = a free one, None = no TCP port.
-             socket_path: Unix socket to serve on as well.  threads: requests answered at a time; 0 = 4 a CPU.
+             socket_path: Unix socket to serve on as well.
+             threads: for requests by gRPC; 0 = 4 a CPU, SHARED_THREADS with batching.
              tensor_content, strict_methods: see Calls.
              poll_seconds, tags, warmup, load_retries, retry_seconds, allow_labels, most_pixels: see Manager.
              batching: Batching of all signatures; None = every request runs by itself.
@@ -299,7 +300,9 @@ def define_flags():
         "nothing is encrypted and everybody is answered.",
     )
     flags.DEFINE_integer("rest_api_port", 0, "TCP port for REST; 0 = none. It must differ from --port.")
-    flags.DEFINE_integer("rest_api_num_threads", 0, "REST requests answered at a time; 0 = 4 a CPU.", lower_bound=0)
+    flags.DEFINE_integer(
+        "rest_api_num_threads", 0, "REST requests answered at a time; 0 = 4 a CPU, 64 with batching.", lower_bound=0
+    )
     flags.DEFINE_integer(
         "rest_api_timeout_in_ms", 30_000, "How long a REST request may wait for its turn and its batch.", lower_bound=1
     )
@@ -310,7 +313,10 @@ def define_flags():
     )  # fmt: skip
     flags.DEFINE_string("port_file", None, "File that gets the port as soon as it is open (for scripts).")
     flags.DEFINE_string("grpc_socket_path", "", "Unix socket to listen on as well.")
-    flags.DEFINE_integer("grpc_max_threads", 0, "Requests answered at a time; 0 = 4 a CPU.")
+    flags.DEFINE_integer(
+        "grpc_max_threads", 0, "Threads for requests by gRPC; 0 = 4 a CPU, 64 with batching. A Predict that waits for "
+        "its batch takes none.",
+    )  # fmt: skip
     flags.DEFINE_string("model_name", "default", "Name of the model in --model_base_path.")
     flags.DEFINE_string("model_base_path", "", "Folder that holds the model's version folders.")
     flags.DEFINE_string(

@@ -201,6 +201,42 @@ def test_bytes_in_memory_are_bounded(asked, calls):
     stub.GetModelStatus(large, timeout=20)
 
 
+def test_many_calls_at_once_are_answered_all_the_same(calls):
+    """gRPC by itself cancels some of more than 1,000 that come before the server looks at them."""
+    calls.go.set()
+    requests = rpc.Requests(1)
+    running = rpc.GrpcServer(calls, requests)
+    port = running.bind("127.0.0.1:0")
+    running.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub, message = model_service_pb2_grpc.ModelServiceStub(channel), get_model_status_pb2.GetModelStatusRequest()
+        waiting = [stub.GetModelStatus.future(message, timeout=60) for _ in range(2500)]
+        assert all(call.exception() is None for call in waiting)
+    running.stop(0)
+    running.close()
+    requests.shutdown(wait=True)
+
+
+def test_calls_that_wait_are_bounded(calls, monkeypatch):
+    monkeypatch.setattr(rpc, "WAITING_CALLS", 2)
+    requests = rpc.Requests(1)
+    running = rpc.GrpcServer(calls, requests)
+    port = running.bind("127.0.0.1:0")
+    running.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub, message = model_service_pb2_grpc.ModelServiceStub(channel), get_model_status_pb2.GetModelStatusRequest()
+        waiting = [stub.GetModelStatus.future(message, timeout=30) for _ in range(2)]
+        assert until(lambda: requests.at_work() == 2)
+        assert refused(stub.GetModelStatus, message)[0] == Code.RESOURCE_EXHAUSTED
+        calls.go.set()
+        assert [call.result().model_version_status[:] for call in waiting] == [[], []]
+        assert until(requests.are_done)
+        stub.GetModelStatus(message, timeout=20)
+    running.stop(0)
+    running.close()
+    requests.shutdown(wait=True)
+
+
 def test_a_change_gives_up_before_its_deadline_and_when_its_client_has_gone(asked, calls):
     channel, requests = asked
     stub = model_service_pb2_grpc.ModelServiceStub(channel)
