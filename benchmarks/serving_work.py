@@ -230,7 +230,7 @@ def main(port_file):
         def __init__(self):
             super().__init__(None)
 
-        async def predict_awaited(self, request, run):
+        async def predict_awaited(self, request, run, aside):
             response = predict_pb2.PredictResponse()
             response.model_spec.name = request.model_spec.name
             write_tensor(vector, response.outputs["embedding"])

@@ -107,10 +107,15 @@ class Scheduler:
             return sum(len(queue.waiting) for queue in self._queues)
 
     def close(self):
-        """The threads end once nothing waits."""
+        """Takes no more requests; the threads end once nothing waits."""
         with self.lock:
             self._closed = True
             self._changed.notify_all()
+
+    def require_open(self):
+        """Raises: StatusError after `close`. Under the lock."""
+        if self._closed:
+            raise StatusError(Code.UNAVAILABLE, "The server is stopping")
 
     def add(self, queue):
         """A queue has waiting batches. Under the lock."""
@@ -170,6 +175,8 @@ class _Task:
 
     def outputs(self):
         """{output: array [n, ...]} of a finished task.   Raises: its error."""
+        if isinstance(self.error, StatusError):  # a copy, as several tasks may have the same
+            raise StatusError(self.error.code, self.error.message)
         if self.error is not None:
             raise self.error
         return _joined(self.parts)
@@ -195,7 +202,7 @@ class Queue:
 
     Args:    run: ({input: array [n, ...]}) -> {output: array [n, ...]}, or raises StatusError.
              batching: Batching.  scheduler: shared by all queues.
-             arrived: called by a request's thread once the request waits here, no longer on its way.
+             arrived: called by the thread of a request that waits here itself, so that nobody waits for it any more.
     """
 
     def __init__(self, run, batching, scheduler, arrived=lambda: None):
@@ -300,6 +307,7 @@ class Queue:
         return None
 
     def _enqueue(self, task):
+        self.scheduler.require_open()
         own, limit = self._batching, self._batching.rows
         if task.rows > own.max_batch_size and not own.enable_large_batch_splitting:
             raise invalid(f"Task size {task.rows} is larger than maximum input batch size {own.max_batch_size}")

@@ -63,15 +63,16 @@ class Calls:
             outputs = told.servable.run(asked.key, asked.inputs, timeout)
             return self._predicted(told, asked, outputs, started, tensor_content)
 
-    async def predict_awaited(self, request, run):
-        """A Predict that takes no thread while it waits.
+    async def predict_awaited(self, request, run, aside):
+        """A Predict that takes no thread while it waits; the watchers are called on the event loop.
 
         Args:   run: async (servable, signature, {input: array}) -> {output: array}, what `servable.run` answers.
+                aside: async ({output: array}, build) -> what build() gives, which takes long for large outputs.
         """
         with self._answering("Predict", request, "GRPC") as told:
             asked, started = told.servable.asked(request), time.perf_counter()
             outputs = await run(told.servable, asked.key, asked.inputs)
-            return self._predicted(told, asked, outputs, started)
+            return await aside(outputs, lambda: self._predicted(told, asked, outputs, started))
 
     def _predicted(self, told, asked, outputs, started, tensor_content=None):
         told.ran(asked.key, outputs, started)
@@ -151,8 +152,11 @@ class Calls:
         except asyncio.CancelledError:
             told.response, told.error = None, StatusError(Code.CANCELLED, "The client has gone.")
             raise
-        except Exception as error:
-            told.response, told.error = None, error if isinstance(error, StatusError) else None
+        except StatusError as error:  # a copy, as what was raised refers to `told` and would be kept with all it holds
+            told.response, told.error = None, StatusError(error.code, error.message)
+            raise
+        except Exception:
+            told.response = None
             raise
         finally:
             told.seconds = time.monotonic() - started

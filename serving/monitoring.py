@@ -163,7 +163,7 @@ class Monitor:
         yield _metric("loaded_versions", "gauge", "Versions that answer.", (
             ("", {"model_name": name, "version": str(number)}, 1) for name, number in loaded))  # fmt: skip
         if self._requests:
-            yield _metric("open_requests", "gauge", "Requests that are worked on or wait for it.",
+            yield _metric("open_requests", "gauge", "Requests whose answers have not left yet.",
                           [("", {}, self._requests.at_work())])  # fmt: skip
         if self._scheduler:
             yield from self._batch_metrics()

@@ -150,7 +150,8 @@ class Rest:
             spec = _spec(name, version, label)
             body = _body(environ)
             left = max(0.0, environ[intake.ARRIVED] + self._timeout - time.monotonic())
-            return getattr(self, f"_{method.lower()}")(spec, body, left)
+            with self._requests.joining():
+                return getattr(self, f"_{method.lower()}")(spec, body, left)
         if told:
             name, version, label, metadata = told.groups()
             if not name:

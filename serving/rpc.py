@@ -34,9 +34,11 @@ from serving.status import Code, StatusError
 LARGEST_MESSAGE = 2**31 - 1
 WAITING_CALLS = 4096  # more are refused with RESOURCE_EXHAUSTED at once; each takes about 40 KB beside its message
 MEMORY_SHARE = 0.25  # of the machine's memory that requests and their answers may take together
-SMALL = 2**20  # bytes of a request that is parsed on the loop, where others wait meanwhile
+SMALL = 2**18  # bytes of a request or an answer that the loop itself reads or writes, while others wait
+CHANGING_CALLS = 8  # at a time: reloads and changes of galleries
 SPARED_SECONDS = 0.2  # before its deadline a change that is not done gives up
 PREDICTION, MODELS = "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService"
+SERVICES = "", PREDICTION, MODELS  # whose health is told
 
 
 class Requests(futures.ThreadPoolExecutor):
@@ -45,6 +47,7 @@ class Requests(futures.ThreadPoolExecutor):
 
     def __init__(self, threads):
         super().__init__(threads, thread_name_prefix="requests")
+        self.none_arrives = lambda: None  # called when nobody is on the way to a batch any more
         self._lock, self._open, self._arriving = threading.Lock(), 0, 0
         self._own = threading.local()
 
@@ -53,19 +56,21 @@ class Requests(futures.ThreadPoolExecutor):
         return self._arriving
 
     def arrived(self):
-        """This thread's request waits for a batch, is answered, or never joins one: nobody need wait for it."""
+        """This thread's request waits for a batch, or is answered: nobody need wait for it."""
         if getattr(self._own, "arriving", False):
             self._own.arriving = False
             with self._lock:
                 self._arriving -= 1
+                last = not self._arriving
+            if last:
+                self.none_arrives()
 
     @contextlib.contextmanager
     def under_way(self):
         """Counts a request that came another way than gRPC's and that this thread works on."""
         self.count(1)
         try:
-            with self.joining():
-                yield
+            yield
         finally:
             self.count(-1)
 
@@ -86,7 +91,7 @@ class Requests(futures.ThreadPoolExecutor):
             self._open += change
 
     def at_work(self):
-        """Requests that have come and are not answered yet."""
+        """Requests whose answers have not left yet."""
         return self._open
 
     def are_done(self):
@@ -108,11 +113,13 @@ class GrpcServer:
     def __init__(self, calls, requests, with_health=False, arguments=(), changing=None, most_bytes=None):
         self._calls, self._requests = calls, requests
         self._bytes, self._most_bytes = 0, most_bytes or _memory() * MEMORY_SHARE
+        # Changes wait for each other and for models to load: threads that answer are not theirs.
+        self._changes = futures.ThreadPoolExecutor(CHANGING_CALLS, thread_name_prefix="changes")
         self._loop = _loop()
         self._joining = _Joining(self._loop)
-        self._health = health.aio.HealthServicer() if with_health else None
+        self._health = _Health() if with_health else None
         self._server = self._await(self._made(arguments, changing))
-        self._started = False
+        self._started = self._answers = False
 
     def bind(self, address, credentials=None):
         """The port of an address; 0 = it cannot be had.
@@ -131,21 +138,23 @@ class GrpcServer:
         return self._await(bound())
 
     def start(self):
-        self._started = True
+        self._started = self._answers = True
         self._await(self._server.start())
 
     def stop(self, grace):
         """No new requests; those under way get `grace` seconds. Idle clients need not be waited for: see `close`."""
         if self._started:
             if self._health:
-                self._await(self._health.enter_graceful_shutdown())
+                self._loop.call_soon_threadsafe(self._health.stop)
             asyncio.run_coroutine_threadsafe(self._server.stop(grace), self._loop)
 
     def close(self):
         """Ends what is left; the ports are free afterwards."""
-        if not self._started:  # one that never ran would keep its ports
-            self.start()
+        if not self._started:  # a server of gRPC that never ran would keep its ports; nobody is answered meanwhile
+            self._started = True
+            self._await(self._server.start())
         self._await(self._server.stop(None))
+        self._changes.shutdown(wait=False, cancel_futures=True)
 
     async def _made(self, arguments, changing):
         options = {
@@ -186,11 +195,9 @@ class GrpcServer:
             }
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(name, handlers),))
         if self._health:
-            for name in ("", PREDICTION, MODELS):
-                await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
             words = {"response_serializer": health_pb2.HealthCheckResponse.SerializeToString}
-            check = grpc.unary_unary_rpc_method_handler(_parsing(self._health.Check), **words)
-            watch = grpc.unary_stream_rpc_method_handler(_parsing(self._health.Watch), **words)
+            check = grpc.unary_unary_rpc_method_handler(_parsing(self._health.check), **words)
+            watch = grpc.unary_stream_rpc_method_handler(_parsing(self._health.watch), **words)
             handlers = {"Check": check, "Watch": watch}
             server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(health.SERVICE_NAME, handlers),))
         return server
@@ -206,6 +213,8 @@ class GrpcServer:
 
         async def handle(data, context):
             size = len(data)
+            if not self._answers:
+                await context.abort(Code.UNAVAILABLE, "The server does not answer yet; ask again later.")
             if self._bytes and self._bytes + size > self._most_bytes:
                 await context.abort(
                     Code.RESOURCE_EXHAUSTED,
@@ -216,15 +225,18 @@ class GrpcServer:
             context.add_done_callback(kept.dropped)
             try:
                 response = await answer(functools.partial(_parsed, message, data), context, size <= SMALL)
-                found = response.SerializeToString()
+                if response.ByteSize() <= SMALL:
+                    found = response.SerializeToString()
+                else:
+                    found = await self._loop.run_in_executor(self._requests, response.SerializeToString)
                 kept.add(len(found))
                 return found
             except StatusError as error:
-                failure = error
+                code, text = error.code, error.message  # the error itself would keep `data` until it is searched for
             except Exception:  # noqa: BLE001 - one bad request must not end the server
                 logging.exception("A request failed in an unforeseen way.")
-                failure = StatusError(Code.INTERNAL, "The server failed on this request; its log says where.")
-            await context.abort(failure.code, failure.message)
+                code, text = Code.INTERNAL, "The server failed on this request; its log says where."
+            await context.abort(code, text)
 
         return handle
 
@@ -237,7 +249,13 @@ class GrpcServer:
                     return self._calls.predict(parse(), left)
 
             return await self._threaded(predicted, context)
-        return await self._calls.predict_awaited(parse(), functools.partial(self._run, context))
+        return await self._calls.predict_awaited(parse(), functools.partial(self._run, context), self._aside)
+
+    async def _aside(self, outputs, build):
+        """What `build()` makes of the outputs of a signature; large ones in a thread, as others wait meanwhile."""
+        if sum(value.nbytes for value in outputs.values()) <= SMALL:
+            return build()
+        return await self._loop.run_in_executor(self._requests, build)
 
     async def _run(self, context, servable, key, inputs):
         queue = servable.queue(key, inputs)
@@ -268,25 +286,35 @@ class GrpcServer:
             def answered(left, gone):
                 return work(parse(), None if left is None else max(0.0, left - SPARED_SECONDS), gone)
 
-            return await self._threaded(answered, context)
+            return await self._threaded(answered, context, self._changes)
 
         return answer
 
-    async def _threaded(self, work, context):
-        """What `work(seconds left, gone)` answers in one of the threads; gone() = nobody waits for it any more."""
-        left, over = context.time_remaining(), threading.Event()
+    async def _threaded(self, work, context, threads=None):
+        """What `work(seconds left, gone)` answers in one of the threads; gone() = nobody waits for it any more.
+
+        Args:   threads: executor; None = the one of requests.
+        """
+        left, over, works = context.time_remaining(), threading.Event(), [work]
         until = None if left is None else time.monotonic() + left
+        del work  # what waits for a thread though its client has gone must not hold the request
 
         def worked():
             left = None if until is None else until - time.monotonic()
             if over.is_set() or left is not None and left <= 0:  # it waited for a thread longer than its client for it
                 raise StatusError(Code.DEADLINE_EXCEEDED, "The request's deadline passed before its turn came.")
-            return work(left, over.is_set)
+            return works.pop()(left, over.is_set)
 
+        future = (threads or self._requests).submit(worked)
         try:
-            return await self._loop.run_in_executor(self._requests, worked)
-        finally:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
             over.set()
+            works.clear()
+            while not future.done():  # the version is in use until then
+                with contextlib.suppress(Exception, asyncio.CancelledError):
+                    await asyncio.wrap_future(future)
+            raise
 
     def _await(self, work):
         """The result of a coroutine on the loop, for another thread."""
@@ -321,16 +349,18 @@ class _Joining:
 
     async def outputs(self, queue, inputs, timeout):
         """{output: array} of inputs in a serving.batching.Queue.   Raises: StatusError."""
-        future = self._loop.create_future()
         task = queue.submit(inputs, self._tell, timeout)
-        task.future = future
+        task.future = self._loop.create_future()
         if queue.scheduler not in self._waking:  # after the others that are ready now, so that they meet
             self._waking.add(queue.scheduler)
             self._loop.call_soon(self._wake, queue.scheduler)
         try:
-            await future
+            await task.future
         except asyncio.CancelledError:
-            queue.leave(task)
+            while not queue.leave(task) and task.future is not None:  # it runs: the version is in use until then
+                task.future = self._loop.create_future()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task.future
             raise
         return task.outputs()
 
@@ -348,9 +378,41 @@ class _Joining:
     def _finish(self):
         self._called = False
         while self._done:
-            future = self._done.popleft().future
+            task = self._done.popleft()
+            future, task.future = task.future, None
             if not future.done():  # its client may have gone
                 future.set_result(None)
+
+
+class _Health:
+    """grpc.health.v1 of the server's services, all of one status."""
+
+    def __init__(self):
+        self._stopping = asyncio.Event()
+
+    def stop(self):
+        self._stopping.set()
+
+    async def check(self, request, context):
+        status = self._status(request)
+        if status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN:
+            await context.abort(Code.NOT_FOUND, f"There is no service {request.service}.")
+        return health_pb2.HealthCheckResponse(status=status)
+
+    async def watch(self, request, context):
+        """Tells the status, and once more when the server goes down; the client or the server's end ends it."""
+        await context.write(health_pb2.HealthCheckResponse(status=self._status(request)))
+        was_stopping = self._stopping.is_set()
+        await self._stopping.wait()
+        if not was_stopping and request.service in SERVICES:
+            await context.write(health_pb2.HealthCheckResponse(status=self._status(request)))
+        await asyncio.Future()
+
+    def _status(self, request):
+        statuses = health_pb2.HealthCheckResponse
+        if request.service not in SERVICES:
+            return statuses.SERVICE_UNKNOWN
+        return statuses.NOT_SERVING if self._stopping.is_set() else statuses.SERVING
 
 
 def _parsing(behavior):
@@ -373,14 +435,22 @@ def _parsed(message, data):
         raise StatusError(Code.INTERNAL, "The request cannot be parsed as the message this call takes.") from None
 
 
-def _memory():
-    """Bytes of the machine's memory."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+def _memory(limit="/sys/fs/cgroup/memory.max"):
+    """Bytes of memory of the machine, or of the container's share of it."""
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    with contextlib.suppress(OSError, ValueError):  # "max" where there is none
+        with open(limit) as file:
+            found.append(int(file.read()))
+    return min(found)
 
 
-@functools.cache
+_loops, _making = {}, threading.Lock()
+
+
 def _loop():
     """The event loop of all servers of this process: gRPC has one queue of events, which is best read by one loop."""
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="grpc", daemon=True).start()
-    return loop
+    with _making:
+        if os.getpid() not in _loops:  # a fork has no threads
+            loop = _loops[os.getpid()] = asyncio.new_event_loop()
+            threading.Thread(target=loop.run_forever, name="grpc", daemon=True).start()
+        return _loops[os.getpid()]

@@ -88,10 +88,10 @@ class Servable:
             require_pixels(inputs, self._most_pixels)
         return Asked(key, inputs, aliases)
 
-    def predict(self, request, timeout=None):
+    def predict(self, request):
         """PredictRequest -> PredictResponse without model name and version.   Raises: StatusError."""
         asked = self.asked(request)
-        return asked.response(self.run(asked.key, asked.inputs, timeout))
+        return asked.response(self.run(asked.key, asked.inputs))
 
     def _run(self, key, inputs):
         try:

@@ -113,6 +113,8 @@ class Server:
         self._requests = Requests(threads or several)
         self._scheduler = batching and Scheduler(batching.num_batch_threads, self._requests.arriving)
         batch = batching and functools.partial(_queue, batching, own_batching, self._scheduler, self._requests.arrived)
+        if batching:
+            self._requests.none_arrives = self._scheduler.wake
         self._manager = Manager(
             models, poll_seconds, tags, warmup, load_retries, retry_seconds, allow_labels, batch or None, most_pixels
         )
@@ -147,8 +149,16 @@ class Server:
     def start(self):
         """Bind, load every version that is there, then open the port.
 
-        Raises: OSError for a port in use; StatusError where a version cannot be loaded and no retry is left.
+        Raises: OSError for a port in use; StatusError where a version cannot be loaded and no retry is left. Nothing
+                is bound or runs then.
         """
+        try:
+            self._start()
+        except BaseException:
+            self.stop(0)
+            raise
+
+    def _start(self):
         if self.port is not None:
             self.port = self._bind(self.address, "choose another with --port, or 0 for a free one")
         if self._socket_path:
@@ -165,7 +175,6 @@ class Server:
         self._manager.wait_until_settled()
         failures = [] if self._interrupted else self._manager.failures()
         if failures:
-            self.stop(0)
             reasons, folders = zip(*failures)
             raise StatusError(
                 Code.UNKNOWN,
@@ -173,11 +182,7 @@ class Server:
                 f"export again what is in {', '.join(folders)} or remove it.",
             )
         if not self._interrupted:
-            try:
-                self._manager.require_labels()
-            except StatusError:
-                self.stop(0)
-                raise
+            self._manager.require_labels()
             self._serving = True
             self._grpc.start()
             for http in self._http:

@@ -262,6 +262,19 @@ def test_threads_end_once_nothing_waits():
     assert queue({"x": np.arange(2)})["y"].tolist() == [0, 2]
     scheduler.close()
     finish(scheduler._threads)
+    with pytest.raises(StatusError, match="The server is stopping"):
+        queue({"x": np.arange(2)})
+
+
+def test_a_batch_does_not_wait_for_somebody_who_comes_no_more():
+    coming = [1]
+    queue = queue_of(double, lambda: coming[0], batch_timeout=60.0, max_batch_size=2)
+    threads, answers = asked(queue, [1])
+    assert answers == [None]
+    coming[0] = 0
+    queue.scheduler.wake()
+    finish(threads)
+    assert answers == [[2]]
 
 
 @pytest.mark.parametrize("pad", [False, True])

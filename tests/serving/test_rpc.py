@@ -1,6 +1,9 @@
 """gRPC beside its calls: certificates, health, counting, deadlines and what nobody foresaw."""
 
+import asyncio
 import contextlib
+import gc
+import sys
 import threading
 import time
 
@@ -120,7 +123,7 @@ class Calls:
 
     classify = regress = multi_inference = metadata
 
-    async def predict_awaited(self, request, run):
+    async def predict_awaited(self, request, run, aside):
         return self.metadata(request)
 
     def reload(self, request, timeout=None, gone=None):
@@ -201,6 +204,48 @@ def test_bytes_in_memory_are_bounded(asked, calls):
     stub.GetModelStatus(large, timeout=20)
 
 
+def test_a_refused_request_is_not_kept(calls):
+    """Neither by what was raised nor by a thread that it waited for."""
+    running = rpc.GrpcServer(calls, rpc.Requests(1))
+    running._answers = True
+    aborted = []
+
+    class Context:
+        add_done_callback = staticmethod(lambda callback: callback(None))
+        time_remaining = staticmethod(lambda: 30.0)
+
+        @staticmethod
+        async def abort(code, text):
+            aborted.append(code)
+
+    async def refuse(parse, context, small):
+        parse()
+        raise StatusError(Code.INVALID_ARGUMENT, "no")
+
+    async def cancelled(handle, data):
+        task = asyncio.ensure_future(handle(data, Context))
+        await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    data = get_model_status_pb2.GetModelStatusRequest(model_spec={"name": "m" * 100}).SerializeToString()
+    kept = sys.getrefcount(data)
+    held = running._requests.submit(calls.go.wait)  # the only thread
+    gc.disable()
+    try:
+        asyncio.run(running._handler(get_model_status_pb2.GetModelStatusRequest, refuse)(data, Context))
+        assert aborted == [Code.INVALID_ARGUMENT] and sys.getrefcount(data) == kept
+        asyncio.run(cancelled(running._handler(get_model_status_pb2.GetModelStatusRequest,
+                                               running._blocking(calls.status)), data))  # fmt: skip
+        assert sys.getrefcount(data) == kept
+    finally:
+        gc.enable()
+        calls.go.set()
+        held.result(20)
+        running.close()
+
+
 def test_many_calls_at_once_are_answered_all_the_same(calls):
     """gRPC by itself cancels some of more than 1,000 that come before the server looks at them."""
     calls.go.set()
@@ -270,18 +315,25 @@ def test_many_that_wait_for_a_batch_take_no_thread(tmp_path):
             assert until(lambda: queue.waiting and queue.waiting[0].rows == 9)
             calls.pop().cancel()
             assert until(lambda: queue.waiting[0].rows == 8)
+            version = running._manager._versions["toy"][1]
+            gone = calls.pop(0)
+            gone.cancel()  # of the batch that runs
+            assert until(lambda: version.users == 9 and running._requests.at_work() == 9)
             gate.set()
-            assert [call.result().outputs["y"].float_val[:] for call in calls] == [[2.0]] + [
-                [place + 1.0] for place in range(8)]  # fmt: skip
-            assert sizes == [1, 8]
+            assert [call.result().outputs["y"].float_val[:] for call in calls] == [[place + 1.0] for place in range(8)]
+            assert sizes == [1, 8] and until(lambda: version.users == 0)
 
 
 def test_health_says_when_the_server_goes_down():
     with Server([], port=0, health=True) as running, grpc.insecure_channel(running.address) as channel:
-        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=""), timeout=30)
-        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        watch = health_pb2_grpc.HealthStub(channel).Watch
+        watches = [watch(health_pb2.HealthCheckRequest(service=""), timeout=30) for _ in range(3)]
+        assert {next(one).status for one in watches} == {health_pb2.HealthCheckResponse.SERVING}
+        unknown = watch(health_pb2.HealthCheckRequest(service="another"), timeout=30)
+        assert next(unknown).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+        watches.pop(0).cancel()  # one that leaves takes nothing from the others
         threading.Thread(target=running.stop, args=[10.0], daemon=True).start()
-        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert {next(one).status for one in watches} == {health_pb2.HealthCheckResponse.NOT_SERVING}
 
 
 # ---- Counting ----
@@ -301,7 +353,7 @@ def test_a_request_joins_until_it_waits_for_a_batch_or_is_answered():
 def test_a_request_by_rest_is_counted_even_if_it_fails():
     requests = rpc.Requests(1)
     with pytest.raises(ZeroDivisionError), requests.under_way():
-        assert requests.arriving() == 1 and not requests.are_done() and requests.at_work() == 1
+        assert not requests.are_done() and requests.at_work() == 1
         raise ZeroDivisionError
     assert requests.are_done() and requests.arriving() == 0
     requests.shutdown()
