@@ -21,3 +21,8 @@ class Histogram:
             self.sum += value
         else:
             self.buckets[0 if value < 0 else -1] += 1
+
+    def copy(self):
+        found = Histogram.__new__(Histogram)
+        found.edges, found.buckets, found.sum = self.edges, self.buckets.copy(), self.sum
+        return found

@@ -181,13 +181,18 @@ class Monitor:
                           "Wall time in microseconds of requests that were answered.")  # fmt: skip
         runtime = _metric(f"{OF_SERVING}runtime_latency", "histogram",
                           "Wall time in microseconds for the runtime, waiting for a batch included.")  # fmt: skip
-        with self._lock:
-            for (name, status), count in self._counts.items():
-                _add(counts, "", {"model_name": name, "status": status}, count)
-            for (name, api, entrypoint), histogram in self._latency.items():
-                _add_histogram(latency, {"model_name": name, "API": api, "entrypoint": entrypoint}, histogram)
-            for (name, api), histogram in self._runtime.items():
-                _add_histogram(runtime, {"model_name": name, "API": api, "runtime": "TF2"}, histogram)
+        with self._lock:  # copies, as requests wait for it
+            statuses = list(self._counts.items())
+            latencies, runtimes = (
+                [(labels, histogram.copy()) for labels, histogram in found.items()]
+                for found in (self._latency, self._runtime)
+            )
+        for (name, status), count in statuses:
+            _add(counts, "", {"model_name": name, "status": status}, count)
+        for (name, api, entrypoint), histogram in latencies:
+            _add_histogram(latency, {"model_name": name, "API": api, "entrypoint": entrypoint}, histogram)
+        for (name, api), histogram in runtimes:
+            _add_histogram(runtime, {"model_name": name, "API": api, "runtime": "TF2"}, histogram)
         yield from (counts, latency, runtime)
 
     def _batch_metrics(self):

@@ -27,3 +27,11 @@ def test_what_is_no_finite_number():
     for value in (float("nan"), float("inf"), float("-inf"), 0.5):
         histogram.add(value)
     assert histogram.buckets == [1, 1, 2] and histogram.sum == 0.5
+
+
+def test_a_copy_stays_as_it_was():
+    histogram = Histogram((1.0, 2.0))
+    histogram.add(1.5)
+    before = histogram.copy()
+    histogram.add(0.5)
+    assert (before.buckets, before.sum) == ([0, 1, 0], 1.5) and histogram.buckets == [1, 1, 0]
