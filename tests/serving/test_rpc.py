@@ -139,11 +139,11 @@ def calls():
     return Calls()
 
 
-@pytest.fixture
-def asked(calls):
-    """(channel, Requests) of a server with one thread that keeps 1,000 bytes at a time."""
+@contextlib.contextmanager
+def answering(calls, **words):
+    """(channel, Requests) of a server with one thread."""
     requests = rpc.Requests(1)
-    running = rpc.GrpcServer(calls, requests, arguments=[("grpc.max_concurrent_streams", 50)], most_bytes=1000)
+    running = rpc.GrpcServer(calls, requests, **words)
     port = running.bind("127.0.0.1:0")
     running.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -152,6 +152,13 @@ def asked(calls):
     running.stop(0)
     running.close()
     requests.shutdown(wait=True)
+
+
+@pytest.fixture
+def asked(calls):
+    """(channel, Requests) of a server with one thread that keeps 1,000 bytes at a time."""
+    with answering(calls, arguments=[("grpc.max_concurrent_streams", 50)], most_bytes=1000) as found:
+        yield found
 
 
 def test_deadlines_are_handed_on_and_those_that_passed_are_not_worked_on(asked, calls):
@@ -249,26 +256,15 @@ def test_a_refused_request_is_not_kept(calls):
 def test_many_calls_at_once_are_answered_all_the_same(calls):
     """gRPC by itself cancels some of more than 1,000 that come before the server looks at them."""
     calls.go.set()
-    requests = rpc.Requests(1)
-    running = rpc.GrpcServer(calls, requests)
-    port = running.bind("127.0.0.1:0")
-    running.start()
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+    with answering(calls) as (channel, _):
         stub, message = model_service_pb2_grpc.ModelServiceStub(channel), get_model_status_pb2.GetModelStatusRequest()
         waiting = [stub.GetModelStatus.future(message, timeout=60) for _ in range(2500)]
         assert all(call.exception() is None for call in waiting)
-    running.stop(0)
-    running.close()
-    requests.shutdown(wait=True)
 
 
 def test_calls_that_wait_are_bounded(calls, monkeypatch):
     monkeypatch.setattr(rpc, "WAITING_CALLS", 2)
-    requests = rpc.Requests(1)
-    running = rpc.GrpcServer(calls, requests)
-    port = running.bind("127.0.0.1:0")
-    running.start()
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+    with answering(calls) as (channel, requests):
         stub, message = model_service_pb2_grpc.ModelServiceStub(channel), get_model_status_pb2.GetModelStatusRequest()
         waiting = [stub.GetModelStatus.future(message, timeout=30) for _ in range(2)]
         assert until(lambda: requests.at_work() == 2)
@@ -277,9 +273,6 @@ def test_calls_that_wait_are_bounded(calls, monkeypatch):
         assert [call.result().model_version_status[:] for call in waiting] == [[], []]
         assert until(requests.are_done)
         stub.GetModelStatus(message, timeout=20)
-    running.stop(0)
-    running.close()
-    requests.shutdown(wait=True)
 
 
 def test_a_change_gives_up_before_its_deadline_and_when_its_client_has_gone(asked, calls):
