@@ -119,7 +119,8 @@ class GrpcServer:
         self._joining = _Joining(self._loop)
         self._health = _Health() if with_health else None
         self._server = self._await(self._made(arguments, changing))
-        self._started = self._answers = False
+        self._started = self._ended = False
+        self._refuses = "The server does not answer yet; ask again later."
 
     def bind(self, address, credentials=None):
         """The port of an address; 0 = it cannot be had.
@@ -138,20 +139,22 @@ class GrpcServer:
         return self._await(bound())
 
     def start(self):
-        self._started = self._answers = True
+        self._started, self._refuses = True, None
         self._await(self._server.start())
 
-    def stop(self, grace):
-        """No new requests; those under way get `grace` seconds. Idle clients need not be waited for: see `close`."""
-        if self._started:
-            if self._health:
-                self._loop.call_soon_threadsafe(self._health.stop)
-            asyncio.run_coroutine_threadsafe(self._server.stop(grace), self._loop)
+    def stop(self):
+        """New requests are refused; those under way go on until `close`."""
+        self._refuses = "The server is stopping"
+        if self._health:
+            self._loop.call_soon_threadsafe(self._health.stop)
 
     def close(self):
         """Ends what is left; the ports are free afterwards."""
+        if self._ended:  # gRPC's own server crashes where it is stopped twice at a time
+            return
+        self._ended = True
+        self.stop()
         if not self._started:  # a server of gRPC that never ran would keep its ports; nobody is answered meanwhile
-            self._started = True
             self._await(self._server.start())
         self._await(self._server.stop(None))
         self._changes.shutdown(wait=False, cancel_futures=True)
@@ -213,8 +216,8 @@ class GrpcServer:
 
         async def handle(data, context):
             size = len(data)
-            if not self._answers:
-                await context.abort(Code.UNAVAILABLE, "The server does not answer yet; ask again later.")
+            if self._refuses:
+                await context.abort(Code.UNAVAILABLE, self._refuses)
             if self._bytes and self._bytes + size > self._most_bytes:
                 await context.abort(
                     Code.RESOURCE_EXHAUSTED,

@@ -202,8 +202,7 @@ class Server:
             http.stop()
         grace = grace if self._serving else 0
         until = time.monotonic() + grace
-        self._grpc.stop(grace)
-        # Idle clients keep their connections to the end of the grace; only requests are worth waiting for.
+        self._grpc.stop()
         while not self._is_idle() and time.monotonic() < until:
             time.sleep(0.02)
         self._grpc.close()

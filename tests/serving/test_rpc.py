@@ -149,7 +149,6 @@ def answering(calls, **words):
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield channel, requests
     calls.go.set()
-    running.stop(0)
     running.close()
     requests.shutdown(wait=True)
 
@@ -214,7 +213,7 @@ def test_bytes_in_memory_are_bounded(asked, calls):
 def test_a_refused_request_is_not_kept(calls):
     """Neither by what was raised nor by a thread that it waited for."""
     running = rpc.GrpcServer(calls, rpc.Requests(1))
-    running._answers = True
+    running._refuses = None
     aborted = []
 
     class Context:
