@@ -59,7 +59,8 @@ def plan(gallery_version, identities=(), entries=()):
 
     Args:   as of `erase`.
     Raises: ValueError for a version that is not the newest, or one that cannot be read; for a name that no version
-            holds; for a vector that would be left: that of an entry which stays as well, or in a file of no version.
+            holds; for a vector that would be left: that of an entry which stays as well, or in a file of no version;
+            for a symbolic link below the folder of the versions: what it leads to would be left.
     """
     models, task = _place(gallery_version)
     newest = versions.latest(models, task)
@@ -74,6 +75,8 @@ def plan(gallery_version, identities=(), entries=()):
     if gallery.read_facts(newest) is None:
         raise ValueError(f"`{newest}` is not a gallery version (it holds no assets/gallery.json); name one that is.")
     remove_abandoned(os.path.join(models, task))
+    for _ in _walk(os.path.join(models, task)):     # the search for strays passes over the versions
+        pass
     known, needles, staying = (set(), set()), set(), []
     for path, vectors, *names in _copies(models, task):
         for found, some in zip(known, names):
@@ -113,6 +116,7 @@ def proof(models, task, needles):
     Args:    needles: bytes of each vector, its float32 one after the other.
     Returns: {"vectors": n, "found": [paths below the folder with one of them], "files", "bytes": searched, "versions":
              [numbers left]}; they are gone where `found` is empty.
+    Raises:  ValueError for a symbolic link or a folder that cannot be listed, as what is behind is not searched.
     """
     found, files, size = _search(os.path.join(models, task), needles)
     return {"vectors": len(needles), "found": found, "files": files, "bytes": size,
@@ -141,19 +145,35 @@ def _search(root, needles, passed_over=()):
     """([paths below root of the files that hold a needle], number of files, their bytes)."""
     searches = [_Search(sorted(some)) for some in _by_length(needles)]
     found, files, size = [], 0, 0
-    for folder, below, names in os.walk(root):
+    for folder, below, names in _walk(root):
         below[:] = [name for name in below if os.path.join(folder, name) not in passed_over]
         for name in names:
             path = os.path.join(folder, name)
             try:
                 size += os.path.getsize(path)
                 held = any(search.holds(path) for search in searches)
-            except FileNotFoundError:   # removed just now, or a link to nothing
+            except FileNotFoundError:   # removed just now
                 continue
             files += 1
             if held:
                 found.append(os.path.relpath(path, root))
     return sorted(found), files, size
+
+
+def _walk(root):
+    """os.walk, which does not pass over in silence what a vector may be behind.   Raises: ValueError."""
+    for folder, below, names in os.walk(root, onerror=_refuse):
+        for path in (os.path.join(folder, name) for name in (*below, *names)):
+            if os.path.islink(path):
+                raise ValueError(f"`{path}` is a symbolic link, and what it leads to would neither be searched nor "
+                                 "erased; put that in its place or remove both, then erase again.")
+        yield folder, below, names
+
+
+def _refuse(error):
+    if not isinstance(error, FileNotFoundError):    # removed just now
+        raise ValueError(f"`{error.filename}` cannot be listed ({error.strerror}), so that it could not be searched; "
+                         "make it readable, then erase again.") from error
 
 
 def _by_length(needles):

@@ -2,6 +2,7 @@
 
     python -m saved_models.versions --models=DIR --task=NAME [--keep=N]
 """
+import contextlib
 import datetime
 import os
 import re
@@ -37,7 +38,8 @@ def folder(models, task, version):
 def keep(models, task, n, spared=()):
     """Remove all but the newest `n` versions and those of the numbers `spared`; the newest always stays.
 
-    A version loses its numeric name first, so that no server starts to load a folder that is half removed.
+    A version loses its numeric name first, so that no server starts to load a folder that is half removed. Of one that
+    is a symbolic link, the link is removed.
     Returns: the version numbers removed, ascending.   Raises: ValueError for n < 1.
     """
     require_positive(n)
@@ -52,7 +54,11 @@ def keep(models, task, n, spared=()):
             continue
         removed.append(version)
     for path in half_removed(models, task):       # also what a killed `keep` left
-        shutil.rmtree(path, ignore_errors=True)
+        if os.path.islink(path):                  # which rmtree leaves where it is
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
     return removed
 
 

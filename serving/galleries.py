@@ -10,10 +10,11 @@ Answered once the new version serves: `version` (int64), `count` entries and `id
 is missing; those that a label or the version policy names stay. `erase` removes all of the older ones, whatever `keep`
 says, and answers with `proof`, the JSON text of saved_models.erasure.proof; where only older ones hold the names, it
 writes no new version. Where a change was written but does not serve in time, or an erasure has not come to its end, the
-answer is an error that says so; the same erasure asked again goes on.
+answer is an error that says so; the same erasure asked again goes on. A change that waits ends with its client.
 """
 
 import contextlib
+import functools
 import json
 import os
 import threading
@@ -33,6 +34,10 @@ MOST_IMAGES = 1000  # a request
 MOST_WAITING = 4  # changes of a gallery beside the one that is made; each holds a thread of the server
 NAME_BYTES = 1024
 KEEP = 2  # the version before stays, to go back to
+CHANGE_SECONDS = 600.0  # a change without a deadline waits no longer, else it would hold up all others for ever
+POLL_SECONDS = 0.2  # between two looks whether the client of a change that waits has gone
+# Why a wait for a version ended before it served, though nothing is wrong with it.
+ENDED = {Code.UNAVAILABLE: "the server goes down", Code.CANCELLED: "whoever asked for it has gone"}
 
 
 class Galleries:
@@ -62,7 +67,7 @@ class Galleries:
             )
         names = [(_name("identities", one), _name("entries", other)) for one, other in zip(identities, entries)]
         new = [(identity, entry, image) for (identity, entry), image in zip(names, images)]
-        return self._changed(request, timeout, lambda path: gallery.enrol(path, new, check=False))
+        return self._changed(request, timeout, gone, lambda path: gallery.enrol(path, new, check=False))
 
     def remove(self, request, timeout=None, gone=lambda: False):
         """PredictRequest -> PredictResponse.
@@ -72,70 +77,73 @@ class Galleries:
         identities, entries = ([_name(name, one) for one in _strings(request, name)] for name in
                                ("identities", "entries"))  # fmt: skip
         if _scalar(request, "erase", types_pb2.DT_BOOL, False):
-            return self._changed(request, timeout, lambda path: erasure.plan(path, identities, entries), erase=True)
-        return self._changed(request, timeout, lambda path: gallery.remove(path, identities, entries, check=False))
+            return self._changed(request, timeout, gone, lambda path: erasure.plan(path, identities, entries), True)
+        change = functools.partial(gallery.remove, identities=identities, entries=entries, check=False)
+        return self._changed(request, timeout, gone, change)
 
-    def _changed(self, request, timeout, change, erase=False):
+    def _changed(self, request, timeout, gone, change, erase=False):
         """The answer to a request, by `change`: path of the newest version -> that of the new one, or the erasure.Plan.
         """
-        spec, keep, ends = request.model_spec, _keep(request), None if timeout is None else time.monotonic() + timeout
+        spec, keep = request.model_spec, _keep(request)
+        ends = time.monotonic() + (CHANGE_SECONDS if timeout is None else timeout)
 
         def left():
-            return None if ends is None else max(0.0, ends - time.monotonic())
+            return max(0.0, ends - time.monotonic())
 
         if not request.HasField("model_spec"):
             raise invalid("Missing ModelSpec")
         if spec.WhichOneof("version_choice"):
             raise invalid("A version or label is named but it is the newest version of a gallery that is changed.")
         self._manager.folder(spec)  # a model that is not served gets no turn
-        with self._turn(spec.name, left()), _told():
+        with self._turn(spec.name, left(), gone), _told():
             model = self._writable(spec)
             models, task = os.path.split(os.path.abspath(model.base_path))
-            with changes.change(os.path.join(models, task), left()) as newest:
+            with changes.change(os.path.join(models, task), left(), gone) as newest:
                 if gallery.read_facts(newest) is None:
                     raise StatusError(
                         Code.FAILED_PRECONDITION, f"Model {spec.name} is no gallery; name one built by serving.gallery"
                     )
                 made = change(newest)
                 if erase:
-                    self._require_unnamed(spec.name, models, task, made)
-                    written, proof = self._erased(spec.name, made, left)
+                    written, proof = self._erased(spec.name, models, task, made, left, gone)
                 else:
                     written, proof = made, None
-                    self._serve(spec.name, written, left())
+                    self._serve(spec.name, written, left(), gone)
                     versions.keep(models, task, max(keep, model.latest), spared=self._named(models, task))
         return _answer(spec.name, written, proof)
 
-    def _erased(self, name, planned, left):
+    def _erased(self, name, models, task, planned, left, gone):
         """(path of the version that is left, proof).   Args: left: () -> seconds."""
+        self._require_unnamed(name, models, task, None if planned.writes() else planned.gallery_version)
         written = planned.write(check=False)
         try:
-            self._serve(name, written, left())
+            self._serve(name, written, left(), gone)
+            self._require_unnamed(name, models, task, written)  # one may have got a label meanwhile
         except StatusError as error:
-            said = f"{error.message} Nothing is erased before; erase again, which goes on then."
+            said = f"{error.message} Nothing is erased yet; erase again, which goes on then."
             raise StatusError(error.code, said) from error
         proof = planned.finish()
         try:
-            self._serve(name, written, left(), alone=True)
+            self._serve(name, written, left(), gone, alone=True)
         except StatusError as error:
             said = (f"{proof['vectors']} vectors were erased and are in {len(proof['found'])} of the {proof['files']} "
                     "files that are left, but older versions are still loaded, until their last request is done.")
             raise StatusError(error.code, said) from error
         return written, proof
 
-    def _serve(self, name, written, seconds, alone=False):
+    def _serve(self, name, written, seconds, gone, alone=False):
         """Until the version that is written serves.   Raises: StatusError."""
         number = int(os.path.basename(written))
         try:
-            self._manager.wait_for(name, number, seconds, alone)
+            self._manager.wait_for(name, number, seconds, alone, gone)
         except StatusError as error:
-            if error.code == Code.UNAVAILABLE:
-                said = f"Version {number} of model {name} is written but the server goes down."
+            if error.code in ENDED:
+                said = f"Version {number} of model {name} is written but {ENDED[error.code]}."
                 error = StatusError(error.code, said)
             raise error from None
 
     @contextlib.contextmanager
-    def _turn(self, name, seconds):
+    def _turn(self, name, seconds, gone):
         """Alone with a gallery among the requests of this server, few of which wait for it."""
         with self._lock:
             turn = self._turns.setdefault(name, _Turn())
@@ -146,11 +154,17 @@ class Galleries:
                 )
             turn.asked += 1
         try:
-            if not turn.lock.acquire(timeout=-1 if seconds is None else min(seconds, threading.TIMEOUT_MAX)):
-                raise StatusError(
-                    Code.DEADLINE_EXCEEDED,
-                    f"Other changes of gallery {name} took longer than {seconds:.1f} s; nothing has changed.",
-                )
+            ends = time.monotonic() + seconds
+            while not turn.lock.acquire(timeout=min(POLL_SECONDS, max(0.0, ends - time.monotonic()))):
+                if gone():
+                    raise StatusError(
+                        Code.CANCELLED, f"Whoever asked for a change of gallery {name} has gone; nothing has changed."
+                    )
+                if time.monotonic() >= ends:
+                    raise StatusError(
+                        Code.DEADLINE_EXCEEDED,
+                        f"Other changes of gallery {name} took longer than {seconds:.1f} s; nothing has changed.",
+                    )
             try:
                 yield
             finally:
@@ -180,11 +194,14 @@ class Galleries:
                 found |= {number: f'label "{label}" of model {model.name}' for label, number in model.labels.items()}
         return found
 
-    def _require_unnamed(self, name, models, task, planned):
-        """Raises: StatusError where an erasure removes a version that somebody may ask for by name."""
+    def _require_unnamed(self, name, models, task, stays):
+        """Raises: StatusError where somebody may ask by name for a version that an erasure removes.
+
+        Args:   stays: path of the only one that it does not, None where that is not written yet.
+        """
         going = set(versions.list_versions(models, task))
-        if not planned.writes():
-            going.discard(max(going))
+        if stays is not None:
+            going.discard(int(os.path.basename(stays)))
         for number, by in self._named(models, task).items():
             if number in going:
                 raise StatusError(
@@ -210,6 +227,10 @@ def _told():
         raise StatusError(Code.FAILED_PRECONDITION, str(error)) from error
     except ValueError as error:
         raise invalid(str(error)) from error
+    except changes.Gone as error:
+        raise StatusError(Code.CANCELLED, str(error)) from error
+    except FileNotFoundError as error:
+        raise StatusError(Code.FAILED_PRECONDITION, f"The gallery cannot be changed: {error}") from error
     except TimeoutError as error:
         raise StatusError(Code.DEADLINE_EXCEEDED, str(error)) from error
     except OSError as error:

@@ -297,10 +297,11 @@ class Manager:
         with self._changed:
             return self._find(spec).path
 
-    def wait_for(self, name, number, timeout=None, alone=False):
+    def wait_for(self, name, number, timeout, alone=False, gone=lambda: False):
         """Until a version serves that was written just now; `alone` = and no other one is loaded any more.
 
-        Raises: StatusError where it cannot be loaded, is not wanted, or the time has passed.
+        Args:   timeout: seconds.  gone: as of `reload`.
+        Raises: StatusError where it cannot be loaded, is not wanted, the time has passed or its client has gone.
         """
         with self._changed:
             self._generation += 1  # the folders are looked at anew
@@ -326,7 +327,7 @@ class Manager:
             return version.state == State.AVAILABLE and not (alone and others)
 
         self._require(
-            serves, math.inf if timeout is None else time.monotonic() + timeout, lambda: False,
+            serves, time.monotonic() + timeout, gone,
             lambda: f"Version {number} of model {name} is written but does not serve after {timeout:.1f} s; it will "
             "once it is loaded.",
         )  # fmt: skip

@@ -54,11 +54,14 @@ def test_the_second_waits_for_the_first_and_begins_where_it_ended(folder, png):
     assert gallery.load_entries(str(folder / "4"))[1] == ["ann", "bob", "dan", "eve"]
 
 
-def test_who_waits_too_long_is_told(folder):
+def test_who_waits_too_long_or_has_gone_is_told(folder):
     descriptor = os.open(folder, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     with pytest.raises(TimeoutError, match="is still being changed by another command or server after 0.1 s; try"):
         with changes.change(str(folder), 0.1):
+            pass
+    with pytest.raises(changes.Gone, match="has gone; nothing has changed"):
+        with changes.change(str(folder), gone=lambda: True):
             pass
     os.close(descriptor)
     with changes.change(str(folder), 0.0):

@@ -104,6 +104,35 @@ def test_what_would_be_left_is_told_before_anything_is_written(models, png):
     assert folders(models) == ["1", "2", "3", "4", "backup.tar"]
 
 
+@pytest.mark.parametrize("link", [
+    "2", "3", ".removing-1-9", "backup", "2/variables", "2/variables/variables.data-00000-of-00001"])
+def test_what_lies_behind_a_link_is_not_passed_over(models, tmp_path, link):
+    path, target = models / "gallery" / link, tmp_path / "elsewhere"
+    if path.exists():
+        path.rename(target)
+    else:
+        shutil.copytree(models / "gallery" / "1", target)
+    path.symlink_to(target)
+    with pytest.raises(ValueError, match=f"/{link}` is a symbolic link, and what it leads to would neither be searche"):
+        erasure.erase(newest(models), ["bob"], check=False)
+    assert versions.list_versions(str(models), "gallery") == [1, 2, 3]
+    with pytest.raises(ValueError, match=f"/{link}` is a symbolic link"):
+        erasure.proof(str(models), "gallery", [b"12345678"])
+
+
+def test_a_folder_that_cannot_be_listed_is_not_passed_over(models, monkeypatch):
+    listed = os.scandir
+
+    def refused(path):
+        if str(path).endswith("2/assets"):
+            raise PermissionError(13, "Permission denied", path)
+        return listed(path)
+    monkeypatch.setattr(os, "scandir", refused)
+    with pytest.raises(ValueError, match=r"2/assets` cannot be listed \(Permission denied\), .* make it readable"):
+        erasure.erase(newest(models), ["ann"], check=False)
+    assert folders(models) == ["1", "2", "3"]
+
+
 def test_what_is_left_is_found_wherever_it_lies(models, monkeypatch):
     vector = vector_of(models, "ann")
     hidden = models / "gallery" / ".removing-9-9"
@@ -111,7 +140,6 @@ def test_what_is_left_is_found_wherever_it_lies(models, monkeypatch):
     noise = np.random.default_rng(0).bytes(100)
     (hidden / "part").write_bytes(noise + vector + noise)
     (hidden / "other").write_bytes(noise + vector[:-1])
-    os.symlink(hidden / "nothing", hidden / "link")
     for block in (100, 2**20):      # a vector may lie across two blocks
         monkeypatch.setattr(erasure, "BLOCK", block)
         found = erasure.proof(str(models), "gallery", [vector])["found"]

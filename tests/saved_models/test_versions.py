@@ -70,6 +70,13 @@ def test_keep_passes_over_a_version_that_another_process_removed(models, monkeyp
     assert versions.keep(str(models), "task", 1) == [3]
 
 
+def test_keep_removes_the_link_where_a_version_is_one(models, tmp_path):
+    (models / "task" / "3").rename(tmp_path / "elsewhere")
+    (models / "task" / "3").symlink_to(tmp_path / "elsewhere")
+    assert versions.keep(str(models), "task", 1) == [1, 3]
+    assert os.listdir(models / "task") == ["00000012"] and (tmp_path / "elsewhere" / "saved_model.pb").exists()
+
+
 @pytest.mark.parametrize("n", [0, -1, True, 1.5, None])
 def test_keep_refuses_anything_below_one(models, n):
     with pytest.raises(ValueError, match="`keep` is .* but must be an integer of at least 1"):

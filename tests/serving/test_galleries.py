@@ -1,6 +1,8 @@
 """Galleries changed on a running server: found at once, gone for good, and refused in one sentence."""
 
 import concurrent.futures
+import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -20,7 +22,7 @@ from serving.errors import FailedPrecondition, InvalidArgument, NotFound, Servin
 from serving.galleries import MOST_WAITING, SERVICE, Galleries
 from serving.gallery_client import GalleryClient
 from serving.server import Server
-from serving.status import StatusError
+from serving.status import Code, StatusError
 from serving.values import to_proto
 from tests.serving import certificates
 from tests.serving.toys import Encoder, png, until
@@ -236,7 +238,7 @@ def test_nothing_goes_before_the_new_version_serves(folder, monkeypatch):
         server._manager._load_retries = 0
         for change, told in (
             (lambda: changing.enrol([("pink", "pink/0", PINK)], keep=1), "Version 4 .* is written but cannot be load"),
-            (lambda: changing.erase(["red"]), "Nothing is erased before; erase again, which goes on then"),
+            (lambda: changing.erase(["red"]), "Nothing is erased yet; erase again, which goes on then"),
         ):
             with pytest.raises(ServingError, match=told):
                 change()
@@ -295,6 +297,14 @@ def removal(name):
     return request
 
 
+def stays():
+    return False
+
+
+def leaves():
+    return True
+
+
 def test_changes_wait_no_longer_than_their_deadline_and_few_at_a_time(folder):
     with serving(folder) as server, concurrent.futures.ThreadPoolExecutor(MOST_WAITING + 1) as pool:
         own = Galleries(server._manager)
@@ -310,8 +320,62 @@ def test_changes_wait_no_longer_than_their_deadline_and_few_at_a_time(folder):
         errors = [future.exception() for future in asked]
         assert errors.count(None) == 2 and own._turns["gallery"].asked == 0, "red and green, once each"
         assert identities(folder) == ["blue"]
-        with own._turn("gallery", None), pytest.raises(StatusError, match="took longer than 0.1 s; nothing has cha"):
+        with own._turn("gallery", 0.0, stays), pytest.raises(StatusError, match="took longer than 0.1 s; nothing has"):
             own.remove(removal("blue"), timeout=0.1)
+
+
+def test_a_change_ends_with_its_client_wherever_it_waits(folder, monkeypatch):
+    with serving(folder) as server:
+        own = Galleries(server._manager)
+        for others in (own._turn("gallery", 0.0, stays), changes.exclusive(str(folder))):
+            with others, pytest.raises(StatusError, match="has gone; nothing has changed") as told:
+                own.remove(removal("red"), gone=leaves)
+            assert told.value.code == Code.CANCELLED and present(folder) == [1, 2, 3]
+        monkeypatch.setattr("serving.models.Servable", None)        # loads nothing any more
+        with pytest.raises(StatusError, match="Version 4 of model gallery is written but whoever asked for") as told:
+            own.remove(removal("red"), gone=leaves)
+        assert told.value.code == Code.CANCELLED and present(folder) == [1, 2, 3, 4]
+        with own._turn("gallery", 0.0, stays):
+            assert own._turns["gallery"].asked == 1, "nobody holds the turn who has gone"
+
+
+def test_a_change_without_a_deadline_ends_all_the_same(folder, monkeypatch):
+    monkeypatch.setattr("serving.galleries.CHANGE_SECONDS", 0.1)
+    with serving(folder) as server:
+        own = Galleries(server._manager)
+        monkeypatch.setattr("serving.models.Servable", None)        # loads nothing any more
+        for others, late in (
+            (own._turn("gallery", 0.0, stays), "Other changes of gallery gallery took longer than 0.[01] s"),
+            (changes.exclusive(str(folder)), "being changed by another command or server after 0.[01] s"),
+            (contextlib.nullcontext(), "Version 4 of model gallery is written but does not serve after"),
+        ):
+            with others, pytest.raises(StatusError, match=late) as told:
+                own.remove(removal("red"))
+            assert told.value.code == Code.DEADLINE_EXCEEDED
+
+
+def test_a_folder_without_versions_is_told_as_such(folder):
+    with serving(folder) as server, GalleryClient(server.address) as changing:
+        for spoil in (lambda: [shutil.rmtree(one) for one in folder.iterdir()], folder.rmdir):
+            spoil()
+            with pytest.raises(FailedPrecondition, match="gallery cannot be changed: .* holds no version of `gallery`"):
+                changing.enrol([("pink", "pink/0", PINK)])
+
+
+def test_a_version_that_gets_a_label_while_another_is_written_is_not_erased(folder, monkeypatch):
+    with serving(folder, policy="all") as server, GalleryClient(server.address) as changing:
+        manager, [model] = server._manager, server._manager.models()
+
+        def promoted(*words, wait_for=manager.wait_for):
+            wait_for(*words)
+            manager.reload([dataclasses.replace(model, labels={"stable": 3})])
+        monkeypatch.setattr(manager, "wait_for", promoted)
+        with pytest.raises(FailedPrecondition, match='Version 3 .* label "stable" .* Nothing is erased yet; erase aga'):
+            changing.erase(["red"])
+        assert present(folder) == [1, 2, 3, 4]
+        monkeypatch.undo()
+        manager.reload([model])
+        assert changing.erase(["red"])["proof"]["found"] == [] and present(folder) == [4]
 
 
 def test_certificates_of_clients_protect_changes(folder, tmp_path, capsys):
