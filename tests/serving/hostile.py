@@ -46,7 +46,8 @@ METHODS = (PREDICT, CLASSIFIED, REGRESSED, MULTI, METADATA, STATUS, RELOAD, ENRO
 TRICKS = ("../toy", "toy/../toy", "..", ".", "/", "toy/1", "/etc/passwd", "../../../../etc/passwd", "toy\0", "toy/",
           "./toy", "%2e%2e/toy", "..%2ftoy", "..\\toy", "toy\n", "\uff0e\uff0e/toy", "\u202etoy", "TOY", "toy" * 30_000,
           "file:///toy")
-NAMES = ("toy", "half", "gallery", "", "nobody", "{}", "\u00fc" * 200, "toy:predict", *TRICKS)
+SOUND = "toy", "half", "gallery", "", "nobody", "{}", "\u00fc" * 200, "toy:predict"
+NAMES = *SOUND, *TRICKS
 SIGNATURES = ("", "serving_default", "two", "echo", "kinds", "embed", "verify", "ask", "nothing", "../x", "s" * 10_000)
 _ASKED = {CLASSIFIED: classification_pb2.ClassificationRequest, REGRESSED: regression_pb2.RegressionRequest}
 RED, GREEN = png(250, 3, 9), png(3, 250, 9)      # who is in the gallery
@@ -257,7 +258,7 @@ class Inputs:
         for model in draw.sample([*models], draw.randint(0, 2)):
             way = draw.randrange(7)
             if way == 0:
-                model.name = draw.choice(NAMES)
+                model.name = draw.choice(SOUND)     # a model that was served is told of later, too
             elif way == 1:
                 below = f"{self._folder}/"
                 model.base_path = draw.choice(("", "toy", "../toy", "bad://toy", below + "toy/../half", below + "toy/1",
