@@ -205,7 +205,7 @@ class Inputs:
                 elif way == 1:
                     spec.version_label = trick
                 else:
-                    spec.version.value = draw.choice((-1, 2**63 - 1, -2**63, 7))
+                    spec.version.value = draw.choice((-1, 2**63 - 1, -2**63, 2**40))
             return Input("grpc", (method, message.SerializeToString(deterministic=True)), trick=True)
         if way == 3:
             path = draw.choice(("/v1/models/", "/v1/models/toy/labels/", "/v1/models/toy/versions/")) + trick
