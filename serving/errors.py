@@ -44,7 +44,8 @@ class DeadlineExceeded(ServingError):
 class Unavailable(ServingError):
     """No server answers at the address."""
 
-    remedy = "start it with `python -m serving.server` or check the address"
+    remedy = ("start it with `python -m serving.server`, or check the address and whether it wants --tls_ca and a "
+              "certificate")  # fmt: skip
 
     def __init__(self, code, message, asked="", image=None):
         if re.search("handshake|certificate|SSL", message):

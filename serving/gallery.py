@@ -232,8 +232,9 @@ def main(argv):
     if taken > 0.1:
         print(
             f"warning: the threshold {facts['threshold']:.3f} is one of pairs, of which about {far:g} pass though they "
-            f"differ; among {count:,} entries some {taken:.0%} of strangers would be taken for someone. Build with a "
-            "higher --threshold to answer `unknown` more often.",
+            f"differ; among {count:,} entries some {taken:.0%} of strangers would be taken for someone, and more where "
+            "the model was judged on few identities. Try it with photos of strangers, and build with a higher "
+            "--threshold to answer `unknown` more often.",
             file=sys.stderr,
         )
 

@@ -204,7 +204,8 @@ def main(_):
 
             client = stack.enter_context(Client(stack.enter_context(channel.connection(values)), values.model))
         before, now = promote(values.model_config_file, values.model, values.label, values.version, client)
-    names = ["no version" if version is None else f"version {version}" for version in (before, now)]
+    names = [f"version {version}" if version is not None else none
+             for version, none in ((before, "a new label"), (now, "no version"))]  # fmt: skip
     said = f"is at {names[1]} already" if before == now else f"{names[0]} -> {names[1]}"
     print(f"{values.model} {values.label}: {said}")
 

@@ -263,16 +263,19 @@ class _ConfigFile:
         self._stopping.set()
 
     def _run(self):
-        taken = self._models
+        taken, told = self._models, None
         while not self._stopping.wait(self._poll_seconds):
             try:
                 models = read_config(self._path)
+                told = None
                 if models != taken:
                     taken, before = models, taken  # a config that cannot be served is told of once
                     self._manager.reload(models, CONFIG_SECONDS)
                     logging.info("The models of %s are served now.", self._path)
             except (ValueError, OSError) as error:
-                logging.error("%s stays as it was: %s", self._path, error)
+                if str(error) != told:  # once, not at every look
+                    logging.error("The models of %s stay as they were: %s", self._path, error)
+                told = str(error)
             except StatusError as error:
                 logging.error("The models of %s are not served, the ones before are: %s", self._path, error.message)
                 if error.code == Code.DEADLINE_EXCEEDED:  # what is missing may still come

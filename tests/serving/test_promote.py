@@ -134,7 +134,7 @@ def test_to_a_version_and_back_and_further_back(run, config):
 
 def test_a_new_label_comes_and_goes(run, config):
     before = config.read_text()
-    assert run("--label=new", "--version=1") == (0, "m new: no version -> version 1\n", "")
+    assert run("--label=new", "--version=1") == (0, "m new: a new label -> version 1\n", "")
     assert labels(config.read_text())["new"] == 1 and stable(config) == 2
     assert run("--label=new", "--back") == (0, "m new: version 1 -> no version\n", "")
     assert config.read_text() == before

@@ -98,7 +98,8 @@ def _files(location):
             some = [part] if os.path.isfile(part) else glob.glob(part)
         if not some:
             raise FileNotFoundError(f"`{shortened(part)}` holds no file *.tfrecord; give the files of a server's "
-                                    "request log, or their folder.")
+                                    "request log, or their folder. What a server still writes (*.part) is whole once "
+                                    "the file is full or the server has stopped.")
         found += some
     return sorted(set(found), key=lambda file: (os.path.basename(file), file))
 

@@ -66,7 +66,7 @@ def test_37_rewritten_config_is_picked_up(two, caplog):
         rewrite(two, entry("b", two / "a"))
         assert until(lambda: answers(stub, "b")) and answers(stub, "a")
         rewrite(two, "config { name: 3 }")
-        assert until(lambda: [one for one in caplog.records if "stays as it was" in one.getMessage()])
+        assert until(lambda: [one for one in caplog.records if "stay as they were" in one.getMessage()])
         assert answers(stub, "a") and answers(stub, "b")
         rewrite(two)
         assert until(lambda: not answers(stub, "b")) and answers(stub, "a")
