@@ -246,12 +246,7 @@ class GrpcServer:
     async def _predict(self, parse, context, small):
         """Predict: in a batch without a thread of its own, else in one of the threads."""
         if not small:
-
-            def predicted(left, gone):
-                with self._requests.joining():
-                    return self._calls.predict(parse(), left)
-
-            return await self._threaded(predicted, context)
+            return await self._blocking(self._calls.predict, joins=True)(parse, context, small)
         return await self._calls.predict_awaited(parse(), functools.partial(self._run, context), self._aside)
 
     async def _aside(self, outputs, build):
